@@ -1,0 +1,236 @@
+"""The command `lake`: run, sql, status, sample."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from jobs.settings import Settings
+
+app = typer.Typer(
+    help="A lakehouse for half-hourly smart-meter readings. Settings come from LAKE_… environment variables, see README.md.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+# What a person watches goes to standard error; standard output is for results.
+console = Console(stderr=True, highlight=False)
+
+
+def fail(message: str) -> typer.Exit:
+    """An error in one line, and the exit status that goes with it."""
+    console.print(f"[bold red]error:[/] {_escaped(message)}", soft_wrap=True)
+    return typer.Exit(1)
+
+
+def _escaped(message: str) -> str:
+    return message.replace("[", r"\[")
+
+
+@app.command()
+def run(
+    sample: Annotated[bool, typer.Option(help="Make sample input if the landing place is empty.")] = True,
+) -> None:
+    """Load all that is new in the landing place: check, publish, build the marts, validate, report.
+
+    Exit status 1 if a critical expectation failed, the reference file was rejected, or the load could not run.
+    """
+    from jobs import load, lock
+    from jobs.spark import start_session
+    from jobs.versions import VersionError
+
+    settings = Settings()
+    stages: dict[str, float] = {}
+
+    @contextmanager
+    def stage(name: str) -> Iterator[None]:
+        began = time.monotonic()
+        with console.status(f"{name} …"):
+            yield
+        stages[name] = time.monotonic() - began
+        console.print(f"[green]✓[/] {name} [dim]{stages[name]:.1f} s[/]")
+
+    try:
+        with lock.writer_lock(settings.state, settings.lock_wait_seconds):
+            if sample:
+                _sample_if_empty(settings)
+            with stage("start Spark"):
+                spark = start_session(settings)
+            summary = load.run(spark, settings, stage)
+            spark.stop()
+    except (lock.Busy, VersionError, RuntimeError, OSError) as error:
+        raise fail(str(error)) from None
+    if summary is None:
+        console.print(f"Nothing new in {settings.landing}.", soft_wrap=True)
+        return
+    _print_summary(settings, summary, stages)
+    for error in summary.errors:
+        fail(error)
+    if summary.errors:
+        raise typer.Exit(1)
+
+
+def _sample_if_empty(settings: Settings) -> None:
+    from jobs import landing
+    from jobs.sample import write_sample
+
+    file_system, folder = landing.open_landing(settings.landing, settings.s3_endpoint)
+    if landing.delivered_readings(file_system, folder) or landing.delivered_reference(file_system, folder):
+        return
+    if "://" in settings.landing:
+        console.print(f"Nothing in {settings.landing}.")
+        return
+    made = write_sample(Path(settings.landing))
+    console.print(f"{settings.landing} is empty: made a sample of {made.readings:,} readings in it.", soft_wrap=True)
+
+
+def _print_summary(settings: Settings, summary: "load.Summary", stages: dict[str, float]) -> None:  # type: ignore[name-defined]  # noqa: F821
+    table = Table(title=f"Load {summary.load_id}", show_header=False, title_justify="left")
+    dates = f"{summary.dates[0]} … {summary.dates[-1]} ({len(summary.dates)})" if summary.dates else "none"
+    files = ", ".join(f"{count:,} {status}" for status, count in sorted(summary.files.items())) or "none"
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(summary.rejected_by_reason.items()))
+    table.add_row("status", "published" if summary.published else "[bold red]not published")
+    table.add_row("readings files", files)
+    table.add_row("readings", f"{summary.readings_loaded:,} loaded, {summary.readings_rejected:,} rejected")
+    if reasons:
+        table.add_row("rejected", reasons)
+    table.add_row("reference snapshot", str(summary.snapshot_date or "no new one"))
+    table.add_row("dates published" if summary.published else "dates not published", dates)
+    table.add_row("mart dates rebuilt", str(len(summary.mart_dates)))
+    checks = sum(verdict.evaluated for verdict in summary.verdicts)
+    critical = sum(len(verdict.critical) for verdict in summary.verdicts)
+    table.add_row("expectations", f"{checks} checked, {critical} critical failed, {len(summary.warnings)} warnings")
+    table.add_row("seconds", ", ".join(f"{name} {seconds:.1f}" for name, seconds in stages.items()))
+    table.add_row("total", f"{sum(stages.values()):.1f} s")
+    console.print(table)
+    for rejection in summary.rejections:
+        console.print(f"[yellow]rejected:[/] {_escaped(rejection)}", soft_wrap=True)
+    if summary.rejections:
+        console.print("All of them, whole: SELECT * FROM quarantine.readings, quarantine.files")
+    for warning in summary.warnings:
+        console.print(f"[yellow]warning:[/] {_escaped(warning)}", soft_wrap=True)
+    report = settings.reports_url or settings.reports / "index.html"
+    console.print(f"Quality report: {report}", soft_wrap=True)
+    console.print('Next: make sql Q="SELECT * FROM gold.daily_product_consumption LIMIT 10"')
+
+
+@app.command()
+def sql(
+    execute: Annotated[str | None, typer.Option("-e", "--execute", help="Run this and leave.")] = None,
+    form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+) -> None:
+    """Query the lakehouse: a prompt, or one statement with -e. In the stack through the SQL endpoint."""
+    from jobs import lock
+    from jobs.query import Format, QueryError, Runner, show
+
+    settings = Settings()
+    try:
+        chosen = Format(form)
+    except ValueError:
+        raise fail(f"--format is table, csv or json, not {form}") from None
+    # The embedded metastore can be open in one process at a time.
+    alone = nullcontext() if settings.endpoint else lock.writer_lock(settings.state, settings.lock_wait_seconds)
+    try:
+        with alone:
+            query = Runner(settings)
+            if execute is not None:
+                show(query(execute), chosen)
+                return
+            for statement in _typed_statements():
+                try:
+                    show(query(statement), chosen)
+                except QueryError as error:
+                    fail(str(error))
+    except (lock.Busy, QueryError, RuntimeError) as error:
+        raise fail(str(error)) from None
+
+
+def _typed_statements() -> Iterator[str]:
+    """Statements that a person types, each ended by a semicolon; the end of input ends them."""
+    if sys.stdin.isatty():
+        import readline  # noqa: F401  # gives input() a history and line editing
+
+        console.print("Statements end with a semicolon. Leave with Ctrl-D.")
+    text = ""
+    while True:
+        try:
+            text += input(("     > " if text else "lake > ") if sys.stdin.isatty() else "") + "\n"
+        except EOFError:
+            break
+        except KeyboardInterrupt:
+            text = ""
+            console.print()
+            continue
+        if text.rstrip().endswith(";"):
+            yield text.rstrip().rstrip(";")
+            text = ""
+        elif not text.strip():
+            text = ""
+    if text.strip():
+        yield text
+
+
+@app.command()
+def status() -> None:
+    """How new the published data is, the last loads, and what waits in quarantine."""
+    from jobs import lock
+    from jobs.query import Format, QueryError, Runner, show
+
+    settings = Settings()
+    alone = nullcontext() if settings.endpoint else lock.writer_lock(settings.state, settings.lock_wait_seconds)
+    try:
+        with alone:
+            query = Runner(settings)
+            show(query("SELECT * FROM gold.data_freshness"), Format.table)
+            show(
+                query(
+                    "SELECT load_id, status, files_loaded, files_rejected, readings_loaded, readings_rejected,"
+                    " dates_published, warnings, error FROM gold.load_history ORDER BY started_at DESC LIMIT 10"
+                ),
+                Format.table,
+            )
+            show(
+                query(
+                    "SELECT reason, count(*) AS rows, max(load_date) AS last_load_date FROM quarantine.readings"
+                    " GROUP BY reason ORDER BY rows DESC"
+                ),
+                Format.table,
+            )
+    except (lock.Busy, QueryError, RuntimeError) as error:
+        raise fail(str(error)) from None
+
+
+@app.command()
+def sample(
+    meterpoints: Annotated[int, typer.Option(min=1, help="Number of meterpoints.")] = 100,
+    days: Annotated[int, typer.Option(min=1, help="Number of local days.")] = 3,
+    start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First local day.")] = datetime(2021, 1, 1),
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; the landing place if not given.")] = None,
+) -> None:
+    """Make sample input in the form of the real one: readings/*.json and case_study.db."""
+    from jobs.sample import write_sample
+
+    try:
+        with console.status("making the sample …"):
+            made = write_sample(
+                out or Path(Settings().landing), meterpoints=meterpoints, days=days, start=start.date(), seed=seed
+            )
+    except (FileExistsError, ValueError) as error:
+        raise fail(str(error)) from None
+    console.print(f"{made.readings:,} readings of {made.meterpoints:,} meterpoints in {made.files:,} files")
+
+
+@app.command()
+def serve() -> None:
+    """Become the SQL endpoint (Spark's Thrift server) on port 10000."""
+    from jobs.spark import serve as become_endpoint
+
+    become_endpoint(Settings())

@@ -1,0 +1,69 @@
+"""The landing place: which files have been delivered, and their bytes. Local or S3, through Arrow's file systems."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem, S3FileSystem
+
+
+class Delivered(NamedTuple):
+    """A file in the landing place."""
+
+    source_file: str  # path below the landing place
+    size_bytes: int
+    modified_at: datetime  # UTC; of two files that give one reading the later wins
+
+
+def open_landing(landing: str, s3_endpoint: str | None) -> tuple[FileSystem, str]:
+    """File system and path of the landing place. S3 keys come from the AWS_… environment variables."""
+    parts = urlsplit(landing)
+    if parts.scheme in ("s3", "s3a"):
+        endpoint = urlsplit(s3_endpoint) if s3_endpoint else None
+        file_system = (
+            S3FileSystem(endpoint_override=endpoint.netloc, scheme=endpoint.scheme) if endpoint else S3FileSystem()
+        )
+        return file_system, parts.netloc + parts.path
+    return LocalFileSystem(), landing
+
+
+def delivered_readings(file_system: FileSystem, path: str) -> list[Delivered]:
+    """All readings files: readings/**/*.json and *.json.gz, sorted by path."""
+    selector = FileSelector(f"{path}/readings", allow_not_found=True, recursive=True)
+    files = [info for info in file_system.get_file_info(selector) if info.base_name.endswith((".json", ".json.gz"))]
+    return sorted(_delivered(info, path) for info in files if info.type == FileType.File)
+
+
+def delivered_reference(file_system: FileSystem, path: str) -> list[Delivered]:
+    """The newest SQLite file (*.db) at the top of the landing place, if there is one."""
+    selector = FileSelector(path, allow_not_found=True)
+    files = [_delivered(info, path) for info in file_system.get_file_info(selector) if info.extension == "db"]
+    return sorted(files, key=lambda file: file.modified_at)[-1:]
+
+
+def _delivered(info: FileInfo, path: str) -> Delivered:
+    return Delivered(info.path.removeprefix(f"{path}/"), info.size, info.mtime)
+
+
+def read_ahead(file_system: FileSystem, paths: Iterable[str], threads: int = 16) -> Iterator[bytes | OSError]:
+    """The bytes of each path, in order, read some files ahead: of a small file, an object store's latency is most of the
+    cost. A file that cannot be read gives its error."""
+
+    def read(path: str) -> bytes | OSError:
+        try:
+            with file_system.open_input_stream(path, compression=None) as stream:
+                return bytes(stream.read())
+        except OSError as error:
+            return error
+
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[bytes | OSError]] = deque()
+        for path in paths:
+            waiting.append(pool.submit(read, path))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        for future in waiting:
+            yield future.result()

@@ -1,0 +1,388 @@
+"""Data quality: what a load wrote is measured by Spark and judged by Great Expectations before it is published.
+
+Great Expectations run on Spark data takes a job or more for each expectation, which for millions of readings is
+many times the cost of the load itself. So each table is *measured* in one Spark action, which gives one row of named
+numbers, and genuine expectations *judge* that row. Measures, limits and the reason of each are in
+`expectations/<table>.json`, one native Great Expectations suite a table:
+
+- `meta.measures`: name → Spark SQL aggregate over the table's rows.
+- `meta.groups`: the rows grouped `by` columns, with `columns` aggregated for each group and `measures` over the
+  groups: one cheap way to find duplicate keys and incomplete days.
+- `meta.given`: measures that the caller brings along (what the load meant to write, what silver holds), and their
+  meaning.
+- `expectations`: a `severity` each. `critical` stops the publication, `warning` is published and reported, `info` is
+  only counted. `expect_column_max_to_be_between` and `expect_column_pair_values_to_be_equal` fail if nothing was
+  measured (null); `expect_column_values_to_be_between` passes then.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:  # Great Expectations takes seconds to import, which a run with nothing to do must not pay for
+    from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
+    from jinja2 import Template
+    from pyspark.sql import DataFrame
+
+Measure = int | float | Decimal | date | str | None
+Measures = dict[str, Measure]
+
+_ASSETS = Path(__file__).parent / "assets" / "docs"
+_RESULTS = "results"
+_STORE = "validation_results"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One file of `expectations/`: how a table is measured, and what is expected of the measures."""
+
+    table: str
+    about: str
+    measures: dict[str, str]
+    groups: dict[str, Any]
+    given: dict[str, str]
+    definition: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the expectations said of one table of one load."""
+
+    table: str
+    load_id: str
+    passed: bool
+    """No critical expectation failed, and all could be evaluated."""
+    critical: tuple[str, ...]
+    """Failed critical expectations, a sentence each with the measured value and the limit."""
+    warnings: tuple[str, ...]
+    evaluated: int
+    """Number of expectations."""
+    page: str
+    """The validation's HTML page, relative to the reports folder; written by `build_docs`."""
+    notes: tuple[str, ...] = ()
+    """Facts of severity `info`, counted and never a warning."""
+
+
+def load_suite(folder: Path, table: str) -> Suite:
+    """Read `<folder>/<table>.json`. Raises ValueError that names the file if it is not such a suite."""
+    path = folder / f"{table}.json"
+    try:
+        definition = json.loads(path.read_text(encoding="utf-8"))
+        meta = definition["meta"]
+        suite = Suite(table, meta["about"], meta["measures"], meta.get("groups", {}), meta.get("given", {}), definition)
+        if definition["name"] != table or not definition["expectations"]:
+            raise ValueError(f"it must be named {table} and hold expectations")
+    except FileNotFoundError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not an expectation suite: {error!r}") from error
+    return suite
+
+
+def measure(df: DataFrame, suite: Suite) -> Measures:
+    """Take all measures of a table in one Spark action. The session's time zone must be UTC.
+
+    Rows and groups are two branches of one plan: a distinct count beside the other aggregates would carry all of
+    them through a sort of every row (seven times as slow for three million readings).
+    """
+    from pyspark.sql.functions import expr
+
+    row = df.agg(*[expr(sql).alias(name) for name, sql in suite.measures.items()])
+    if suite.groups:
+        groups = df.groupBy(*suite.groups["by"]).agg(
+            *[expr(sql).alias(name) for name, sql in suite.groups["columns"].items()]
+        )
+        of_groups = groups.agg(*[expr(sql).alias(name) for name, sql in suite.groups["measures"].items()])
+        row = row.crossJoin(of_groups)
+    [measured] = row.collect()
+    return measured.asDict()
+
+
+def judge(
+    suite: Suite, measures: Mapping[str, Measure], *, load_id: str, loaded_at: datetime, reports: Path
+) -> Verdict:
+    """Judge the measures, those of `meta.given` included, and keep the result below `<reports>/results`.
+
+    No Spark. An expectation that cannot be evaluated (its measure is missing, for instance) is a critical failure,
+    whatever its severity. The same load judged again at the same `loaded_at` (UTC) replaces its earlier result.
+    """
+    import pandas as pd
+
+    if loaded_at.tzinfo is None:
+        raise ValueError("loaded_at needs a time zone")
+    # The number tells which result belongs to which line of the file: Great Expectations returns them in another order.
+    expectations = [
+        {**expectation, "meta": {**expectation.get("meta", {}), "line": line}}
+        for line, expectation in enumerate(suite.definition["expectations"])
+    ]
+    frame = pd.DataFrame([dict(measures)], dtype=object)  # object: Decimal stays exact, None stays None
+    with _quiet():
+        from great_expectations import ExpectationSuite
+        from great_expectations.core.run_identifier import RunIdentifier
+        from great_expectations.data_context.types.resource_identifiers import (
+            ExpectationSuiteIdentifier,
+            ValidationResultIdentifier,
+        )
+
+        context = _context(reports)
+        batch = context.data_sources.pandas_default.read_dataframe(frame, asset_name=suite.table)
+        result = batch.validate(ExpectationSuite(**{**suite.definition, "expectations": expectations}))
+
+        by_line = {r.expectation_config.meta["line"]: r for r in result.results if r.expectation_config}
+        checks = [
+            _check(expectation, by_line.get(line), measures)
+            for line, expectation in enumerate(suite.definition["expectations"])
+        ]
+        failed = {
+            severity: tuple(c["text"] for c in checks if not c["passed"] and c["severity"] == severity)
+            for severity in ("critical", "warning", "info")
+        }
+        key: Any = ValidationResultIdentifier(
+            ExpectationSuiteIdentifier(suite.table), RunIdentifier(load_id, loaded_at), suite.table
+        )
+        verdict = Verdict(
+            table=suite.table,
+            load_id=load_id,
+            passed=not failed["critical"],
+            critical=failed["critical"],
+            warnings=failed["warning"],
+            evaluated=len(checks),
+            page=_page(key),
+            notes=failed["info"],
+        )
+        cast("dict[str, Any]", result.meta).update(
+            table=suite.table,
+            about=suite.about,
+            load_id=load_id,
+            loaded_at=loaded_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+            status="failed" if failed["critical"] else "warning" if failed["warning"] else "passed",
+            **{name: list(texts) for name, texts in failed.items()},
+            checks=checks,
+            measures=_sources(suite, measures),
+            page=verdict.page,
+        )
+        (reports / verdict.page).unlink(missing_ok=True)
+        store: Any = context.validation_results_store
+        file = (reports / _RESULTS).joinpath(*key.to_tuple()[:-1], f"{suite.table}.json")
+        # Written here and not by the store, which would leave half a file if the run is killed.
+        _write(file, store.serialize(result))
+    return verdict
+
+
+def build_docs(reports: Path) -> Path:
+    """Write the Data Docs pages of all results which have none yet, then the index over all loads; return the index.
+
+    What an earlier run judged and did not live to render is rendered here. Cost: a page takes about 10 ms; the index
+    reads each stored result anew, a second or so for a thousand. The pages load nothing, from nowhere.
+    """
+    with _quiet():
+        from great_expectations.render.renderer.site_builder import DefaultSiteSectionBuilder
+
+        context = _context(reports)
+        new = [key for key in context.validation_results_store.list_keys() if not (reports / _page(key)).exists()]
+        if new:
+            DefaultSiteSectionBuilder(
+                name="validations",
+                data_context=context,
+                source_store_name=_STORE,
+                target_store=Pages(reports),
+                renderer={"module_name": __name__, "class_name": "PageRenderer"},
+                view={"module_name": __name__, "class_name": "PageView"},
+            ).build(resource_identifiers=new)
+    # Great Expectations logs a page that it could not render and goes on; a broken link in the index is worse.
+    missing = [page for page in map(_page, new) if not (reports / page).exists()]
+    if missing:
+        raise RuntimeError(f"no page could be written for {', '.join(missing)}")
+
+    validations = [json.loads(path.read_bytes())["meta"] for path in (reports / _RESULTS).rglob("*.json")]
+    loads: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for validation in sorted(validations, key=lambda v: str(v["table"])):
+        loads.setdefault((validation["loaded_at"], validation["load_id"]), []).append(validation)
+    index = reports / "index.html"
+    _write(index, _template("index.html").render(loads=sorted(loads.items(), reverse=True)))
+    return index
+
+
+class Pages:
+    """Data Docs' store of pages, without the two megabytes of pictures and fonts that the packaged one copies along."""
+
+    def __init__(self, reports: Path) -> None:
+        self.reports = reports
+
+    def set(self, key: Any, html: str) -> None:
+        _write(self.reports / _page(key.resource_identifier), html)
+
+
+class PageRenderer:
+    """Data Docs' renderer of a validation: all that the page shows is in the result's meta."""
+
+    def render(self, validation_results: Any) -> dict[str, Any]:
+        return dict(validation_results.meta)
+
+
+class PageView:
+    """Data Docs' view of a validation: our own template, because the packaged one loads scripts from five hosts."""
+
+    def render(self, document: dict[str, Any], **_: Any) -> str:
+        home = "../" * (len(PurePosixPath(document["page"]).parts) - 1) + "index.html"
+        return _template("page.html").render(v=document, home=home)
+
+
+def _check(expectation: Mapping[str, Any], result: Any, measures: Mapping[str, Measure]) -> dict[str, Any]:
+    """One line of the page: an expectation of the suite file with its outcome."""
+    kwargs = expectation["kwargs"]
+    names = [kwargs[name] for name in ("column", "column_A", "column_B") if name in kwargs]
+    value = _show(measures.get(names[0])) if names else ""
+    limit = _limit(kwargs, measures)
+    rule = expectation.get("description") or expectation["type"]
+    error = _error(result)
+    absent = [name for name in names if name not in measures]
+    if absent or error:
+        error = f"could not be evaluated: {'no measure ' + ', '.join(absent) if absent else error}"
+        text = f"{rule}: {error}"
+    else:
+        text = f"{rule}: {names[0] + ' is ' if names else ''}{value}, expected {limit}"
+    return {
+        "passed": bool(result is not None and result.success and not error),
+        # A check that was not made protects nothing, so it stops the load whatever its severity.
+        "severity": "critical" if error else expectation.get("severity", "critical"),
+        "rule": rule,
+        "why": expectation.get("notes", ""),
+        "type": expectation["type"],
+        "measure": names[0] if names else "",
+        "value": value,
+        "limit": limit,
+        "error": error,
+        "text": text,
+    }
+
+
+def _error(result: Any) -> str:
+    """The message of the exception an expectation ended with, or nothing."""
+    if result is None:
+        return "Great Expectations returned no result"
+    info = result.exception_info or {}
+    # Either one flat record, or one for each metric that failed.
+    for record in [info] if "raised_exception" in info else info.values():
+        if record.get("raised_exception"):
+            return str(record.get("exception_message") or "it raised an exception").splitlines()[0]
+    return ""
+
+
+def _limit(kwargs: Mapping[str, Any], measures: Mapping[str, Measure]) -> str:
+    """An expectation's arguments as a person would say them."""
+    low, high = kwargs.get("min_value"), kwargs.get("max_value")
+    if "column_B" in kwargs:
+        return f"{_show(measures.get(kwargs['column_B']))} ({kwargs['column_B']})"
+    if low is not None and high is not None:
+        return _show(low) if low == high else f"{_show(low)} to {_show(high)}"
+    if low is not None:
+        return f"at least {_show(low)}"
+    if high is not None:
+        return f"at most {_show(high)}"
+    return ", ".join(f"{name} {value}" for name, value in kwargs.items() if name != "column")
+
+
+def _show(value: Measure) -> str:
+    if value is None:
+        return "no value"
+    if isinstance(value, float):
+        return f"{value:,.6g}"
+    if isinstance(value, int | Decimal):
+        return f"{value:,}"
+    return str(value)
+
+
+def _sources(suite: Suite, measures: Mapping[str, Measure]) -> list[dict[str, str]]:
+    """How each measure was taken, for the foot of the page."""
+    groups = suite.groups
+    per_group = {
+        name: f"{sql} — for each ({', '.join(groups['by'])}): "
+        + ", ".join(f"{column} = {of}" for column, of in groups["columns"].items())
+        for name, sql in groups.get("measures", {}).items()
+    }
+    given = {name: f"given by the load: {meaning}" for name, meaning in suite.given.items()}
+    known = {**suite.measures, **per_group, **given}
+    return [
+        {"name": name, "value": _show(measures[name]) if name in measures else "missing", "source": known.get(name, "")}
+        for name in {**known, **measures}
+    ]
+
+
+def _context(reports: Path) -> EphemeralDataContext:
+    """A Great Expectations context which keeps results as files and nothing else, sends nothing and prints nothing."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import DataContextConfig
+
+    in_memory = {"class_name": "InMemoryStoreBackend"}
+    results = reports / _RESULTS
+    config = DataContextConfig(
+        expectations_store_name="expectations",
+        validation_results_store_name=_STORE,
+        checkpoint_store_name="checkpoints",
+        stores={
+            "expectations": {"class_name": "ExpectationsStore", "store_backend": in_memory},
+            "checkpoints": {"class_name": "CheckpointStore", "store_backend": in_memory},
+            "validation_definition_store": {"class_name": "ValidationDefinitionStore", "store_backend": in_memory},
+            _STORE: {"class_name": "ValidationResultsStore", "store_backend": _folder(results)},
+        },
+        data_docs_sites={},
+        analytics_enabled=False,
+        progress_bars={"globally": False},  # type: ignore[arg-type]  # a plain dict is what the file form has too
+    )
+    return gx.get_context(mode="ephemeral", project_config=config)
+
+
+def _folder(path: Path) -> dict[str, Any]:
+    path.mkdir(parents=True, exist_ok=True)
+    return {
+        "class_name": "TupleFilesystemStoreBackend",
+        "base_directory": str(path.resolve()),
+        "suppress_store_backend_id": True,
+    }
+
+
+def _page(key: Any) -> str:
+    """Where Data Docs puts the page of a result."""
+    return str(PurePosixPath("validations", *key.to_tuple())) + ".html"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Great Expectations logs what it also returns (failed metrics, Decimal turned float): the report says it once."""
+    log = logging.getLogger("great_expectations")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+@cache
+def _template(name: str) -> Template:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(loader=FileSystemLoader(_ASSETS), autoescape=True, undefined=StrictUndefined).get_template(name)
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all: a run may be killed here, a browser may read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".tmp")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)

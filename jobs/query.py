@@ -1,0 +1,112 @@
+"""Queries for people: through the SQL endpoint where there is one, else on a session of this process."""
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.table import Table
+
+from jobs.settings import Settings
+
+
+class Result(NamedTuple):
+    """Rows of a query."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+class Format(StrEnum):
+    """How rows are printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+class QueryError(Exception):
+    """The query failed, in a line."""
+
+
+class Runner:
+    """Runs queries one after the other; the session behind it is started by the first one."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._spark: Any = None
+
+    def __call__(self, sql: str) -> Result:
+        """Raises QueryError."""
+        return self._through_endpoint(sql) if self.settings.endpoint else self._on_own_session(sql)
+
+    def _through_endpoint(self, sql: str) -> Result:
+        from pyhive import exc, hive
+        from thrift.transport.TTransport import TTransportException
+
+        endpoint = urlsplit(f"//{self.settings.endpoint}")
+        try:
+            with closing(hive.connect(endpoint.hostname, endpoint.port, username="lake")) as connection:
+                cursor = connection.cursor()
+                cursor.execute(sql)
+                if not cursor.description:
+                    return Result([], [])
+                return Result([column[0] for column in cursor.description], cursor.fetchall())
+        except exc.OperationalError as error:
+            status = getattr(error.args[0], "status", None) if error.args else None
+            raise QueryError(_first_line(status.errorMessage if status else str(error))) from None
+        except (TTransportException, OSError) as error:
+            raise QueryError(f"the SQL endpoint at {self.settings.endpoint} cannot be reached: {error}") from None
+
+    def _on_own_session(self, sql: str) -> Result:
+        from pyspark.errors import PySparkException
+
+        from jobs.spark import start_session
+
+        self._spark = self._spark or start_session(self.settings)
+        try:
+            frame = self._spark.sql(sql)
+            return Result(frame.columns, frame.collect())
+        except PySparkException as error:
+            raise QueryError(_first_line(str(error))) from None
+
+
+def _first_line(message: str) -> str:
+    """Spark's errors bring the plan and a stack trace along; the first line says what is wrong."""
+    return message.removeprefix("Error running query: ").strip().splitlines()[0].removeprefix(
+        "org.apache.spark.sql.AnalysisException: "
+    )
+
+
+def show(result: Result, form: Format) -> None:
+    """Print rows on standard output, and nothing else."""
+    if form is Format.csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(result.columns)
+        writer.writerows([_text(value) for value in row] for row in result.rows)
+    elif form is Format.json:
+        rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+        json.dump(rows, sys.stdout, default=_text, indent=1)
+        sys.stdout.write("\n")
+    else:
+        table = Table(*result.columns)
+        for row in result.rows:
+            table.add_row(*("" if value is None else str(_text(value)) for value in row))
+        Console().print(table)
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ")
+    if isinstance(value, date | Decimal):
+        return str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value

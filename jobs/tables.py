@@ -1,0 +1,137 @@
+"""Tables of the lakehouse: written beside what is live, switched in the metastore.
+
+A partition's content is a folder that is never changed once it is written: `<table>/<partition>/load=<load_id>/`.
+`write` makes such folders and touches nothing live; `publish` moves partitions to them, all partitions of a table in one
+call to the metastore. Readers see the old folder or the new one, whole. Since a folder never changes, file listings that
+the SQL endpoint has cached are never stale.
+"""
+
+from collections.abc import Iterable
+from datetime import date
+
+from py4j.java_gateway import JavaObject
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+# A folder that never exists: what a partition names that holds nothing (yet).
+EMPTY = "load=none"
+
+
+def table_root(spark: SparkSession, table: str) -> str:
+    """Location of a table's files."""
+    return str(_table_metadata(spark, table).location().toString()).rstrip("/")
+
+
+def partition_column(spark: SparkSession, table: str) -> str:
+    """Name of the one column by which a table is partitioned."""
+    return str(_table_metadata(spark, table).partitionColumnNames().head())
+
+
+def partitions(spark: SparkSession, table: str) -> set[str]:
+    """Values of the partition column that a table has, as text."""
+    return {row[0].split("=", 1)[1] for row in spark.sql(f"SHOW PARTITIONS {table}").collect()}
+
+
+def write(df: DataFrame, table: str, load_id: str, values: Iterable[date | str]) -> dict[str, str]:
+    """Write a table's new partitions into fresh folders, and say where each of them is. Nothing live is touched.
+
+    `values` are the partitions that are to be replaced; one without rows in `df` becomes empty.
+    """
+    spark = df.sparkSession
+    root, column = table_root(spark, table), partition_column(spark, table)
+    columns = [*spark.table(table).columns]
+    (
+        df.select(*columns, F.lit(load_id).alias("load"))
+        .write.mode("append")
+        .partitionBy(column, "load")
+        .parquet(root)
+    )
+    return {str(value): f"{root}/{column}={value}/load={load_id}" for value in values}
+
+
+def read(spark: SparkSession, table: str, locations: dict[str, str]) -> DataFrame:
+    """The content of given partitions in given folders, published or not, with the table's columns."""
+    schema = spark.table(table).schema
+    existing = [location for location in locations.values() if _exists(spark, location)]
+    if not existing:
+        return spark.createDataFrame([], schema)
+    frame = spark.read.schema(schema).option("basePath", table_root(spark, table)).parquet(*existing)
+    return frame.select(*schema.names)
+
+
+def locations(spark: SparkSession, table: str, values: Iterable[date | str]) -> dict[str, str]:
+    """Where those of the given partitions which exist are now."""
+    column, known = partition_column(spark, table), partitions(spark, table)
+    catalog, (schema, name) = _catalog(spark), table.split(".")
+    return {
+        str(value): str(catalog.getPartition(schema, name, _spec(spark, column, value)).location().toString())
+        for value in values
+        if str(value) in known
+    }
+
+
+def publish(spark: SparkSession, table: str, new: dict[str, str]) -> None:
+    """Switch partitions to new folders, all in one transaction of the metastore.
+
+    Partitions that are new are added as empty ones first, as which a reader cannot tell them from missing ones, so that
+    the one call switches new and changed partitions together.
+    """
+    if not new:
+        return
+    root, column = table_root(spark, table), partition_column(spark, table)
+    missing = sorted(set(new) - partitions(spark, table))
+    if missing:
+        added = " ".join(f"PARTITION ({column}='{value}') LOCATION '{root}/{column}={value}/{EMPTY}'" for value in missing)
+        spark.sql(f"ALTER TABLE {table} ADD IF NOT EXISTS {added}")
+    catalog, (schema, name) = _catalog(spark), table.split(".")
+    switched = [
+        _moved(spark, catalog.getPartition(schema, name, _spec(spark, column, value)), location)
+        for value, location in new.items()
+    ]
+    catalog.alterPartitions(schema, name, _seq(spark, switched))
+    spark.catalog.refreshTable(table)
+
+
+def _moved(spark: SparkSession, partition: JavaObject, location: str) -> JavaObject:
+    jvm = spark._jvm
+    storage = partition.storage()
+    # Scala's copy() has no default arguments from here, so all are given.
+    moved = storage.copy(
+        jvm.scala.Some(jvm.org.apache.hadoop.fs.Path(location).toUri()),
+        storage.inputFormat(),
+        storage.outputFormat(),
+        storage.serde(),
+        storage.compressed(),
+        storage.properties(),
+        storage.serdeName(),
+    )
+    return partition.copy(
+        partition.spec(),
+        moved,
+        partition.parameters(),
+        partition.createTime(),
+        partition.lastAccessTime(),
+        jvm.scala.Option.empty(),
+    )
+
+
+def _catalog(spark: SparkSession) -> JavaObject:
+    return spark._jsparkSession.sharedState().externalCatalog()
+
+
+def _table_metadata(spark: SparkSession, table: str) -> JavaObject:
+    schema, name = table.split(".")
+    return _catalog(spark).getTable(schema, name)
+
+
+def _spec(spark: SparkSession, column: str, value: date | str) -> JavaObject:
+    return spark._jvm.org.apache.spark.api.python.PythonUtils.toScalaMap({column: str(value)})
+
+
+def _seq(spark: SparkSession, items: list[JavaObject]) -> JavaObject:
+    return spark._jvm.org.apache.spark.api.python.PythonUtils.toSeq(items)
+
+
+def _exists(spark: SparkSession, location: str) -> bool:
+    path = spark._jvm.org.apache.hadoop.fs.Path(location)
+    return bool(path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf()).exists(path))

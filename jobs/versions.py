@@ -1,0 +1,108 @@
+"""Versioned SQL files: applied in order, once, recorded in ops.schema_versions."""
+
+import hashlib
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from string import Template
+from typing import NamedTuple
+
+import sqlglot
+from pyspark.sql import SparkSession
+
+from jobs import tables
+
+FOLDERS = ("schema", "mart", "gold")
+TABLE = "ops.schema_versions"
+
+
+class Version(NamedTuple):
+    """A versioned file: V<version>__<name>.sql."""
+
+    folder: str
+    version: int
+    name: str
+    checksum: str  # SHA-256
+    sql: str
+
+
+class VersionError(Exception):
+    """The SQL files do not go with what was applied."""
+
+
+def read_versions(sql: Path) -> list[Version]:
+    """All versioned files below `sql`, in the order in which they are applied.
+
+    Raises VersionError on a name that is not of the form, or a version that occurs twice.
+    """
+    versions: list[Version] = []
+    for folder in FOLDERS:
+        found = []
+        for path in (sql / folder).glob("*.sql"):
+            match = re.fullmatch(r"V(\d+)__(\w+)\.sql", path.name)
+            if not match:
+                raise VersionError(f"{folder}/{path.name}: the name must be V<number>__<name>.sql")
+            text = path.read_bytes()
+            found.append(
+                Version(folder, int(match[1]), match[2], hashlib.sha256(text).hexdigest(), text.decode())
+            )
+        found.sort(key=lambda version: version.version)
+        for first, second in zip(found, found[1:], strict=False):
+            if first.version == second.version:
+                raise VersionError(f"{folder}: {first.name} and {second.name} both have version {first.version}")
+        versions += found
+    return versions
+
+
+def pending(versions: list[Version], applied: dict[tuple[str, int], str]) -> list[Version]:
+    """The versions that were not applied yet. `applied` maps folder and version to checksum.
+
+    Raises VersionError where an applied file was changed, is gone, or a new one comes before an applied one.
+    """
+    known = {(version.folder, version.version) for version in versions}
+    for folder, number in sorted(set(applied) - known):
+        raise VersionError(f"{folder}/V{number:03}: was applied, but the file is gone")
+    new = []
+    for version in versions:
+        label = f"{version.folder}/V{version.version:03}__{version.name}.sql"
+        checksum = applied.get((version.folder, version.version))
+        if checksum is None:
+            latest = max((number for folder, number in applied if folder == version.folder), default=0)
+            if version.version < latest:
+                raise VersionError(f"{label}: is new, but V{latest:03} was applied before; give it a higher number")
+            new.append(version)
+        elif checksum != version.checksum:
+            raise VersionError(f"{label}: was changed after it was applied; undo that and add a new version")
+    return new
+
+
+def statements(sql: str) -> list[str]:
+    """The statements of a file, split at the semicolons that end them."""
+    tokens = sqlglot.tokenize(sql, read="spark")
+    cuts = [token.start for token in tokens if token.token_type == sqlglot.TokenType.SEMICOLON]
+    parts = [sql[start:end] for start, end in zip([0, *(cut + 1 for cut in cuts)], [*cuts, len(sql)], strict=True)]
+    return [part.strip() for part in parts if sqlglot.tokenize(part, read="spark")]
+
+
+def apply_versions(spark: SparkSession, sql: Path, warehouse: str) -> list[Version]:
+    """Apply what is pending, and return it. A file that was applied in part, by a run that was killed, is applied again:
+    every statement is made to be repeatable."""
+    applied: dict[tuple[str, int], str] = {}
+    if spark.catalog.tableExists(TABLE):
+        applied = {(row.folder, row.version): row.checksum for row in spark.table(TABLE).collect()}
+    new = pending(read_versions(sql), applied)
+    for version in new:
+        for statement in statements(Template(version.sql).substitute(warehouse=warehouse)):
+            spark.sql(statement)
+    if new:
+        _record(spark, new)
+    return new
+
+
+def _record(spark: SparkSession, new: list[Version]) -> None:
+    now = datetime.now(UTC)
+    folders = {version.folder for version in new}
+    before = tables.read(spark, TABLE, tables.locations(spark, TABLE, folders))
+    rows = [(version.version, version.name, version.checksum, now, version.folder) for version in new]
+    recorded = before.unionByName(spark.createDataFrame(rows, before.schema)).coalesce(1)
+    tables.publish(spark, TABLE, tables.write(recorded, TABLE, now.strftime("%Y%m%dT%H%M%S%f"), folders))
