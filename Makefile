@@ -1,13 +1,31 @@
 .DEFAULT_GOAL := help
-.PHONY: help up down clean ps logs
+.PHONY: help up run sql status sample down clean ps logs test test-unit test-integration test-stack bench lint format lock check
 
+PYTHON ?= python3
 COMPOSE = docker compose --profile jobs
+BIN = .venv/bin
+# Statements may hold any character, so they go through the environment and not through the shell.
+export Q
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- the lakehouse ---------------------------------------------------------------------------------------------------
 
 up: ## Build and start the stack; returns when every service is healthy
 	@docker/up
+
+run: ## Load what is new in ./landing: in the stack if it is up, else embedded (ARGS=… are handed on)
+	@docker/lake run $(ARGS)
+
+sql: ## Query: Q="SELECT …" prints CSV, without Q a prompt opens
+	@if [ -n "$$Q" ]; then docker/lake sql --format csv -e "$$Q"; else docker/lake sql; fi
+
+status: ## Show how new the data is, the last loads and what is in quarantine
+	@docker/lake status
+
+sample: ## Make sample input (ARGS="--meterpoints 1000 --days 7 --out DIR")
+	@docker/lake sample $(ARGS)
 
 down: ## Stop the stack and keep its data
 	@$(COMPOSE) down --remove-orphans
@@ -20,3 +38,41 @@ ps: ## Show the services and their health
 
 logs: ## Follow the logs of the stack (S=metastore: of one service)
 	@docker compose logs --follow --tail 100 $(S)
+
+# --- its code --------------------------------------------------------------------------------------------------------
+
+test: test-unit test-integration test-stack ## Run all tests (those of the stack need Docker, and say so)
+
+test-unit: .venv/ready ## Test functions, on one Spark session
+	@$(BIN)/pytest tests/unit
+
+test-integration: .venv/ready ## Test whole loads, embedded
+	@$(BIN)/pytest tests/integration
+
+test-stack: .venv/ready ## Test the stack that compose.yaml makes, beside one that may run
+	@$(BIN)/pytest tests/stack
+
+bench: .venv/ready ## Measure speed and memory against peers in the same run
+	@$(BIN)/python -m tests.bench.ingest $(ARGS)
+
+lint: .venv/ready ## Check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: .venv/ready ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+check: lint test ## All that CI checks
+
+lock: ## Pin all dependencies anew in requirements.lock (needs uv)
+	uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-annotate --no-header --quiet --upgrade -o requirements.lock
+
+# The virtual environment; made anew when the lock file changes.
+.venv/ready: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	@echo "Making the virtual environment .venv (some minutes: PySpark is 455 MB)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@

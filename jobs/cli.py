@@ -6,16 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from jobs.query import Format
 from jobs.settings import Settings
 
+if TYPE_CHECKING:  # Spark and Great Expectations take seconds to import, which --help must not pay for
+    from jobs.load import Summary
+    from jobs.query import Runner
+
 app = typer.Typer(
-    help="A lakehouse for half-hourly smart-meter readings. Settings come from LAKE_… environment variables, see README.md.",
+    help="A lakehouse for half-hourly smart-meter readings. Settings are LAKE_… environment variables, see README.md.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -42,7 +47,11 @@ def run(
 
     Exit status 1 if a critical expectation failed, the reference file was rejected, or the load could not run.
     """
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
     from jobs import load, lock
+    from jobs.query import first_line
     from jobs.spark import start_session
     from jobs.versions import VersionError
 
@@ -67,12 +76,15 @@ def run(
             spark.stop()
     except (lock.Busy, VersionError, RuntimeError, OSError) as error:
         raise fail(str(error)) from None
+    except (PySparkException, Py4JError) as error:
+        log = "" if settings.metastore else f"; more in {settings.state}/spark.log"
+        raise fail(f"Spark failed in the stage after {list(stages)[-1]!r}: {first_line(error)}{log}") from None
     if summary is None:
         console.print(f"Nothing new in {settings.landing}.", soft_wrap=True)
         return
     _print_summary(settings, summary, stages)
-    for error in summary.errors:
-        fail(error)
+    for text in summary.errors:
+        fail(text)
     if summary.errors:
         raise typer.Exit(1)
 
@@ -91,7 +103,7 @@ def _sample_if_empty(settings: Settings) -> None:
     console.print(f"{settings.landing} is empty: made a sample of {made.readings:,} readings in it.", soft_wrap=True)
 
 
-def _print_summary(settings: Settings, summary: "load.Summary", stages: dict[str, float]) -> None:  # type: ignore[name-defined]  # noqa: F821
+def _print_summary(settings: Settings, summary: "Summary", stages: dict[str, float]) -> None:
     table = Table(title=f"Load {summary.load_id}", show_header=False, title_justify="left")
     dates = f"{summary.dates[0]} … {summary.dates[-1]} ({len(summary.dates)})" if summary.dates else "none"
     files = ", ".join(f"{count:,} {status}" for status, count in sorted(summary.files.items())) or "none"
@@ -124,30 +136,34 @@ def _print_summary(settings: Settings, summary: "load.Summary", stages: dict[str
 @app.command()
 def sql(
     execute: Annotated[str | None, typer.Option("-e", "--execute", help="Run this and leave.")] = None,
-    form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+    form: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.table,
 ) -> None:
     """Query the lakehouse: a prompt, or one statement with -e. In the stack through the SQL endpoint."""
+    from jobs.query import QueryError, show
+
+    with _runner() as query:
+        if execute is not None:
+            show(query(execute), form)
+            return
+        for statement in _typed_statements():
+            try:
+                show(query(statement), form)
+            except QueryError as error:
+                fail(str(error))
+
+
+@contextmanager
+def _runner() -> Iterator["Runner"]:
+    """What runs queries. Its errors end the command, in one line each."""
     from jobs import lock
-    from jobs.query import Format, QueryError, Runner, show
+    from jobs.query import QueryError, Runner
 
     settings = Settings()
-    try:
-        chosen = Format(form)
-    except ValueError:
-        raise fail(f"--format is table, csv or json, not {form}") from None
     # The embedded metastore can be open in one process at a time.
     alone = nullcontext() if settings.endpoint else lock.writer_lock(settings.state, settings.lock_wait_seconds)
     try:
         with alone:
-            query = Runner(settings)
-            if execute is not None:
-                show(query(execute), chosen)
-                return
-            for statement in _typed_statements():
-                try:
-                    show(query(statement), chosen)
-                except QueryError as error:
-                    fail(str(error))
+            yield Runner(settings)
     except (lock.Busy, QueryError, RuntimeError) as error:
         raise fail(str(error)) from None
 
@@ -179,32 +195,26 @@ def _typed_statements() -> Iterator[str]:
 
 @app.command()
 def status() -> None:
-    """How new the published data is, the last loads, and what waits in quarantine."""
-    from jobs import lock
-    from jobs.query import Format, QueryError, Runner, show
+    """How new the published data is, the last loads, and what is in quarantine."""
+    from jobs.query import show
 
-    settings = Settings()
-    alone = nullcontext() if settings.endpoint else lock.writer_lock(settings.state, settings.lock_wait_seconds)
-    try:
-        with alone:
-            query = Runner(settings)
-            show(query("SELECT * FROM gold.data_freshness"), Format.table)
-            show(
-                query(
-                    "SELECT load_id, status, files_loaded, files_rejected, readings_loaded, readings_rejected,"
-                    " dates_published, warnings, error FROM gold.load_history ORDER BY started_at DESC LIMIT 10"
-                ),
-                Format.table,
-            )
-            show(
-                query(
-                    "SELECT reason, count(*) AS rows, max(load_date) AS last_load_date FROM quarantine.readings"
-                    " GROUP BY reason ORDER BY rows DESC"
-                ),
-                Format.table,
-            )
-    except (lock.Busy, QueryError, RuntimeError) as error:
-        raise fail(str(error)) from None
+    with _runner() as query:
+        show(query("SELECT * FROM gold.data_freshness"), Format.lines)
+        print()
+        show(
+            query(
+                "SELECT load_id, status, files_loaded + files_rejected AS files, readings_loaded AS readings,"
+                " readings_rejected AS rejected, dates_published AS dates, warnings"
+                " FROM gold.load_history ORDER BY started_at DESC LIMIT 10"
+            ),
+            Format.table,
+        )
+        rejected = query(
+            "SELECT reason, count(*) AS rejected_rows, max(load_date) AS last_load_date FROM quarantine.readings"
+            " GROUP BY reason ORDER BY rejected_rows DESC"
+        )
+        if rejected.rows:
+            show(rejected, Format.table)
 
 
 @app.command()

@@ -40,8 +40,9 @@ def delivered_readings(file_system: FileSystem, path: str) -> list[Delivered]:
 def delivered_reference(file_system: FileSystem, path: str) -> list[Delivered]:
     """The newest SQLite file (*.db) at the top of the landing place, if there is one."""
     selector = FileSelector(path, allow_not_found=True)
-    files = [_delivered(info, path) for info in file_system.get_file_info(selector) if info.extension == "db"]
-    return sorted(files, key=lambda file: file.modified_at)[-1:]
+    files = [info for info in file_system.get_file_info(selector) if info.extension == "db"]
+    delivered = [_delivered(info, path) for info in files if info.type == FileType.File]
+    return sorted(delivered, key=lambda file: (file.modified_at, file.source_file))[-1:]
 
 
 def _delivered(info: FileInfo, path: str) -> Delivered:
@@ -49,8 +50,8 @@ def _delivered(info: FileInfo, path: str) -> Delivered:
 
 
 def read_ahead(file_system: FileSystem, paths: Iterable[str], threads: int = 16) -> Iterator[bytes | OSError]:
-    """The bytes of each path, in order, read some files ahead: of a small file, an object store's latency is most of the
-    cost. A file that cannot be read gives its error."""
+    """The bytes of each path, in order, read some files ahead: of a small file, an object store's latency is most of
+    the cost. A file that cannot be read gives its error."""
 
     def read(path: str) -> bytes | OSError:
         try:

@@ -17,6 +17,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow.fs import FileSystem
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
@@ -78,10 +79,12 @@ def run(spark: SparkSession, settings: Settings, stage: Stage) -> Summary | None
         versions.apply_versions(spark, SQL, settings.warehouse)
     with stage("discover"):
         file_system, folder = landing.open_landing(settings.landing, settings.s3_endpoint)
-        new_readings = ops.new_files(spark, landing.delivered_readings(file_system, folder))
-        new_reference = ops.new_files(spark, landing.delivered_reference(file_system, folder))
-        if not new_readings.num_rows and not new_reference.num_rows:
+        delivered = landing.delivered_readings(file_system, folder) + landing.delivered_reference(file_system, folder)
+        new_files = ops.new_files(spark, delivered)
+        if not new_files.num_rows:
             return None
+        is_readings = pc.starts_with(new_files["source_file"], "readings/")
+        new_readings, new_reference = new_files.filter(is_readings), new_files.filter(pc.invert(is_readings))
 
     new: dict[str, Locations] = {}  # what is written and not published, by table
     with stage("read and check"):
@@ -327,10 +330,11 @@ def _audit(
     if expected_rows:
         all_rows = summary.readings_loaded + summary.readings_rejected
         # In a small delivery a few bad rows are a large share: they go to quarantine, and the good ones are loaded.
-        many = summary.readings_rejected >= FEW_REJECTED_ROWS
+        share = summary.readings_rejected / all_rows if all_rows else 0.0
         given: quality.Measures = {
             "rows_expected": expected_rows,
-            "rejected_share": summary.readings_rejected / all_rows if many else None,
+            "rejected_share": share,
+            "rejected_share_of_many": share if summary.readings_rejected >= FEW_REJECTED_ROWS else None,
         }
         written = tables.read(spark, READINGS, new[READINGS])
         _judge(settings, summary, READINGS, _measure(READINGS, written), given)

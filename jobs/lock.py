@@ -22,7 +22,9 @@ def writer_lock(state: Path, wait_seconds: float) -> Iterator[None]:
     with (state / "lake.lock").open("w") as lock:
         try:
             for attempt in Retrying(
-                retry=retry_if_exception_type(BlockingIOError), wait=wait_fixed(0.5), stop=stop_after_delay(wait_seconds)
+                retry=retry_if_exception_type(BlockingIOError),
+                wait=wait_fixed(0.5),
+                stop=stop_after_delay(wait_seconds),
             ):
                 with attempt:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,8 @@
 """The marts: aggregates of readings and the agreements that held, by local date.
 
-An agreement holds on [agreement_valid_from, agreement_valid_to). Both are local dates, so it holds for whole local dates,
-and the agreement of a reading depends on its meterpoint and date alone. Energy is kWh, as decimals: sums are exact.
+An agreement holds on [agreement_valid_from, agreement_valid_to). Both are local dates, so it holds for whole local
+dates, and the agreement of a reading depends on its meterpoint and date alone. Energy is kWh, as decimals: sums are
+exact.
 """
 
 from pyspark.sql import Column, DataFrame, Window
@@ -13,8 +14,8 @@ KWH_TOTAL = "DECIMAL(18,6)"
 def agreements_on(dates: DataFrame, agreement: DataFrame, product: DataFrame) -> DataFrame:
     """One row per (date, meterpoint_id) with an agreement: the agreement that holds, with its product.
 
-    Where several hold, that with the latest agreement_valid_from, then the highest agreement_id. A zero-length agreement
-    holds on no date. `dates` has the column `date`.
+    Where several hold, that with the latest agreement_valid_from, then the highest agreement_id. A zero-length
+    agreement holds on no date. A product without a name goes by its product_id. `dates` has the column `date`.
     """
     holds = (F.col("agreement_valid_from") <= F.col("date")) & (
         F.col("agreement_valid_to").isNull() | (F.col("date") < F.col("agreement_valid_to"))
@@ -32,7 +33,8 @@ def agreements_on(dates: DataFrame, agreement: DataFrame, product: DataFrame) ->
             "meterpoint_id",
             "agreement_id",
             "product_id",
-            F.col("display_name").alias("product_display_name"),
+            # Never null, so that null can stand for "no agreement", and no consumption is lost between the marts.
+            F.coalesce("display_name", "product_id").alias("product_display_name"),
             "is_variable",
             "account_id",
         )
@@ -106,8 +108,8 @@ def daily_product_consumption(daily_meterpoint: DataFrame) -> DataFrame:
 def changed_dates(
     dates: DataFrame, before: tuple[DataFrame, DataFrame], after: tuple[DataFrame, DataFrame]
 ) -> DataFrame:
-    """Which of `dates` the marts must be rebuilt for when (agreement, product) change from one snapshot to the next: those
-    on which some meterpoint's agreement is another one, or has another product, name or account."""
+    """Which of `dates` the marts must be rebuilt for when (agreement, product) change from one snapshot to the next:
+    those on which some meterpoint's agreement is another one, or has another product, name or account."""
     # Only meterpoints of which something changed are looked at date by date: nearly none do in a night.
     details_before, details_after = (_details(agreement, product) for agreement, product in (before, after))
     changed = _difference(details_before, details_after).select("meterpoint_id").distinct()

@@ -51,20 +51,16 @@ def known_files(spark: SparkSession) -> DataFrame:
 
 def new_files(spark: SparkSession, delivered: list[Delivered]) -> pa.Table:
     """Delivered files that are not known, or have another size or time than the version that is: source_file, size_bytes,
-    modified_at, known_sha256, and the dates that known versions touched."""
-    if not delivered:
-        return pa.table({"source_file": pa.array([], pa.string())})
+    modified_at, known_sha256, and first_date and last_date of the versions that are known."""
     schema = pa.schema(
         [("source_file", pa.string()), ("size_bytes", pa.int64()), ("modified_at", pa.timestamp("us", "UTC"))]
     )
-    columns = [pa.array(values, field.type) for values, field in zip(zip(*delivered, strict=True), schema, strict=True)]
+    rows = [dict(zip(schema.names, file, strict=True)) for file in delivered]
     return (
-        spark.createDataFrame(pa.table(columns, schema=schema))
+        spark.createDataFrame(pa.Table.from_pylist(rows, schema=schema))
         .join(known_files(spark), on="source_file", how="left")
-        .where(
-            "known_modified_at IS NULL OR known_modified_at <> modified_at OR known_size_bytes <> size_bytes"
-        )
+        .where("known_modified_at IS NULL OR known_modified_at <> modified_at OR known_size_bytes <> size_bytes")
         .drop("known_size_bytes", "known_modified_at")
-        .orderBy("source_file")
         .toArrow()
+        .sort_by("source_file")
     )

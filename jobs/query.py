@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -28,6 +29,7 @@ class Format(StrEnum):
     """How rows are printed."""
 
     table = "table"
+    lines = "lines"
     csv = "csv"
     json = "json"
 
@@ -61,7 +63,7 @@ class Runner:
                 return Result([column[0] for column in cursor.description], cursor.fetchall())
         except exc.OperationalError as error:
             status = getattr(error.args[0], "status", None) if error.args else None
-            raise QueryError(_first_line(status.errorMessage if status else str(error))) from None
+            raise QueryError(first_line(status.errorMessage if status else error)) from None
         except (TTransportException, OSError) as error:
             raise QueryError(f"the SQL endpoint at {self.settings.endpoint} cannot be reached: {error}") from None
 
@@ -75,14 +77,13 @@ class Runner:
             frame = self._spark.sql(sql)
             return Result(frame.columns, frame.collect())
         except PySparkException as error:
-            raise QueryError(_first_line(str(error))) from None
+            raise QueryError(first_line(error)) from None
 
 
-def _first_line(message: str) -> str:
-    """Spark's errors bring the plan and a stack trace along; the first line says what is wrong."""
-    return message.removeprefix("Error running query: ").strip().splitlines()[0].removeprefix(
-        "org.apache.spark.sql.AnalysisException: "
-    )
+def first_line(error: object) -> str:
+    """What is wrong. Spark's errors bring the plan and a stack trace along."""
+    text = re.sub(r"^(Error running query: )?([\w.$]+(Exception|Error): )?", "", str(error).strip())
+    return text.splitlines()[0]
 
 
 def show(result: Result, form: Format) -> None:
@@ -95,6 +96,10 @@ def show(result: Result, form: Format) -> None:
         rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
         json.dump(rows, sys.stdout, default=_text, indent=1)
         sys.stdout.write("\n")
+    elif form is Format.lines:
+        for row in result.rows:
+            for column, value in zip(result.columns, row, strict=True):
+                print(f"{column}: {'' if value is None else _text(value)}")
     else:
         table = Table(*result.columns)
         for row in result.rows:

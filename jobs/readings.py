@@ -1,19 +1,20 @@
 """silver.readings: one row per (meterpoint_id, interval_start_utc).
 
-Files are parsed by `parse_files` (bytes to rows), judged by `classify` (rows to good or rejected rows), and good rows are
-merged into the dates that they touch by `merge`. Consumption is kWh as DECIMAL(9,6): sums of decimals are exact, so that
-they do not depend on the order in which Spark happens to add rows, and equal totals can be tested for equality. Six
-decimals are a thousandth of a watt-hour, far below what a meter resolves; further ones are rounded half up.
+Files are parsed by `parse_files` (bytes to rows), judged by `classify` (rows to good or rejected rows), and good rows
+are merged into the dates that they touch by `merge`. Consumption is kWh as DECIMAL(9,6): sums of decimals are exact,
+so that they do not depend on the order in which Spark happens to add rows, and equal totals can be tested for equality.
+Six decimals are a thousandth of a watt-hour, far below what a meter resolves; further ones are rounded half up.
 """
 
 import gzip
 import hashlib
 import json
 import zlib
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import date
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -25,15 +26,45 @@ from jobs.landing import read_ahead
 
 TIME_ZONE = "Europe/London"
 MAX_KWH = 100  # a household's supply cannot deliver it in half an hour; more is a fault of meter or file
-PLAUSIBLE = "2000-01-01", "2100-01-01"  # interval_start; before smart meters or far ahead is a fault of the clock
+FIRST_DATE, LAST_DATE = date(2000, 1, 1), date(2099, 12, 31)  # before smart meters or far ahead: a fault of the clock
 MAX_QUARANTINED_BYTES = 64 * 1024 * 1024
 COLUMNS = ("interval_start", "consumption_delta", "meterpoint_id")
 ROWS_A_BATCH = 50_000
 
+# Why a file or a row is rejected; docs/rules.md says what each means and what to do.
+FileReason = Literal[
+    "unreadable",
+    "not_gzip",
+    "empty_file",
+    "not_json",
+    "not_an_object",
+    "columns_missing",
+    "data_missing",
+    "column_missing",
+    "columns_not_distinct_names",
+]
+RowReason = Literal[
+    "wrong_length",
+    "meterpoint_id_not_text",
+    "meterpoint_id_empty",
+    "interval_start_not_a_timestamp",
+    "interval_start_out_of_range",
+    "interval_start_not_a_half_hour",
+    "interval_start_does_not_exist",
+    "consumption_null",
+    "consumption_not_a_number",
+    "consumption_not_finite",
+    "consumption_negative",
+    "consumption_absurd",
+    "conflicting_readings",
+    "duplicate_reading",
+]
+
 PARSED_SCHEMA = """
     source_file STRING, modified_at TIMESTAMP, position BIGINT, meterpoint_id STRING, interval_start STRING,
     consumption DOUBLE, row_json STRING, reason STRING, copies INT, copy INT, copies_agree BOOLEAN,
-    file STRUCT<status: STRING, reason: STRING, size_bytes: BIGINT, sha256: STRING, rows_read: BIGINT, detail: STRING, content: BINARY>
+    file STRUCT<status: STRING, reason: STRING, size_bytes: BIGINT, sha256: STRING, rows_read: BIGINT, detail: STRING,
+                content: BINARY>
 """
 _UTC = pa.timestamp("us", tz="UTC")
 _ARROW_SCHEMA = pa.schema(
@@ -70,7 +101,7 @@ _ARROW_SCHEMA = pa.schema(
 class FileError(Exception):
     """A file that cannot be read at all: its reason (see docs/rules.md) and what exactly is wrong."""
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: FileReason, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
@@ -79,11 +110,14 @@ class FileError(Exception):
 class Rows(NamedTuple):
     """The rows of one file as columns of equal length, in file order."""
 
-    meterpoint_id: list[str | None]
-    interval_start: list[str | None]
-    consumption: list[float | None]
-    row_json: list[str | None]  # the row as delivered, where the columns before do not tell it all
-    reason: list[str | None]  # why the form of the row is wrong, None if it is good
+    meterpoint_id: Sequence[str | None]
+    interval_start: Sequence[str | None]
+    consumption: Sequence[float | None]
+    row_json: Sequence[str | None]  # the row as delivered, where the columns before do not tell it all
+    reason: Sequence[RowReason | None]  # why the form of the row is wrong, None if it is good
+
+
+OddRow = tuple[str | None, str | None, float | None, str, RowReason | None]  # a row of Rows
 
 
 # --- bytes to rows -----------------------------------------------------------------------------------------------
@@ -94,11 +128,14 @@ def parse_file(source_file: str, content: bytes) -> tuple[Rows, str | None]:
 
     Raises FileError where there are no rows to be had.
     """
-    columns, data = _columns_and_data(_json(_unzipped(source_file, content)))
-    order = [columns.index(name) for name in COLUMNS]
+    try:
+        columns, data = _columns_and_data(_json(_unzipped(source_file, content)))
+        order = [columns.index(name) for name in COLUMNS]
+        rows = _plain_rows(data, order) or _odd_rows(data, columns, order)
+    except RecursionError:
+        raise FileError("not_json", "brackets are nested too deeply") from None
     extra = sorted(set(columns) - set(COLUMNS))
-    note = f"ignored columns: {', '.join(extra)}" if extra else None
-    return _plain_rows(data, order) or _odd_rows(data, columns, order), note
+    return rows, f"ignored columns: {', '.join(extra)}" if extra else None
 
 
 def _unzipped(source_file: str, content: bytes) -> bytes:
@@ -118,29 +155,39 @@ def _json(content: bytes) -> Any:
     except orjson.JSONDecodeError:
         pass
     try:
-        # Slower, but it knows NaN and Infinity, which many writers emit: a rule for the row, not for the file.
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
+        # Slower, but it knows byte order marks and NaN, which many writers emit, halves of surrogate pairs and numbers
+        # beyond every float: they are for the rules of rows, and no reason to lose the file.
+        return json.loads(content, parse_int=_int)
+    except ValueError as error:
         raise FileError("not_json", str(error)) from None
+
+
+def _int(digits: str) -> int | float:
+    try:
+        return int(digits)
+    except ValueError:  # Python reads no integer of more than 4300 digits
+        return float(digits)
 
 
 def _columns_and_data(document: Any) -> tuple[list[str], list[Any]]:
     if not isinstance(document, dict):
         raise FileError("not_an_object", f"expected an object with columns and data, found {type(document).__name__}")
-    for key in ("columns", "data"):
-        if not isinstance(document.get(key), list):
-            raise FileError(f"{key}_missing", f"the key '{key}' is missing or not a list")
-    columns: list[Any] = document["columns"]
+    columns, data = document.get("columns"), document.get("data")
+    if not isinstance(columns, list):
+        raise FileError("columns_missing", "the key 'columns' is missing or not a list")
+    if not isinstance(data, list):
+        raise FileError("data_missing", "the key 'data' is missing or not a list")
     missing = [name for name in COLUMNS if name not in columns]
     if missing:
         raise FileError("column_missing", f"no column {', '.join(missing)}; found {json.dumps(columns)[:200]}")
-    if not all(isinstance(name, str) for name in columns) or len(set(columns)) < len(columns):
+    if not all(map(_is_text, columns)) or len(set(columns)) < len(columns):
         raise FileError("columns_not_distinct_names", f"found {json.dumps(columns)[:200]}")
-    return columns, document["data"]
+    return columns, data
 
 
 def _plain_rows(data: list[Any], order: list[int]) -> Rows | None:
-    """The rows of a file in which every row has just the three columns, of the right types; None if one does not.
+    """The rows of a file in which every row has just the three columns, of the right types, with plausible consumption;
+    None if one does not.
 
     Nearly every file is like this, so it goes column by column, not row by row.
     """
@@ -150,43 +197,44 @@ def _plain_rows(data: list[Any], order: list[int]) -> Rows | None:
     starts, consumption, meterpoints = (columns[index] for index in order)
     if set(map(type, starts)) != {str} or set(map(type, meterpoints)) != {str}:
         return None
-    if not set(map(type, consumption)) <= {float, int}:
-        return None
     if not all(map(str.isascii, starts)) or not all(map(str.isascii, meterpoints)):
         return None
-    nothing = [None] * len(data)
-    try:
-        return Rows(list(meterpoints), list(starts), list(map(float, consumption)), nothing, nothing)
-    except OverflowError:  # an integer beyond every float
+    if not set(map(type, consumption)) <= {float, int} or not all(map(_is_plausible, consumption)):
         return None
+    nothing = [None] * len(data)
+    return Rows(meterpoints, starts, list(map(float, consumption)), nothing, nothing)
 
 
 def _odd_rows(data: list[Any], columns: list[str], order: list[int]) -> Rows:
-    rows = []
-    for values in data:
-        if not isinstance(values, list) or len(values) != len(columns):
-            rows.append((None, None, None, _dumps(values), "wrong_length"))
-            continue
-        start, consumption, meterpoint_id = (values[index] for index in order)
-        row_json = _dumps(dict(zip(columns, values, strict=True)))
-        if not _is_text(meterpoint_id):
-            rows.append((None, None, None, row_json, "meterpoint_id_not_text"))
-        elif not _is_text(start):
-            rows.append((None, None, None, row_json, "interval_start_not_a_timestamp"))
-        elif consumption is None:
-            rows.append((None, None, None, row_json, "consumption_null"))
-        elif isinstance(consumption, bool) or not isinstance(consumption, int | float):
-            rows.append((None, None, None, row_json, "consumption_not_a_number"))
-        else:
-            rows.append((meterpoint_id, start, _float(consumption), row_json, None))
-    return Rows(*(list(column) for column in zip(*rows, strict=True))) if rows else Rows([], [], [], [], [])
+    rows = [_odd_row(values, columns, order) for values in data]
+    return Rows(*zip(*rows, strict=True)) if rows else Rows([], [], [], [], [])
+
+
+def _odd_row(values: Any, columns: list[str], order: list[int]) -> OddRow:
+    if not isinstance(values, list) or len(values) != len(columns):
+        return None, None, None, _dumps(values), "wrong_length"
+    start, consumption, meterpoint_id = (values[index] for index in order)
+    row_json = _dumps(dict(zip(columns, values, strict=True)))
+    if not _is_text(meterpoint_id):
+        return None, None, None, row_json, "meterpoint_id_not_text"
+    if not _is_text(start):
+        return None, None, None, row_json, "interval_start_not_a_timestamp"
+    if consumption is None:
+        return meterpoint_id, start, None, row_json, "consumption_null"
+    if isinstance(consumption, bool) or not isinstance(consumption, int | float):
+        return meterpoint_id, start, None, row_json, "consumption_not_a_number"
+    return meterpoint_id, start, _float(consumption), row_json, None
 
 
 def _float(number: int | float) -> float:
     try:
         return float(number)
     except OverflowError:
-        return float("inf")
+        return float("inf") if number > 0 else float("-inf")
+
+
+def _is_plausible(consumption: float | None) -> bool:
+    return consumption is not None and 0 <= consumption <= MAX_KWH
 
 
 def _is_text(value: Any) -> bool:
@@ -199,19 +247,21 @@ def _dumps(value: Any) -> str:
 
 
 def repeats(rows: Rows) -> list[tuple[int, int, bool]] | None:
-    """For each row: how many rows of the file have its meterpoint and local time, which of them it is (from 0, in file
-    order), and whether all of them have one consumption. None if no row is repeated."""
+    """For each row: how many rows of the file give its meterpoint and local time a plausible consumption, which of them
+    it is (from 0, in file order), and whether all of them give the same. None if no row is repeated."""
     keys = list(zip(rows.meterpoint_id, rows.interval_start, strict=True))
     if len(set(keys)) == len(keys):
         return None
-    count, values = Counter(keys), defaultdict(set)
-    for key, consumption in zip(keys, rows.consumption, strict=True):
-        values[key].add(consumption)
-    seen: Counter[Any] = Counter()
-    result = []
-    for key in keys:
-        result.append((count[key], seen[key], len(values[key]) == 1))
-        seen[key] += 1
+    positions_of = defaultdict(list)
+    for position, key in enumerate(keys):
+        positions_of[key].append(position)
+    result = [(1, 0, True)] * len(keys)
+    for positions in positions_of.values():
+        plausible = [position for position in positions if _is_plausible(rows.consumption[position])]
+        agree = len({rows.consumption[position] for position in plausible}) <= 1
+        # Two rows may be the two real half hours of October: of these, one without a value still holds its place.
+        for copy, position in enumerate(positions if len(positions) == 2 else plausible):
+            result[position] = len(plausible), copy, agree
     return result
 
 
@@ -225,8 +275,9 @@ def parse_files(batches: Iterator[pa.RecordBatch], read: Read) -> Iterator[pa.Re
     each of its rows. `read` gives the bytes of files, or the error, in the order in which it is asked for them.
     """
     columns: list[list[Any]] = [[] for _ in _ARROW_SCHEMA]
+    kept_bytes = 0  # of rejected files, in these columns
 
-    def add(*values: list[Any] | range) -> None:
+    def add(*values: Sequence[Any]) -> None:
         for column, more in zip(columns, values, strict=True):
             column.extend(more)
 
@@ -234,22 +285,27 @@ def parse_files(batches: Iterator[pa.RecordBatch], read: Read) -> Iterator[pa.Re
         files = batch.to_pylist()
         for file, content in zip(files, read([file["source_file"] for file in files]), strict=True):
             result, rows = _parsed(file, content)
-            nothing = [[None]] * 5
-            add([file["source_file"]], [file["modified_at"]], [None], *nothing, *[[None]] * 3, [result])
+            add([file["source_file"]], [file["modified_at"]], *[[None]] * (len(columns) - 3), [result])
+            kept_bytes += len(result.get("content") or b"")
             if rows:
                 count = len(rows.reason)
                 repeated = zip(*(repeats(rows) or [(1, 0, True)] * count), strict=True)
                 source, modified = [file["source_file"]] * count, [file["modified_at"]] * count
                 add(source, modified, range(count), *rows, *map(list, repeated), [None] * count)
-            if len(columns[0]) >= ROWS_A_BATCH:
-                yield _arrow(columns)
-                columns = [[] for _ in _ARROW_SCHEMA]
-    yield _arrow(columns)
+            if len(columns[0]) >= ROWS_A_BATCH or kept_bytes >= MAX_QUARANTINED_BYTES:
+                yield from _arrow(columns)
+                columns, kept_bytes = [[] for _ in _ARROW_SCHEMA], 0
+    yield from _arrow(columns)
 
 
-def _arrow(columns: list[list[Any]]) -> pa.RecordBatch:
-    arrays = [pa.array(values, field.type) for values, field in zip(columns, _ARROW_SCHEMA, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=_ARROW_SCHEMA)
+def _arrow(columns: list[list[Any]]) -> Iterator[pa.RecordBatch]:
+    # In pieces, since one file may have more rows than an Arrow array of strings can hold.
+    for start in range(0, len(columns[0]), ROWS_A_BATCH):
+        arrays = [
+            pa.array(values[start : start + ROWS_A_BATCH], field.type)
+            for values, field in zip(columns, _ARROW_SCHEMA, strict=True)
+        ]
+        yield pa.RecordBatch.from_arrays(arrays, schema=_ARROW_SCHEMA)
 
 
 def _parsed(file: dict[str, Any], content: bytes | OSError) -> tuple[dict[str, Any], Rows | None]:
@@ -290,16 +346,17 @@ def classify(parsed: DataFrame) -> DataFrame:
 
     Of a meterpoint's local time a file may have one row, two in the repeated hour of October: these are the two real
     half hours, in file order. Of more rows with one consumption the surplus is rejected; where they differ nobody can
-    tell which is right, and all are rejected. Rows with `file` set go through as they are.
+    tell which is right, and all are rejected. Rows with implausible consumption contradict no other. Rows with `file`
+    set go through as they are.
     """
     timed = parsed.withColumn("start", _timestamp("interval_start")).withColumn(
         "capacity", F.when(is_repeated_hour(F.col("start")), 2).otherwise(1)
     )
     surplus = F.col("copies") > F.col("capacity")
-    rules = {
-        "meterpoint_id_empty": F.trim("meterpoint_id") == "",
+    rules: dict[RowReason, Column] = {
+        "meterpoint_id_empty": F.col("meterpoint_id").rlike(r"^[\s\p{Z}\p{C}]*\z"),  # nothing that can be seen
         "interval_start_not_a_timestamp": F.col("start").isNull(),
-        "interval_start_out_of_range": ~F.col("start").between(*PLAUSIBLE),
+        "interval_start_out_of_range": ~F.to_date("start").between(F.lit(FIRST_DATE), F.lit(LAST_DATE)),
         "interval_start_not_a_half_hour": F.unix_timestamp("start") % 1800 != 0,
         "interval_start_does_not_exist": is_skipped_hour(F.col("start")),
         "consumption_not_finite": F.isnan("consumption") | (F.abs("consumption") == float("inf")),
@@ -307,7 +364,7 @@ def classify(parsed: DataFrame) -> DataFrame:
         "consumption_absurd": F.col("consumption") > MAX_KWH,
         "conflicting_readings": surplus & ~F.col("copies_agree"),
         "duplicate_reading": surplus & (F.col("copy") >= F.col("capacity")),
-    }
+    }  # in this order: a row has the first reason that holds
     broken = F.coalesce("reason", *(F.when(rule, reason) for reason, rule in rules.items()))
     hours_later = F.when(F.col("capacity") == 2, F.col("copy")).otherwise(0)
     as_delivered = F.to_json(
@@ -329,7 +386,7 @@ def classify(parsed: DataFrame) -> DataFrame:
 
 
 def _timestamp(text: str) -> Column:
-    form = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$"
+    form = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\z"  # $ would let a line break pass
     return F.when(F.col(text).rlike(form), F.expr(f"try_cast({text} AS TIMESTAMP)"))
 
 
@@ -353,12 +410,13 @@ def rejected(classified: DataFrame) -> DataFrame:
 
 
 def merge(content: DataFrame, *, dates: int, buckets: int) -> DataFrame:
-    """The whole new content of the dates that a load touches: silver.readings, clustered by date and sorted by meterpoint.
+    """The whole new content of the dates that a load touches: silver.readings, clustered by date and sorted by
+    meterpoint.
 
-    `content` is what new files bring and what these dates hold now, with `modified_at` of the file, and without the rows of
-    files that were delivered again: a new version of a file replaces all that the old one gave. Of several readings for
-    one key, that of the file which was modified last wins, then that of the greater path: whatever the order in which
-    files arrive, the end is the same. A date is split into `buckets` of meterpoints.
+    `content` is what new files bring and what these dates hold now, with `modified_at` of the file, and without the
+    rows of files that were delivered again: a new version of a file replaces all that the old one gave. Of several
+    readings for one key, that of the file which was modified last wins, then that of the greater path: whatever the
+    order in which files arrive, the end is the same. A date is split into `buckets` of meterpoints.
     """
     newest_first = Window.partitionBy("date", "bucket", "meterpoint_id", "interval_start_utc").orderBy(
         F.desc("modified_at"), F.desc("source_file")

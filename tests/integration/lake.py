@@ -1,0 +1,162 @@
+"""A lakehouse of a test, and what is delivered to it."""
+
+import gzip
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing, nullcontext
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pyspark.sql import SparkSession
+
+from jobs import load
+from jobs.settings import Settings
+
+COLUMNS = ["interval_start", "consumption_delta", "meterpoint_id"]
+DELIVERY = datetime(2021, 11, 2, 7, 30, tzinfo=UTC)
+VIEWS = (
+    "active_agreements",
+    "half_hourly_consumption",
+    "daily_product_consumption",
+    "half_hourly_product_consumption",
+    "readings_without_agreement",
+    "readings_enriched",
+)
+
+
+class Agreement(NamedTuple):
+    """A row of the reference file's agreement table."""
+
+    agreement_id: int
+    meterpoint_id: str
+    valid_from: str = "2020-01-01"
+    valid_to: str | None = None
+    product_id: str = "P1"
+    account_id: str | None = "account"
+
+
+class Product(NamedTuple):
+    """A row of the reference file's product table."""
+
+    product_id: str
+    display_name: str | None
+    is_variable: int = 0
+
+
+PRODUCTS = (Product("P1", "Fixed"), Product("P2", "Fixed"), Product("P3", "Variable", 1), Product("P4", "Sold to nobody"))
+
+
+def day(meterpoint_id: str, local_date: str, kwh: float = 0.25) -> list[list[Any]]:
+    """The rows of a whole local day: 48, or 46 and 50 on the days on which the clock changes."""
+    changes = {"2021-03-28": [0, *range(3, 24)], "2021-10-31": [0, 1, 1, *range(2, 24)]}
+    hours: Iterable[int] = changes.get(local_date, range(24))
+    return [[f"{local_date} {hour:02}:{minute}:00", kwh, meterpoint_id] for hour in hours for minute in ("00", "30")]
+
+
+class Landing:
+    """The landing place. Files get the modification time DELIVERY, moved by `after`, so that tests do not wait."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "readings").mkdir(parents=True, exist_ok=True)
+
+    def readings(
+        self, name: str, rows: Sequence[Any], columns: list[str] = COLUMNS, after: timedelta = timedelta()
+    ) -> None:
+        """A readings file of rows [interval_start, kWh, meterpoint_id], or of rows as `columns` has them."""
+        self.raw(f"readings/{name}", json.dumps({"columns": columns, "data": rows}).encode(), after)
+
+    def raw(self, name: str, content: bytes, after: timedelta = timedelta()) -> None:
+        """Any file."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        self.touch(name, after)
+
+    def touch(self, name: str, after: timedelta) -> None:
+        """Change the modification time alone."""
+        modified = (DELIVERY + after).timestamp()
+        os.utime(self.folder / name, (modified, modified))
+
+    def reference(
+        self,
+        agreements: Iterable[Agreement],
+        meterpoints: Iterable[str],
+        products: Iterable[Product] = PRODUCTS,
+        after: timedelta = timedelta(),
+    ) -> None:
+        """The SQLite file."""
+        path = self.folder / "case_study.db"
+        path.unlink(missing_ok=True)
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(
+                "CREATE TABLE agreement (agreement_id INTEGER, agreement_valid_from DATE, agreement_valid_to DATE,"
+                " product_id TEXT, meterpoint_id TEXT, account_id TEXT)"
+            )
+            connection.execute("CREATE TABLE product (display_name TEXT, is_variable INTEGER, id INTEGER, product_id TEXT)")
+            connection.execute("CREATE TABLE meterpoint (region TEXT, meterpoint_id TEXT)")
+            connection.executemany(
+                "INSERT INTO agreement VALUES (?, ?, ?, ?, ?, ?)",
+                [(a.agreement_id, a.valid_from, a.valid_to, a.product_id, a.meterpoint_id, a.account_id) for a in agreements],
+            )
+            connection.executemany(
+                "INSERT INTO product VALUES (?, ?, ?, ?)",
+                [(p.display_name, p.is_variable, number, p.product_id) for number, p in enumerate(products)],
+            )
+            connection.executemany("INSERT INTO meterpoint VALUES ('London', ?)", [(each,) for each in meterpoints])
+        self.touch("case_study.db", after)
+
+
+class Lake:
+    """An embedded lakehouse on the session of the tests."""
+
+    def __init__(self, spark: SparkSession, folder: Path) -> None:
+        self.spark = spark
+        self.landing = Landing(folder / "landing")
+        self.settings = Settings(
+            landing=str(folder / "landing"),
+            warehouse=str(folder / "warehouse"),
+            state=folder / "state",
+            reports=folder / "reports",
+        )
+
+    def run(self) -> load.Summary | None:
+        """A run, which may find nothing new."""
+        return load.run(self.spark, self.settings, lambda _: nullcontext())
+
+    def load(self) -> load.Summary:
+        """A run that finds something new."""
+        summary = self.run()
+        assert summary is not None
+        return summary
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in self.spark.sql(sql).collect()]
+
+    def value(self, sql: str) -> Any:
+        ((value,),) = self.rows(sql)
+        return value
+
+    def gold(self) -> dict[str, "Rows"]:
+        """All rows of the views which are compared with the oracle."""
+        return {view: self.view(f"gold.{view}") for view in VIEWS}
+
+    def view(self, source: str) -> "Rows":
+        frame = self.spark.sql(f"SELECT * FROM {source}")
+        return Rows(frame.columns, sorted((tuple(row) for row in frame.collect()), key=repr))
+
+    def folder_of(self, table: str, value: date | str) -> str:
+        """Where a partition's content is now, as the metastore has it."""
+        column = {"silver": "date", "mart": "date"}[table.split(".")[0]]
+        described = self.spark.sql(f"DESCRIBE EXTENDED {table} PARTITION ({column} = '{value}')").collect()
+        return next(row.data_type for row in described if row.col_name == "Location")
+
+
+class Rows(NamedTuple):
+    """The columns and the rows, in an order of their own, of a view."""
+
+    columns: list[str]
+    rows: list[tuple[Any, ...]]

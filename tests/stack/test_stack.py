@@ -1,0 +1,270 @@
+"""What a user sees of the stack: SQL clients, reports, restarts, and the walls around it."""
+
+import csv
+import gzip
+import io
+import json
+import stat
+import urllib.error
+import urllib.request
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import sqlalchemy
+
+from .conftest import REPOSITORY, Stack
+
+GOLD = {
+    "active_agreements": ["agreement_id", "meterpoint_id", "product_display_name", "is_variable"],
+    "half_hourly_consumption": ["interval_start", "interval_start_utc", "date", "meterpoint_count", "consumption_kwh"],
+    "daily_product_consumption": ["product_display_name", "date", "meterpoint_count", "consumption_kwh"],
+    "half_hourly_product_consumption": [
+        "product_display_name",
+        "interval_start",
+        "interval_start_utc",
+        "date",
+        "meterpoint_count",
+        "consumption_kwh",
+        "average_kwh",
+    ],
+    "readings_without_agreement": ["meterpoint_id", "date", "reading_count", "consumption_kwh"],
+}
+LONG_RUNNING = ("metadata-db", "object-store", "metastore", "sql-endpoint", "reports")
+
+
+def delivered_readings(landing: Path) -> list[list[Any]]:
+    """All rows in the landing place, read independently of the jobs: start, kWh, meterpoint."""
+    rows = []
+    for path in (landing / "readings").rglob("*.json*"):
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        document = json.loads(content, parse_float=Decimal, parse_int=Decimal)
+        order = [document["columns"].index(name) for name in ("interval_start", "consumption_delta", "meterpoint_id")]
+        rows += [[row[index] for index in order] for row in document["data"]]
+    return rows
+
+
+@pytest.mark.parametrize("view", GOLD)
+def test_pyhive_reads_every_gold_view(stack: Stack, view: str) -> None:
+    from pyhive import hive
+
+    cursor = hive.connect("127.0.0.1", stack.sql_port, username="analyst").cursor()
+    cursor.execute(f"SELECT * FROM gold.{view}")
+    rows = cursor.fetchall()
+
+    assert [column[0].split(".")[-1] for column in cursor.description] == GOLD[view]
+    assert len(rows) > 0
+
+
+@pytest.mark.parametrize("view", GOLD)
+def test_sqlalchemy_and_pandas_read_every_gold_view(stack: Stack, view: str) -> None:
+    engine = sqlalchemy.create_engine(f"hive://analyst@127.0.0.1:{stack.sql_port}/gold")
+
+    frame = pd.read_sql(sqlalchemy.text(f"SELECT * FROM {view}"), engine)
+
+    assert list(frame.columns) == GOLD[view]
+    assert len(frame) == stack.query(f"SELECT count(*) FROM gold.{view}")[0][0] > 0
+
+
+def test_beeline_reads_every_gold_view(stack: Stack) -> None:
+    script = ";".join(f"SELECT '{view}' AS view, count(*) AS n FROM gold.{view}" for view in GOLD) + ";"
+
+    output = stack.compose(
+        "exec", "-T", "sql-endpoint", "beeline", "-u", "jdbc:hive2://127.0.0.1:10000", "-n", "analyst",
+        "--outputformat=csv2", "--silent=true", "-e", script,
+    ).stdout  # fmt: skip
+
+    counted = dict(line.split(",") for line in output.splitlines() if "," in line and not line.startswith("view"))
+    assert {view: int(count) for view, count in counted.items()} == {
+        view: stack.query(f"SELECT count(*) FROM gold.{view}")[0][0] for view in GOLD
+    }
+
+
+def test_all_that_was_delivered_is_in_the_gold_views(stack: Stack) -> None:
+    rows = delivered_readings(stack.landing)
+    total = sum(Decimal(row[1]) for row in rows)
+
+    half_hourly = stack.query("SELECT sum(meterpoint_count), sum(consumption_kwh) FROM gold.half_hourly_consumption")
+    enriched = stack.query("SELECT count(*), sum(consumption_kwh) FROM gold.readings_enriched")
+    with_product = stack.query("SELECT sum(consumption_kwh) FROM gold.daily_product_consumption")[0][0]
+    without = stack.query("SELECT sum(consumption_kwh) FROM gold.readings_without_agreement")[0][0]
+
+    assert half_hourly == [(len(rows), total)]
+    assert enriched == [(len(rows), total)]
+    assert with_product + without == total
+
+
+def test_types_and_comments_arrive_at_a_client(stack: Stack) -> None:
+    described = stack.query("DESCRIBE gold.half_hourly_consumption")
+
+    assert [(row[0], row[1]) for row in described] == [
+        ("interval_start", "timestamp"),
+        ("interval_start_utc", "timestamp"),
+        ("date", "date"),
+        ("meterpoint_count", "bigint"),
+        ("consumption_kwh", "decimal(18,6)"),
+    ]
+    assert all(row[2] for row in described)
+
+
+def test_make_sql_prints_csv_and_nothing_else(stack: Stack) -> None:
+    query = (
+        "SELECT product_display_name, date, meterpoint_count FROM gold.daily_product_consumption ORDER BY 1, 2 LIMIT 3"
+    )
+
+    output = stack.make("-s", "sql", f"Q={query}").stdout
+
+    rows = list(csv.reader(io.StringIO(output)))
+    assert rows[0] == ["product_display_name", "date", "meterpoint_count"]
+    assert len(rows) == 4
+
+
+def test_a_wrong_query_is_an_error_in_one_line(stack: Stack) -> None:
+    result = stack.make("-s", "sql", "Q=SELECT nonsense FROM gold.active_agreements", check=False)
+
+    assert result.returncode != 0
+    assert result.stdout == ""
+    assert "nonsense" in result.stderr
+    assert "\tat " not in result.stderr
+
+
+def test_the_reports_are_served(stack: Stack) -> None:
+    pages = [row[0] for row in stack.query("SELECT page FROM ops.validations")]
+
+    index = urllib.request.urlopen(f"http://127.0.0.1:{stack.reports_port}/", timeout=10).read().decode()
+    bodies = [
+        urllib.request.urlopen(f"http://127.0.0.1:{stack.reports_port}/{page}", timeout=10).read().decode()
+        for page in pages
+    ]
+
+    assert len(pages) == 8
+    assert all(page in index for page in pages)
+    assert all("silver." in body or "mart." in body for body in bodies)
+
+
+def test_a_run_that_finds_nothing_new_says_so(stack: Stack) -> None:
+    before = stack.query("SELECT count(*) FROM ops.loads")
+
+    output = stack.make("run").stderr
+
+    assert "Nothing new" in output
+    assert stack.query("SELECT count(*) FROM ops.loads") == before
+
+
+def test_new_data_is_seen_without_restart_or_refresh(stack: Stack) -> None:
+    day = "SELECT meterpoint_count, consumption_kwh FROM gold.half_hourly_consumption WHERE date = DATE '2021-02-01'"
+    before = stack.query(day)
+    document = {
+        "columns": ["meterpoint_id", "interval_start", "consumption_delta"],
+        "data": [["new0000001", "2021-02-01 00:30:00", 0.5], ["new0000001", "2021-02-01 25:00:00", 0.5]],
+    }
+    path = stack.landing / "readings" / "new.json"
+    path.write_text(json.dumps(document))
+    path.chmod(0o644)
+
+    output = stack.make("run").stderr
+
+    assert before == []
+    assert stack.query(day) == [(1, Decimal("0.500000"))]
+    assert "readings/new.json row 1: interval_start_not_a_timestamp" in output
+    assert stack.query("SELECT source_file, position, reason FROM quarantine.readings") == [
+        ("readings/new.json", 1, "interval_start_not_a_timestamp")
+    ]
+
+
+def test_containers_run_as_non_root_without_capabilities(stack: Stack) -> None:
+    for service in LONG_RUNNING:
+        status = stack.compose("exec", "-T", service, "cat", "/proc/self/status").stdout
+        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+
+        assert "0" not in fields["Uid"].split(), service
+        assert int(fields["CapEff"], 16) == 0, service
+
+
+def test_ports_are_bound_to_this_machine_alone(stack: Stack) -> None:
+    listed = stack.compose("ps", "--format", "json").stdout
+    services = [json.loads(line) for line in listed.splitlines()]
+
+    published = [port for service in services for port in service["Publishers"] or [] if port["PublishedPort"]]
+
+    assert published
+    assert {port["URL"] for port in published} == {"127.0.0.1"}
+
+
+def test_secrets_are_generated_private_and_not_in_images_or_logs(stack: Stack) -> None:
+    env = REPOSITORY / ".env"
+    secrets = [
+        line.split("=", 1)[1]
+        for line in env.read_text().splitlines()
+        if "=" in line and ("SECRET" in line or "PASSWORD" in line)
+    ]
+
+    logs = stack.compose("logs", "--no-color").stdout
+    images = {line for line in stack.compose("images", "--quiet").stdout.split() if line}
+    history = "".join(
+        stack.call(["docker", "image", "inspect", image], timeout=60, check=True).stdout for image in images
+    )
+
+    assert stat.S_IMODE(env.stat().st_mode) == 0o600
+    assert len(secrets) >= 5 and all(len(secret) >= 32 for secret in secrets)
+    assert not any(secret in logs or secret in history for secret in secrets)
+    assert stack.call(["git", "check-ignore", ".env"], timeout=10, check=False).stdout.strip() == ".env"
+
+
+def test_the_endpoints_user_of_the_object_store_may_only_read_the_warehouse(stack: Stack) -> None:
+    script = """
+import os
+from minio import Minio
+from minio.error import S3Error
+client = Minio("object-store:9000", os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"], secure=False)
+name = next(o.object_name for o in client.list_objects("lake", "warehouse/silver/readings/", recursive=True) if o.size)
+print("read", len(client.get_object("lake", name).read()) > 0)
+for what, call in {
+    "write": lambda: client.put_object("lake", "warehouse/x", __import__("io").BytesIO(b"x"), 1),
+    "delete": lambda: client.remove_object("lake", name),
+    "list elsewhere": lambda: list(client.list_objects("lake", "landing/")),
+}.items():
+    try:
+        call()
+        print(what, True)
+    except S3Error as error:
+        print(what, error.code)
+"""
+    output = stack.compose("exec", "-T", "sql-endpoint", "python", "-", stdin=script).stdout
+
+    assert output.splitlines() == [
+        "read True",
+        "write AccessDenied",
+        "delete AccessDenied",
+        "list elsewhere AccessDenied",
+    ]
+
+
+def test_the_object_store_refuses_the_anonymous_and_default_passwords(stack: Stack) -> None:
+    from minio import Minio
+    from minio.error import S3Error
+
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(f"http://127.0.0.1:{stack.s3_port}/lake/", timeout=10)
+    with pytest.raises(S3Error, match="InvalidAccessKeyId"):
+        Minio(f"127.0.0.1:{stack.s3_port}", "minioadmin", "minioadmin", secure=False).list_buckets()
+
+
+def test_data_survives_down_and_up(stack: Stack) -> None:
+    count = "SELECT count(*), sum(consumption_kwh) FROM silver.readings"
+    before = stack.query(count)
+
+    stack.make("down")
+    stack.make("up")
+
+    assert stack.query(count) == before
+    assert "Nothing new" in stack.make("run").stderr
+
+
+def test_clean_asks_and_keeps_the_data_unless_told_otherwise(stack: Stack) -> None:
+    refused = stack.call(["make", "clean"], timeout=60, check=False, stdin="n\n")
+
+    assert refused.returncode != 0
+    assert stack.query("SELECT count(*) FROM silver.readings")[0][0] > 0
