@@ -131,7 +131,9 @@ def parse_file(source_file: str, content: bytes) -> tuple[Rows, str | None]:
     try:
         columns, data = _columns_and_data(_json(_unzipped(source_file, content)))
         order = [columns.index(name) for name in COLUMNS]
-        rows = _plain_rows(data, order) or _odd_rows(data, columns, order)
+        # A surplus column makes every row odd: a row in quarantine is shown with it.
+        plain = _plain_rows(data, order) if len(columns) == len(COLUMNS) else None
+        rows = plain or _odd_rows(data, columns, order)
     except RecursionError:
         raise FileError("not_json", "brackets are nested too deeply") from None
     extra = sorted(set(columns) - set(COLUMNS))
@@ -239,7 +241,9 @@ def _is_plausible(consumption: float | None) -> bool:
 
 def _is_text(value: Any) -> bool:
     """False too for half of a surrogate pair, which JSON can spell and UTF-8 cannot."""
-    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+    if not isinstance(value, str):
+        return False
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _dumps(value: Any) -> str:

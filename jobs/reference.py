@@ -132,11 +132,11 @@ def read_reference(path: Path) -> dict[str, pa.Table]:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
             # Text that is not UTF-8 must be a fault of its row, not of the reader.
             connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-            _require_health(connection)
+            _require_health(connection, path.stat().st_size)
             _require_form(connection)
             contents = {table: _read_table(connection, table) for table in SOURCES}
-    except sqlite3.DatabaseError as error:
-        raise ReferenceError("not_sqlite", str(error)) from None
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # SQLite's messages quote what is damaged
+        raise ReferenceError("not_sqlite", f"the file is damaged: {error}") from None
     repeated = [fault for table, content in contents.items() for fault in _repeated_keys(table, content)]
     unknown = [fault for table in ("product", "meterpoint") for fault in _unknown(table, contents)]
     _raise_for(repeated + unknown)
@@ -149,7 +149,10 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _require_health(connection: sqlite3.Connection) -> None:
+def _require_health(connection: sqlite3.Connection, size_bytes: int) -> None:
+    pages, page_bytes = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    if size_bytes < pages * page_bytes:  # of the last page SQLite would take what is missing for zeros
+        raise ReferenceError("not_sqlite", f"the file is cut off: {size_bytes} of {pages * page_bytes} bytes")
     (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if result != "ok" and " value in " not in result:  # "NULL value in …" is a fault of a row, found later
         raise ReferenceError("not_sqlite", f"the file is damaged: {result}")

@@ -1,9 +1,9 @@
 """Tables of the lakehouse: written beside what is live, switched in the metastore.
 
 A partition's content is a folder that is never changed once it is written: `<table>/<partition>/load=<load_id>/`.
-`write` makes such folders and touches nothing live; `publish` moves partitions to them, all partitions of a table in one
-call to the metastore. Readers see the old folder or the new one, whole. Since a folder never changes, file listings that
-the SQL endpoint has cached are never stale.
+`write` makes such folders and touches nothing live; `publish` moves partitions to them, all partitions of a table in
+one call to the metastore. Readers see the old folder or the new one, whole. Since a folder never changes, file listings
+that the SQL endpoint has cached are never stale.
 """
 
 from collections.abc import Iterable
@@ -12,6 +12,16 @@ from datetime import date
 from py4j.java_gateway import JavaObject
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+
+Locations = dict[str, str]  # partition value to folder
+
+READINGS = "silver.readings"
+CURRENT_SNAPSHOT = "silver.current_snapshot"
+DAILY_METERPOINT = "mart.daily_meterpoint_consumption"
+HALF_HOURLY = "mart.half_hourly_consumption"
+HALF_HOURLY_PRODUCT = "mart.half_hourly_product_consumption"
+DAILY_PRODUCT = "mart.daily_product_consumption"
+MARTS = (DAILY_METERPOINT, HALF_HOURLY, HALF_HOURLY_PRODUCT, DAILY_PRODUCT)
 
 # A folder that never exists: what a partition names that holds nothing (yet).
 EMPTY = "load=none"
@@ -32,7 +42,7 @@ def partitions(spark: SparkSession, table: str) -> set[str]:
     return {row[0].split("=", 1)[1] for row in spark.sql(f"SHOW PARTITIONS {table}").collect()}
 
 
-def write(df: DataFrame, table: str, load_id: str, values: Iterable[date | str]) -> dict[str, str]:
+def write(df: DataFrame, table: str, load_id: str, values: Iterable[date | str]) -> Locations:
     """Write a table's new partitions into fresh folders, and say where each of them is. Nothing live is touched.
 
     `values` are the partitions that are to be replaced; one without rows in `df` becomes empty.
@@ -40,16 +50,11 @@ def write(df: DataFrame, table: str, load_id: str, values: Iterable[date | str])
     spark = df.sparkSession
     root, column = table_root(spark, table), partition_column(spark, table)
     columns = [*spark.table(table).columns]
-    (
-        df.select(*columns, F.lit(load_id).alias("load"))
-        .write.mode("append")
-        .partitionBy(column, "load")
-        .parquet(root)
-    )
+    (df.select(*columns, F.lit(load_id).alias("load")).write.mode("append").partitionBy(column, "load").parquet(root))
     return {str(value): f"{root}/{column}={value}/load={load_id}" for value in values}
 
 
-def read(spark: SparkSession, table: str, locations: dict[str, str]) -> DataFrame:
+def read(spark: SparkSession, table: str, locations: Locations) -> DataFrame:
     """The content of given partitions in given folders, published or not, with the table's columns."""
     schema = spark.table(table).schema
     existing = [location for location in locations.values() if _exists(spark, location)]
@@ -59,18 +64,37 @@ def read(spark: SparkSession, table: str, locations: dict[str, str]) -> DataFram
     return frame.select(*schema.names)
 
 
-def locations(spark: SparkSession, table: str, values: Iterable[date | str]) -> dict[str, str]:
+def locations(spark: SparkSession, table: str, values: Iterable[date | str]) -> Locations:
     """Where those of the given partitions which exist are now."""
     column, known = partition_column(spark, table), partitions(spark, table)
     catalog, (schema, name) = _catalog(spark), table.split(".")
     return {
-        str(value): str(catalog.getPartition(schema, name, _spec(spark, column, value)).location().toString())
+        str(value): _location(catalog.getPartition(schema, name, _spec(spark, column, value)))
         for value in values
         if str(value) in known
     }
 
 
-def publish(spark: SparkSession, table: str, new: dict[str, str]) -> None:
+def loads_of(spark: SparkSession, table: str) -> dict[str, str]:
+    """Which load wrote the content that a partition has now, for all partitions of a table."""
+    column, (schema, name) = partition_column(spark, table), table.split(".")
+    listed = _catalog(spark).listPartitions(schema, name, _jvm(spark).scala.Option.empty())
+    partitions = [listed.apply(index) for index in range(listed.size())]
+    return {str(each.spec().apply(column)): _location(each).rsplit("/load=", 1)[-1] for each in partitions}
+
+
+def mark(spark: SparkSession, table: str, key: str, value: str) -> None:
+    """Keep a note with a table, in the metastore."""
+    spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('lake.{key}' = '{value}')")
+
+
+def marked(spark: SparkSession, table: str, key: str) -> str | None:
+    """The note that `mark` kept."""
+    value = _table_metadata(spark, table).properties().get(f"lake.{key}")
+    return str(value.get()) if value.isDefined() else None
+
+
+def publish(spark: SparkSession, table: str, new: Locations) -> None:
     """Switch partitions to new folders, all in one transaction of the metastore.
 
     Partitions that are new are added as empty ones first, as which a reader cannot tell them from missing ones, so that
@@ -81,7 +105,9 @@ def publish(spark: SparkSession, table: str, new: dict[str, str]) -> None:
     root, column = table_root(spark, table), partition_column(spark, table)
     missing = sorted(set(new) - partitions(spark, table))
     if missing:
-        added = " ".join(f"PARTITION ({column}='{value}') LOCATION '{root}/{column}={value}/{EMPTY}'" for value in missing)
+        added = " ".join(
+            f"PARTITION ({column}='{value}') LOCATION '{root}/{column}={value}/{EMPTY}'" for value in missing
+        )
         spark.sql(f"ALTER TABLE {table} ADD IF NOT EXISTS {added}")
     catalog, (schema, name) = _catalog(spark), table.split(".")
     switched = [
@@ -93,7 +119,7 @@ def publish(spark: SparkSession, table: str, new: dict[str, str]) -> None:
 
 
 def _moved(spark: SparkSession, partition: JavaObject, location: str) -> JavaObject:
-    jvm = spark._jvm
+    jvm = _jvm(spark)
     storage = partition.storage()
     # Scala's copy() has no default arguments from here, so all are given.
     moved = storage.copy(
@@ -115,6 +141,14 @@ def _moved(spark: SparkSession, partition: JavaObject, location: str) -> JavaObj
     )
 
 
+def _location(partition: JavaObject) -> str:
+    return str(partition.location().toString())
+
+
+def _jvm(spark: SparkSession) -> JavaObject:
+    return spark._jvm
+
+
 def _catalog(spark: SparkSession) -> JavaObject:
     return spark._jsparkSession.sharedState().externalCatalog()
 
@@ -125,13 +159,13 @@ def _table_metadata(spark: SparkSession, table: str) -> JavaObject:
 
 
 def _spec(spark: SparkSession, column: str, value: date | str) -> JavaObject:
-    return spark._jvm.org.apache.spark.api.python.PythonUtils.toScalaMap({column: str(value)})
+    return _jvm(spark).org.apache.spark.api.python.PythonUtils.toScalaMap({column: str(value)})
 
 
 def _seq(spark: SparkSession, items: list[JavaObject]) -> JavaObject:
-    return spark._jvm.org.apache.spark.api.python.PythonUtils.toSeq(items)
+    return _jvm(spark).org.apache.spark.api.python.PythonUtils.toSeq(items)
 
 
 def _exists(spark: SparkSession, location: str) -> bool:
-    path = spark._jvm.org.apache.hadoop.fs.Path(location)
+    path = _jvm(spark).org.apache.hadoop.fs.Path(location)
     return bool(path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf()).exists(path))

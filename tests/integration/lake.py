@@ -46,12 +46,17 @@ class Product(NamedTuple):
     is_variable: int = 0
 
 
-PRODUCTS = (Product("P1", "Fixed"), Product("P2", "Fixed"), Product("P3", "Variable", 1), Product("P4", "Sold to nobody"))
+PRODUCTS = (
+    Product("P1", "Fixed"),
+    Product("P2", "Fixed"),
+    Product("P3", "Variable", 1),
+    Product("P4", "Sold to nobody"),
+)
 
 
 def day(meterpoint_id: str, local_date: str, kwh: float = 0.25) -> list[list[Any]]:
     """The rows of a whole local day: 48, or 46 and 50 on the days on which the clock changes."""
-    changes = {"2021-03-28": [0, *range(3, 24)], "2021-10-31": [0, 1, 1, *range(2, 24)]}
+    changes = {"2021-03-28": [0, *range(2, 24)], "2021-10-31": [0, 1, 1, *range(2, 24)]}
     hours: Iterable[int] = changes.get(local_date, range(24))
     return [[f"{local_date} {hour:02}:{minute}:00", kwh, meterpoint_id] for hour in hours for minute in ("00", "30")]
 
@@ -96,11 +101,16 @@ class Landing:
                 "CREATE TABLE agreement (agreement_id INTEGER, agreement_valid_from DATE, agreement_valid_to DATE,"
                 " product_id TEXT, meterpoint_id TEXT, account_id TEXT)"
             )
-            connection.execute("CREATE TABLE product (display_name TEXT, is_variable INTEGER, id INTEGER, product_id TEXT)")
+            connection.execute(
+                "CREATE TABLE product (display_name TEXT, is_variable INTEGER, id INTEGER, product_id TEXT)"
+            )
             connection.execute("CREATE TABLE meterpoint (region TEXT, meterpoint_id TEXT)")
             connection.executemany(
                 "INSERT INTO agreement VALUES (?, ?, ?, ?, ?, ?)",
-                [(a.agreement_id, a.valid_from, a.valid_to, a.product_id, a.meterpoint_id, a.account_id) for a in agreements],
+                [
+                    (a.agreement_id, a.valid_from, a.valid_to, a.product_id, a.meterpoint_id, a.account_id)
+                    for a in agreements
+                ],
             )
             connection.executemany(
                 "INSERT INTO product VALUES (?, ?, ?, ?)",
@@ -152,7 +162,7 @@ class Lake:
         """Where a partition's content is now, as the metastore has it."""
         column = {"silver": "date", "mart": "date"}[table.split(".")[0]]
         described = self.spark.sql(f"DESCRIBE EXTENDED {table} PARTITION ({column} = '{value}')").collect()
-        return next(row.data_type for row in described if row.col_name == "Location")
+        return next(str(row.data_type) for row in described if row.col_name == "Location")
 
 
 class Rows(NamedTuple):

@@ -112,7 +112,8 @@ class Oracle:
         self.db.register("frame", frame)
         self.db.execute(
             "CREATE TABLE reading AS SELECT meterpoint_id, CAST(interval_start_utc AS TIMESTAMP) AS interval_start_utc,"
-            " CAST(interval_start AS TIMESTAMP) AS interval_start, CAST(kwh AS DECIMAL(18,6)) AS consumption_kwh FROM frame"
+            " CAST(interval_start AS TIMESTAMP) AS interval_start, CAST(kwh AS DECIMAL(18,6)) AS consumption_kwh"
+            " FROM frame"
         )
 
 

@@ -62,7 +62,7 @@ def test_pyhive_reads_every_gold_view(stack: Stack, view: str) -> None:
 def test_sqlalchemy_and_pandas_read_every_gold_view(stack: Stack, view: str) -> None:
     engine = sqlalchemy.create_engine(f"hive://analyst@127.0.0.1:{stack.sql_port}/gold")
 
-    frame = pd.read_sql(sqlalchemy.text(f"SELECT * FROM {view}"), engine)
+    frame = pd.read_sql_query(f"SELECT * FROM {view}", engine)
 
     assert list(frame.columns) == GOLD[view]
     assert len(frame) == stack.query(f"SELECT count(*) FROM gold.{view}")[0][0] > 0
@@ -171,6 +171,25 @@ def test_new_data_is_seen_without_restart_or_refresh(stack: Stack) -> None:
     assert "readings/new.json row 1: interval_start_not_a_timestamp" in output
     assert stack.query("SELECT source_file, position, reason FROM quarantine.readings") == [
         ("readings/new.json", 1, "interval_start_not_a_timestamp")
+    ]
+
+
+def test_the_landing_place_can_be_in_the_object_store(stack: Stack) -> None:
+    upload = """
+import io, json, os
+from minio import Minio
+client = Minio("object-store:9000", os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"], secure=False)
+columns = ["interval_start", "consumption_delta", "meterpoint_id"]
+content = json.dumps({"columns": columns, "data": [["2021-02-02 00:00:00", 1.25, "fromstore1"]]}).encode()
+client.put_object("lake", "landing/readings/store.json", io.BytesIO(content), len(content))
+"""
+    stack.compose("run", "--rm", "-T", "--no-deps", "--entrypoint", "python", "jobs", "-", stdin=upload)
+
+    output = stack.make("run", LAKE_LANDING="s3a://lake/landing").stderr
+
+    assert "1 loaded" in output
+    assert stack.query("SELECT consumption_kwh, source_file FROM silver.readings WHERE date = DATE '2021-02-02'") == [
+        (Decimal("1.250000"), "readings/store.json")
     ]
 
 

@@ -1,0 +1,72 @@
+"""The audit of a load: what it wrote and has not published, judged by the suites in `expectations/`."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from jobs import quality
+from jobs.settings import EXPECTATIONS
+from jobs.tables import DAILY_METERPOINT, HALF_HOURLY, READINGS
+
+FEW_REJECTED_ROWS = 1_000
+
+
+@dataclass
+class Audit:
+    """Judges table by table, and keeps the verdicts of a load."""
+
+    load_id: str
+    loaded_at: datetime  # UTC
+    reports: Path
+    verdicts: list[quality.Verdict] = field(default_factory=list)
+
+    def judge(self, table: str, measures: quality.Measures, given: quality.Measures | None = None) -> quality.Verdict:
+        """Judge a table by what was measured of it, and by those of the `given` measures that its suite asks for."""
+        suite = quality.load_suite(EXPECTATIONS, table)
+        known = measures | {name: value for name, value in (given or {}).items() if name in suite.given}
+        verdict = quality.judge(suite, known, load_id=self.load_id, loaded_at=self.loaded_at, reports=self.reports)
+        self.verdicts.append(verdict)
+        return verdict
+
+
+def measure(table: str, content: DataFrame) -> quality.Measures:
+    """What the suite of a table measures."""
+    return quality.measure(content, quality.load_suite(EXPECTATIONS, table))
+
+
+def judge_readings(audit: Audit, written: DataFrame, *, expected: int, loaded: int, rejected: int) -> None:
+    """Judge the dates that were written of silver.readings: they have to have `expected` rows. `loaded` and `rejected`
+    rows were in the load's files."""
+    if not expected and rejected < FEW_REJECTED_ROWS:
+        return  # a correction emptied the dates, or all of a small delivery is in quarantine
+    share = rejected / (loaded + rejected) if rejected else 0.0
+    given: quality.Measures = {
+        "rows_expected": expected,
+        "rejected_share": share,
+        # In a small delivery a few bad rows are a large share: they go to quarantine, and the good ones are loaded.
+        "rejected_share_of_many": share if rejected >= FEW_REJECTED_ROWS else None,
+    }
+    audit.judge(READINGS, measure(READINGS, written), given)
+
+
+def judge_marts(audit: Audit, readings: DataFrame, built: dict[str, DataFrame]) -> None:
+    """Judge the dates that were built of each mart, against the readings from which they were built."""
+    rows, kwh = readings.agg(F.count("*"), _kwh()).collect()[0]
+    if not rows:
+        return
+    measures = {mart: measure(mart, content) for mart, content in built.items()}
+    without_agreement = built[DAILY_METERPOINT].where("agreement_id IS NULL").agg(_kwh()).collect()[0][0]
+    given: quality.Measures = {
+        "silver_reading_count": rows,
+        "silver_consumption_kwh": kwh,
+        "kwh_with_agreement": measures[HALF_HOURLY]["consumption_kwh"] - without_agreement,
+    }
+    for mart in built:
+        audit.judge(mart, measures[mart], given)
+
+
+def _kwh() -> Column:
+    return F.coalesce(F.sum("consumption_kwh"), F.lit(0))

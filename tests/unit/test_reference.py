@@ -1,0 +1,456 @@
+"""Reference files, good and bad, from SQLite to typed tables."""
+
+import os
+import sqlite3
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import pyarrow as pa
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs import reference
+from jobs.reference import Reason, ReferenceError, overlapping_agreements, read_reference
+
+AGREEMENT = {
+    "agreement_id": 7,
+    "agreement_valid_from": "2021-01-01",
+    "agreement_valid_to": "2021-02-01",
+    "product_id": "p1",
+    "meterpoint_id": "m1",
+    "account_id": "a1",
+}
+PRODUCT = {"display_name": "Green", "is_variable": 1, "id": 3, "product_id": "p1"}
+METERPOINT = {"region": "London", "meterpoint_id": "m1"}
+ROWS: dict[str, dict[str, Any]] = {"agreement": AGREEMENT, "product": PRODUCT, "meterpoint": METERPOINT}
+SCHEMA = {
+    "agreement": "agreement_id INTEGER, agreement_valid_from DATE, agreement_valid_to DATE, product_id TEXT,"
+    " meterpoint_id TEXT, account_id TEXT",
+    "product": "display_name TEXT, is_variable INTEGER, id INTEGER, product_id TEXT",
+    "meterpoint": "region TEXT, meterpoint_id TEXT",
+}
+Changes = dict[str, Any]
+
+
+def database(path: Path, *, schema: dict[str, str] | None = None, **rows: list[Changes]) -> Path:
+    """A file with one good row in each table, or the given rows: each the good one with some columns overridden."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for table, columns in (SCHEMA | (schema or {})).items():
+            connection.execute(f"CREATE TABLE {table} ({columns})")
+            for changes in rows.get(table, [{}]):
+                row = ROWS[table] | changes
+                marks = ", ".join("?" * len(row))
+                connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", [*row.values()])
+    return path
+
+
+def changed(path: Path, *statements: str) -> Path:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+    return path
+
+
+def refused(path: Path) -> ReferenceError:
+    with pytest.raises(ReferenceError) as error:
+        read_reference(path)
+    return error.value
+
+
+# --- good files --------------------------------------------------------------------------------------------------
+
+
+def test_good_file__should_give_typed_tables(tmp_path: Path) -> None:
+    tables = read_reference(database(tmp_path / "a.db"))
+
+    assert {name: table.to_pylist() for name, table in tables.items()} == {
+        "agreement": [
+            AGREEMENT | {"agreement_valid_from": date(2021, 1, 1), "agreement_valid_to": date(2021, 2, 1)},
+        ],
+        "product": [PRODUCT | {"is_variable": True}],
+        "meterpoint": [METERPOINT],
+    }
+    assert {(name, field.name): field.type for name, table in tables.items() for field in table.schema} == {
+        ("agreement", "agreement_id"): pa.int64(),
+        ("agreement", "agreement_valid_from"): pa.date32(),
+        ("agreement", "agreement_valid_to"): pa.date32(),
+        ("agreement", "product_id"): pa.string(),
+        ("agreement", "meterpoint_id"): pa.string(),
+        ("agreement", "account_id"): pa.string(),
+        ("product", "product_id"): pa.string(),
+        ("product", "display_name"): pa.string(),
+        ("product", "is_variable"): pa.bool_(),
+        ("product", "id"): pa.int64(),
+        ("meterpoint", "meterpoint_id"): pa.string(),
+        ("meterpoint", "region"): pa.string(),
+    }
+
+
+def test_nulls__should_be_kept_where_they_are_allowed(tmp_path: Path) -> None:
+    path = database(
+        tmp_path / "a.db",
+        agreement=[{"agreement_valid_to": None, "account_id": None}],
+        product=[{"display_name": None, "is_variable": None, "id": None}],
+        meterpoint=[{"region": None}],
+    )
+
+    tables = read_reference(path)
+
+    assert tables["agreement"]["agreement_valid_to"].to_pylist() == [None]
+    assert tables["product"].to_pylist() == [
+        {"product_id": "p1", "display_name": None, "is_variable": None, "id": None}
+    ]
+
+
+def test_irregular_agreements__should_be_facts_and_not_faults(tmp_path: Path) -> None:
+    cancelled = {"agreement_valid_to": "2021-01-01"}
+    reversed_ = {"agreement_id": 8, "agreement_valid_to": "2020-01-01"}
+    overlapping = {"agreement_id": 9, "agreement_valid_from": "1999-12-31", "agreement_valid_to": None}
+    path = database(
+        tmp_path / "a.db",
+        agreement=[cancelled, reversed_, overlapping],
+        product=[{}, {"product_id": "p2"}],  # of the same name
+        meterpoint=[{}, {"meterpoint_id": "m2"}],  # without agreement
+    )
+
+    tables = read_reference(path)
+
+    assert [table.num_rows for table in tables.values()] == [2, 2, 3]
+
+
+def test_empty_tables__should_be_empty_and_typed(tmp_path: Path) -> None:
+    tables = read_reference(database(tmp_path / "a.db", agreement=[], product=[], meterpoint=[]))
+
+    assert tables["agreement"].num_rows == 0
+    assert tables["agreement"].schema.field("agreement_valid_from").type == pa.date32()
+
+
+def test_additional_tables_columns_and_capitals__should_be_ignored(tmp_path: Path) -> None:
+    path = database(tmp_path / "a.db", schema={"meterpoint": "notes BLOB, Region TEXT, METERPOINT_ID TEXT"})
+    changed(path, "CREATE TABLE tariff (price REAL)")
+
+    assert read_reference(path)["meterpoint"].to_pylist() == [METERPOINT]
+
+
+@pytest.mark.parametrize("column", ["agreement_valid_from DATE", "agreement_valid_from", "agreement_valid_from BLOB"])
+def test_date__should_be_read_whatever_the_declared_type_of_its_column(tmp_path: Path, column: str) -> None:
+    schema = SCHEMA["agreement"].replace("agreement_valid_from DATE", column)
+
+    tables = read_reference(database(tmp_path / "a.db", schema={"agreement": schema}))
+
+    assert tables["agreement"]["agreement_valid_from"].to_pylist() == [date(2021, 1, 1)]
+
+
+def test_tables_without_rowid__should_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for table, columns in SCHEMA.items():
+            connection.execute(f"CREATE TABLE {table} ({columns}, PRIMARY KEY ({table}_id)) WITHOUT ROWID")
+            row = ROWS[table]
+            marks = ", ".join("?" * len(row))
+            connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", [*row.values()])
+
+    assert read_reference(path)["meterpoint"].to_pylist() == [METERPOINT]
+    changed(path, "INSERT INTO meterpoint VALUES (5, 'm0'), (x'00', 'm2')")
+    assert refused(path).detail == "meterpoint row 3: region is not text: b'\\x00'"
+
+
+def test_view__should_do_instead_of_a_table(tmp_path: Path) -> None:
+    path = changed(
+        database(tmp_path / "a.db"),
+        "ALTER TABLE product RENAME TO product_table",
+        "CREATE VIEW product AS SELECT * FROM product_table",
+    )
+
+    assert read_reference(path)["product"].num_rows == 1
+    changed(path, "INSERT INTO product_table VALUES (NULL, 0, 1, NULL)")
+    assert refused(path).detail == "product row 2: product_id is null"
+
+
+def test_file_in_write_ahead_mode__should_be_read_with_nothing_written_beside_it(tmp_path: Path) -> None:
+    path = database(tmp_path / "a.db")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = wal")
+
+    assert read_reference(path)["product"].num_rows == 1
+    assert os.listdir(tmp_path) == ["a.db"]
+
+
+def test_file__should_be_opened_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = database(tmp_path / "one? file #1%.db")
+    path.chmod(stat.S_IRUSR)
+    before = path.read_bytes()
+    attempts = []
+
+    def try_to_write(connection: sqlite3.Connection, size_bytes: int) -> None:
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            connection.execute("DELETE FROM product")
+        attempts.append(connection)
+
+    monkeypatch.setattr(reference, "_require_health", try_to_write)
+    read_reference(path)
+
+    assert len(attempts) == 1
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_checksum__should_be_sha256_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+
+    assert reference.checksum(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+# --- bad files ---------------------------------------------------------------------------------------------------
+
+
+class Bad(NamedTuple):
+    """Rows to put into a good file, and what is said of it."""
+
+    rows: dict[str, list[Changes]]
+    reason: Reason
+    detail: str
+
+
+BAD_ROWS = {
+    "agreement without key": Bad(
+        {"agreement": [{}, {"agreement_id": None}]}, "null_value", "agreement row 2: agreement_id is null"
+    ),
+    "product without key": Bad(
+        {"product": [{}, {"product_id": None}]}, "null_value", "product row 2: product_id is null"
+    ),
+    "meterpoint without key": Bad(
+        {"meterpoint": [{"meterpoint_id": None}]}, "null_value", "meterpoint row 1: meterpoint_id is null"
+    ),
+    "agreement without start": Bad(
+        {"agreement": [{"agreement_valid_from": None}]}, "null_value", "agreement row 1: agreement_valid_from is null"
+    ),
+    "agreement without product": Bad(
+        {"agreement": [{"product_id": None}]}, "null_value", "agreement row 1: product_id is null"
+    ),
+    "agreement without meterpoint": Bad(
+        {"agreement": [{"meterpoint_id": None}]}, "null_value", "agreement row 1: meterpoint_id is null"
+    ),
+    "key text": Bad(
+        {"agreement": [{"agreement_id": "x7"}]},
+        "wrong_type",
+        "agreement row 1: agreement_id is not a whole number: 'x7'",
+    ),
+    "key with a fraction": Bad(
+        {"agreement": [{"agreement_id": 7.5}]}, "wrong_type", "agreement row 1: agreement_id is not a whole number: 7.5"
+    ),
+    "key bytes": Bad(
+        {"product": [{"product_id": b"p1"}]}, "wrong_type", "product row 1: product_id is not text: b'p1'"
+    ),
+    "flag 2": Bad({"product": [{"is_variable": 2}]}, "wrong_type", "product row 1: is_variable is not 0 or 1: 2"),
+    "flag text": Bad(
+        {"product": [{"is_variable": "yes"}]}, "wrong_type", "product row 1: is_variable is not 0 or 1: 'yes'"
+    ),
+    "flag -1": Bad({"product": [{"is_variable": -1}]}, "wrong_type", "product row 1: is_variable is not 0 or 1: -1"),
+    **{
+        f"date {value!r}": Bad(
+            {"agreement": [{}, {"agreement_id": 8, column: value}]},
+            "wrong_type",
+            f"agreement row 2: {column} is not a date of the form YYYY-MM-DD: {stored!r}",
+        )
+        for column, value, stored in (
+            ("agreement_valid_from", "2021-02-30", "2021-02-30"),
+            ("agreement_valid_to", "01/02/2021", "01/02/2021"),
+            ("agreement_valid_from", "20210101", 20210101),  # a column of type DATE keeps digits as a number
+            ("agreement_valid_from", "2021-W01-1", "2021-W01-1"),
+            ("agreement_valid_from", "2021-1-1", "2021-1-1"),
+            ("agreement_valid_to", "2021-01-01 00:00:00", "2021-01-01 00:00:00"),
+            ("agreement_valid_to", "2021-01-01\n", "2021-01-01\n"),
+            ("agreement_valid_to", "", ""),
+            ("agreement_valid_to", 18628, 18628),
+            ("agreement_valid_to", "٢٠٢١-01-01", "٢٠٢١-01-01"),
+        )
+    },
+    "agreement twice": Bad({"agreement": [{}, {}]}, "duplicate_key", "agreement row 2: agreement_id 7 occurs 2 times"),
+    "product twice": Bad(
+        {"product": [{}, {"display_name": "Blue"}, {}]},
+        "duplicate_key",
+        "product row 3: product_id 'p1' occurs 3 times",
+    ),
+    "meterpoint twice": Bad(
+        {"meterpoint": [{}, {}]}, "duplicate_key", "meterpoint row 2: meterpoint_id 'm1' occurs 2 times"
+    ),
+    "unknown product": Bad(
+        {"agreement": [{}, {"agreement_id": 8, "product_id": "p9"}]},
+        "unknown_product",
+        "agreement row 2: agreement 8 names the unknown product 'p9'",
+    ),
+    "product of other case": Bad(
+        {"agreement": [{"product_id": "P1"}]},
+        "unknown_product",
+        "agreement row 1: agreement 7 names the unknown product 'P1'",
+    ),
+    "unknown meterpoint": Bad(
+        {"agreement": [{"meterpoint_id": "m9"}]},
+        "unknown_meterpoint",
+        "agreement row 1: agreement 7 names the unknown meterpoint 'm9'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_bad_row__should_be_named_with_its_table_and_rule(tmp_path: Path, name: str) -> None:
+    bad = BAD_ROWS[name]
+
+    error = refused(database(tmp_path / "a.db", schema=None, **bad.rows))
+
+    assert (error.reason, error.detail) == (bad.reason, bad.detail)
+
+
+def test_rows__should_be_named_by_rowid(tmp_path: Path) -> None:
+    path = database(tmp_path / "a.db", meterpoint=[{"meterpoint_id": f"m{number}"} for number in range(9)])
+    changed(
+        path, "DELETE FROM meterpoint WHERE rowid IN (3, 4, 5)", "UPDATE meterpoint SET region = 5.5 WHERE rowid = 6"
+    )
+    changed(path, "CREATE INDEX by_region ON meterpoint (region, meterpoint_id)")
+    changed(path, "UPDATE meterpoint SET region = x'01' WHERE rowid = 7")
+
+    assert refused(path).detail == "meterpoint row 7: region is not text: b'\\x01'"
+
+
+def test_text_that_is_not_utf8__should_be_a_fault_of_its_row(tmp_path: Path) -> None:
+    path = changed(database(tmp_path / "a.db"), "UPDATE meterpoint SET region = CAST(x'ff41' AS TEXT)")
+
+    error = refused(path)
+
+    assert (error.reason, error.detail) == ("wrong_type", "meterpoint row 1: region is not UTF-8 text")
+    error.detail.encode()
+
+
+def test_many_faults__should_be_counted_and_the_first_ones_named(tmp_path: Path) -> None:
+    error = refused(database(tmp_path / "a.db", meterpoint=[{"meterpoint_id": None}] * 12))
+
+    assert error.detail.count("meterpoint_id is null") == 5
+    assert error.detail.endswith("row 5: meterpoint_id is null; and 7 more")
+
+
+def test_case_insensitive_keys__should_be_different_keys_here_too(tmp_path: Path) -> None:
+    schema = {"meterpoint": "region TEXT, meterpoint_id TEXT COLLATE NOCASE"}
+    path = database(tmp_path / "a.db", schema=schema, meterpoint=[{}, {"meterpoint_id": "M1"}])
+
+    assert read_reference(path)["meterpoint"].num_rows == 2
+
+
+def test_required_column_that_is_null_in_spite_of_its_constraint__should_be_a_fault_of_its_row(tmp_path: Path) -> None:
+    path = database(tmp_path / "a.db", meterpoint=[{"meterpoint_id": None}])
+    constrained = "CREATE TABLE meterpoint (region TEXT, meterpoint_id TEXT NOT NULL)"
+    changed(
+        path, "PRAGMA writable_schema = 1", f"UPDATE sqlite_master SET sql = '{constrained}' WHERE name = 'meterpoint'"
+    )
+
+    error = refused(path)
+
+    assert (error.reason, error.detail) == ("null_value", "meterpoint row 1: meterpoint_id is null")
+
+
+@pytest.mark.parametrize("table", SCHEMA)
+def test_missing_table__should_be_named(tmp_path: Path, table: str) -> None:
+    error = refused(changed(database(tmp_path / "a.db"), f"DROP TABLE {table}"))
+
+    assert (error.reason, error.detail) == ("table_missing", f"there is no table {table}")
+
+
+@pytest.mark.parametrize(
+    ("table", "column"), [(table, column.name) for table, columns in reference.SOURCES.items() for column in columns]
+)
+def test_missing_column__should_be_named(tmp_path: Path, table: str, column: str) -> None:
+    error = refused(changed(database(tmp_path / "a.db"), f"ALTER TABLE {table} RENAME COLUMN {column} TO other"))
+
+    assert (error.reason, error.detail) == ("column_missing", f"table {table} has no column {column}")
+
+
+def damaged(content: bytes) -> bytes:
+    """The first page of the table with rows overwritten, of which SQLite's header tells nothing."""
+    return content[:4096] + b"\x0d" + b"\xff" * 200 + content[4297:]
+
+
+NOT_SQLITE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "text": lambda content: b"agreement_id,product_id\n1,2\n",
+    "json": lambda content: b'{"columns": [], "data": []}',
+    "a few bytes": lambda content: content[:15],
+    "only the first words": lambda content: content[:16],
+    "only the header": lambda content: content[:100],
+    "truncated": lambda content: content[:-4096],
+    "one byte short": lambda content: content[:-1],
+    "zeros after the header": lambda content: content[:100] + bytes(len(content) - 100),
+    "damaged": damaged,
+}
+
+
+@pytest.mark.parametrize("name", NOT_SQLITE)
+def test_file_that_is_not_sqlite_or_damaged__should_be_refused(tmp_path: Path, name: str) -> None:
+    path = database(tmp_path / "a.db")
+    path.write_bytes(NOT_SQLITE[name](path.read_bytes()))
+
+    error = refused(path)
+
+    assert error.reason == "not_sqlite"
+    assert error.detail
+
+
+def test_every_byte_of_a_file_overwritten__should_be_refused_or_change_a_value(tmp_path: Path) -> None:
+    path = database(tmp_path / "a.db")
+    content = path.read_bytes()
+
+    for place in range(0, len(content), 37):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        try:
+            assert all(table.num_rows == 1 for table in read_reference(path).values())
+        except ReferenceError as error:
+            assert error.reason in get_args(Reason)
+
+
+def test_damage__should_leave_no_file_open_or_locked(tmp_path: Path) -> None:
+    path = database(tmp_path / "a.db")
+    path.write_bytes(damaged(path.read_bytes()))
+
+    refused(path)
+
+    assert not any(
+        os.path.samefile(f"/proc/self/fd/{number}", path) for number in os.listdir("/proc/self/fd") if _is_open(number)
+    )
+
+
+def _is_open(number: str) -> bool:
+    return os.path.exists(f"/proc/self/fd/{number}")
+
+
+# --- overlaps ----------------------------------------------------------------------------------------------------
+
+OVERLAPS: dict[str, tuple[list[tuple[str, str, str | None]], int]] = {
+    # name: (meterpoint, from, to) of agreements, number of overlaps
+    "none": ([("m1", "2021-01-01", "2021-02-01"), ("m1", "2021-02-01", None)], 0),
+    "a day": ([("m1", "2021-01-01", "2021-02-02"), ("m1", "2021-02-01", None)], 1),
+    "open-ended before": ([("m1", "2021-01-01", None), ("m1", "2021-02-01", "2021-03-01")], 1),
+    "within a long one, though not the one before": (
+        [("m1", "2021-01-01", "2021-12-01"), ("m1", "2021-02-01", "2021-03-01"), ("m1", "2021-04-01", None)],
+        2,
+    ),
+    "of equal start": ([("m1", "2021-01-01", None), ("m1", "2021-01-01", None)], 1),
+    "of other meterpoints": ([("m1", "2021-01-01", None), ("m2", "2021-01-01", None)], 0),
+    "with one that is cancelled": ([("m1", "2021-01-01", None), ("m1", "2021-02-01", "2021-02-01")], 0),
+    "with one that ends before it starts": ([("m1", "2021-01-01", None), ("m1", "2021-02-01", "2021-01-15")], 0),
+    "no agreement": ([], 0),
+}
+
+
+@pytest.mark.parametrize("name", OVERLAPS)
+def test_overlaps__should_be_counted_once_for_each_later_agreement(spark: SparkSession, name: str) -> None:
+    rows, expected = OVERLAPS[name]
+    day = date.fromisoformat
+    agreement = spark.createDataFrame(
+        [(n, meterpoint, day(start), day(end) if end else None) for n, (meterpoint, start, end) in enumerate(rows)],
+        "agreement_id BIGINT, meterpoint_id STRING, agreement_valid_from DATE, agreement_valid_to DATE",
+    )
+
+    assert overlapping_agreements(agreement) == expected
