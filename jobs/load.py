@@ -178,19 +178,16 @@ def _summarise(classified: DataFrame, files: DataFrame, summary: Summary) -> set
 
 
 def _dates_of_earlier_versions(files: DataFrame, new_readings: pa.Table) -> set[date]:
-    """Published dates of the earlier versions of files that were delivered again: a new version may lack readings which
-    the old one had."""
+    """Dates on which silver has readings of earlier versions of files that were delivered again: the new version may
+    lack them."""
     known = new_readings.filter(new_readings["first_date"].is_valid())
     if not known.num_rows:
         return set()
-    spark = files.sparkSession
-    earlier = spark.createDataFrame(known.select(["source_file", "first_date", "last_date"]))
-    loaded = files.where("status = 'loaded'").select("source_file")
-    spans = (
-        earlier.join(loaded, on="source_file", how="left_semi").select("first_date", "last_date").distinct().collect()
-    )
-    published = map(date.fromisoformat, tables.partitions(spark, READINGS))
-    return {day for day in published if any(span.first_date <= day <= span.last_date for span in spans)}
+    span = F.lit(pc.min(known["first_date"]).as_py()), F.lit(pc.max(known["last_date"]).as_py())
+    earlier = files.sparkSession.table(READINGS).where(F.col("date").between(*span))
+    delivered_again = files.where("status = 'loaded'").select("source_file")
+    rows = earlier.join(delivered_again, on="source_file", how="left_semi").select("date").distinct().collect()
+    return {row.date for row in rows}
 
 
 def _write_readings(

@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing, nullcontext
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,11 +158,14 @@ class Lake:
         frame = self.spark.sql(f"SELECT * FROM {source}")
         return Rows(frame.columns, sorted((tuple(row) for row in frame.collect()), key=repr))
 
-    def folder_of(self, table: str, value: date | str) -> str:
-        """Where a partition's content is now, as the metastore has it."""
-        column = {"silver": "date", "mart": "date"}[table.split(".")[0]]
-        described = self.spark.sql(f"DESCRIBE EXTENDED {table} PARTITION ({column} = '{value}')").collect()
-        return next(str(row.data_type) for row in described if row.col_name == "Location")
+    def folders(self, table: str) -> dict[str, str]:
+        """Where the content of each partition is now, as the metastore has it."""
+        schema, name = table.split(".")
+        jvm: Any = self.spark._jvm
+        session: Any = self.spark._jsparkSession
+        listed = session.sharedState().externalCatalog().listPartitions(schema, name, jvm.scala.Option.empty())
+        partitions = [listed.apply(index) for index in range(listed.size())]
+        return {each.spec().values().head(): each.location().toString() for each in partitions}
 
 
 class Rows(NamedTuple):

@@ -34,20 +34,17 @@ class State:
     summary: Summary | None
     gold: dict[str, Rows]
     expected: dict[str, Answer]
-    folders: dict[tuple[str, date], str]
+    folders: dict[str, dict[str, str]]  # by table and date
 
     def rewritten(self, before: "State", table: str) -> list[date]:
         """Dates whose content is in another folder than before."""
-        now = {key[1]: folder for key, folder in self.folders.items() if key[0] == table}
-        return [day for day, folder in sorted(now.items()) if folder != before.folders.get((table, day))]
+        earlier = before.folders[table]
+        changed = [day for day, folder in self.folders[table].items() if folder != earlier.get(day)]
+        return sorted(map(date.fromisoformat, changed))
 
 
 def state_of(lake: Lake, summary: Summary | None) -> State:
-    folders = {}
-    for table in TABLES:
-        for (partition,) in lake.rows(f"SHOW PARTITIONS {table}"):
-            value = date.fromisoformat(partition.split("=")[1])
-            folders[table, value] = lake.folder_of(table, value)
+    folders = {table: lake.folders(table) for table in TABLES}
     return State(summary, lake.gold(), Oracle(lake.landing.folder).gold(), folders)
 
 
