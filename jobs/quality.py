@@ -340,7 +340,7 @@ def _context(reports: Path) -> EphemeralDataContext:
         },
         data_docs_sites={},
         analytics_enabled=False,
-        progress_bars={"globally": False},  # type: ignore[arg-type]  # a plain dict is what the file form has too
+        progress_bars={"globally": False},
     )
     return gx.get_context(mode="ephemeral", project_config=config)
 

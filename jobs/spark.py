@@ -33,8 +33,8 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.parquet.compression.codec": "zstd",
         # ${system:…} and ${env:…} in a query would print settings and secrets.
         "spark.sql.variable.substitute": "false",
-        # Hive 4's parser of partition filters takes a column `date` for the keyword ("extraneous input '='"). Then Spark
-        # fetches the partitions' names, filters these, and fetches the partitions that remain.
+        # Hive 4's parser of partition filters takes a column `date` for the keyword ("extraneous input '='"). Then
+        # Spark fetches the partitions' names, filters these, and fetches the partitions that remain.
         "spark.sql.hive.metastorePartitionPruningFallbackOnException": "true",
         "spark.sql.hive.metastorePartitionPruningFastFallback": "true",
         "spark.sql.execution.arrow.pyspark.enabled": "true",

@@ -31,7 +31,13 @@ JOBS = {
     "Statement": [
         statement(["s3:ListBucket", "s3:GetBucketLocation", "s3:ListBucketMultipartUploads"], BUCKET),
         statement(
-            ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
+            [
+                "s3:GetObject",
+                "s3:PutObject",
+                "s3:DeleteObject",
+                "s3:AbortMultipartUpload",
+                "s3:ListMultipartUploadParts",
+            ],
             f"{BUCKET}/*",
         ),
     ],
@@ -42,7 +48,9 @@ ENDPOINT = {
     "Statement": [
         statement(["s3:GetBucketLocation"], BUCKET),
         statement(
-            ["s3:ListBucket"], BUCKET, Condition={"StringLike": {"s3:prefix": ["warehouse", "warehouse/", "warehouse/*"]}}
+            ["s3:ListBucket"],
+            BUCKET,
+            Condition={"StringLike": {"s3:prefix": ["warehouse", "warehouse/", "warehouse/*"]}},
         ),
         statement(["s3:GetObject"], f"{BUCKET}/warehouse/*"),
     ],
@@ -52,7 +60,9 @@ ENDPOINT = {
 @retry(
     stop=stop_after_delay(60),
     wait=wait_exponential(max=5),
-    before_sleep=lambda attempt: say(f"not yet ({attempt.outcome.exception() if attempt.outcome else ''}), trying again"),
+    before_sleep=lambda attempt: say(
+        f"not yet ({attempt.outcome.exception() if attempt.outcome else ''}), trying again"
+    ),
     reraise=True,
 )
 def initialise() -> None:

@@ -3,9 +3,10 @@
     make bench ARGS="--meterpoints 20000 --days 3"
 
 The peer is what one would write first: `spark.read.json`, explode, cast, write Parquet partitioned by date. It rejects
-nothing, validates nothing, publishes nothing and builds no mart. Both get the same Spark settings and the same files, each
-in a process of its own; the time is counted from the started session on. Memory is the sum of the resident memory of the
-process and all its children, sampled, at its highest: shared pages count once for each process, so it is an upper bound.
+nothing, validates nothing, publishes nothing and builds no mart. Both get the same Spark settings and the same files,
+each in a process of its own; the time is counted from the started session on. Memory is the sum of the resident memory
+of the process and all its children, sampled, at its highest: shared pages count once for each process, so it is an
+upper bound.
 """
 
 import json
@@ -30,6 +31,7 @@ PEERS = ("plain Spark job", "lakehouse load", "lakehouse load, nothing new")
 
 
 def plain_spark_job(settings: Settings) -> float:
+    from pyspark.sql import Column
     from pyspark.sql import functions as F
 
     spark = start_session(settings)
@@ -38,7 +40,7 @@ def plain_spark_job(settings: Settings) -> float:
     files = spark.read.schema(data).option("recursiveFileLookup", True).json(f"{settings.landing}/readings")
     rows = files.select("columns", F.explode("data").alias("row"))
 
-    def value(name: str) -> F.Column:
+    def value(name: str) -> Column:
         return F.element_at("row", F.array_position("columns", name).cast("int"))
 
     rows = rows.select(
@@ -46,7 +48,8 @@ def plain_spark_job(settings: Settings) -> float:
         value("interval_start").cast("timestamp").alias("interval_start"),
         value("consumption_delta").cast("decimal(9,6)").alias("consumption_kwh"),
     )
-    rows.withColumn("date", F.to_date("interval_start")).write.partitionBy("date").parquet(f"{settings.warehouse}/plain")
+    dated = rows.withColumn("date", F.to_date("interval_start"))
+    dated.write.partitionBy("date").parquet(f"{settings.warehouse}/plain")
     return time.monotonic() - began
 
 

@@ -1,7 +1,7 @@
 """What gold must say, worked out from the raw input by other means: Python reads it, DuckDB computes.
 
-Nothing of the project is imported. The oracle knows good input alone; of files that give one reading the one that was
-modified last wins, then that of the greater path.
+Nothing of the project is imported. The oracle knows good input, and passes over rows that are no lists; of files that
+give one reading the one that was modified last wins, then that of the greater path.
 """
 
 import gzip
@@ -123,6 +123,8 @@ def _readings_of(path: Path) -> list[tuple[str, datetime, datetime, Decimal]]:
     seen: Counter[tuple[str, str]] = Counter()
     readings = []
     for row in document["data"]:
+        if not isinstance(row, list):
+            continue
         named = dict(zip(document["columns"], row, strict=True))
         meterpoint_id, text = named["meterpoint_id"], named["interval_start"]
         start = datetime.fromisoformat(text)

@@ -120,16 +120,18 @@ def test_sql_refuses_an_unknown_format_before_it_starts_spark(tmp_path: Path) ->
     assert not (tmp_path / "var" / "metastore").exists()
 
 
-def test_sample_refuses_a_folder_that_is_not_empty(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "precious").touch()
+def test_sample_refuses_a_folder_that_has_other_input(tmp_path: Path) -> None:
+    precious = tmp_path / "out" / "readings" / "precious.json"
+    precious.parent.mkdir(parents=True)
+    precious.touch()
 
     done = Command(tmp_path)("sample", "--out", "out")
 
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("error: ")
-    assert [*(tmp_path / "out").iterdir()] == [tmp_path / "out" / "precious"]
+    assert "precious.json already exists" in line
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [precious]
 
 
 def test_sample_makes_as_much_as_was_asked_for(tmp_path: Path) -> None:

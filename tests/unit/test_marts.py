@@ -471,8 +471,8 @@ LONG = Agreement(3, "m3", DAY, date(2022, 1, 1), product_id="p5")
 SNAPSHOTS: dict[str, tuple[Snapshot, Snapshot, list[date]]] = {
     # before, after, which dates of WEEK change
     "the first snapshot": (Snapshot([], []), Snapshot([OPEN], PRODUCTS), WEEK[2:]),
-    # Another order; a cancelled agreement more; one that ends later, but after all dates; another name of a product that
-    # nobody has; a product that lost its name, and goes by its id, which was its name.
+    # Another order; a cancelled agreement more; one that ends later, but after all dates; another name of a product
+    # that nobody has; a product that lost its name, and goes by its id, which was its name.
     "nothing that shows": (
         Snapshot([OPEN, LONG], [*PRODUCTS, Product("p5", "p5")]),
         Snapshot(

@@ -373,6 +373,13 @@ def damaged(content: bytes) -> bytes:
     return content[:4096] + b"\x0d" + b"\xff" * 200 + content[4297:]
 
 
+def forgetful(content: bytes) -> bytes:
+    """The last page, that of meterpoint, says that it has no row: SQLite believes it."""
+    page = len(content) - 4096
+    assert content[page + 3 : page + 5] == b"\0\1"
+    return content[: page + 3] + b"\0\0" + content[page + 5 :]
+
+
 NOT_SQLITE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda content: b"",
     "text": lambda content: b"agreement_id,product_id\n1,2\n",
@@ -384,6 +391,7 @@ NOT_SQLITE: dict[str, Callable[[bytes], bytes]] = {
     "one byte short": lambda content: content[:-1],
     "zeros after the header": lambda content: content[:100] + bytes(len(content) - 100),
     "damaged": damaged,
+    "with a row that is forgotten": forgetful,
 }
 
 

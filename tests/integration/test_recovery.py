@@ -1,0 +1,94 @@
+"""A run dies while it publishes, and the landing place is another one when the next run comes: nothing stays of what
+the dead run had published in part.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from jobs import tables
+from jobs.load import Summary
+from tests.integration.lake import Agreement, Lake, day
+from tests.integration.oracle import Oracle
+
+DAY = timedelta(days=1)
+
+
+class Died(Exception):
+    """Stands for the end of the process."""
+
+
+def die_before_publishing(lake: Lake, table: str) -> None:
+    """Run, up to the moment at which a table's new content would be published."""
+    publish = tables.publish
+
+    def publish_or_die(spark: Any, name: str, new: tables.Locations) -> None:
+        if name == table:
+            raise Died
+        publish(spark, name, new)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Died):
+        patch.setattr(tables, "publish", publish_or_die)
+        lake.run()
+
+
+@dataclass
+class Story:
+    """The lakehouse after two runs that died and one that did not."""
+
+    lake: Lake
+    first: Summary
+    last: Summary
+
+
+@pytest.fixture(scope="module")
+def story(new_lake: Callable[[], Lake]) -> Story:
+    lake = new_lake()
+    landing = lake.landing
+    landing.readings("a.json", day("a", "2021-01-01") + day("a", "2021-01-05"))
+    landing.readings("b.json", day("b", "2021-01-01"))
+    landing.reference([Agreement(1, "a"), Agreement(2, "b")], ["a", "b"])
+    first = lake.load()
+
+    # Dies with silver and one mart published, and with a snapshot that would have changed the mart of 5 January.
+    landing.readings("a.json", day("a", "2021-01-01", 5) + day("a", "2021-01-05"), after=DAY)
+    landing.readings("c.json", day("a", "2021-01-02", 5), after=DAY)
+    landing.reference([Agreement(1, "a", product_id="P3"), Agreement(2, "b")], ["a", "b"], after=DAY)
+    die_before_publishing(lake, "mart.half_hourly_consumption")
+
+    # c.json was a mistake, and is gone. This run dies when all is published, and recorded but for the load itself.
+    (landing.folder / "readings/c.json").unlink()
+    landing.readings("a.json", [*day("a", "2021-01-01", 1), "bad row"], after=2 * DAY)
+    landing.readings("d.json", day("a", "2021-01-03", 5), after=2 * DAY)
+    die_before_publishing(lake, "ops.loads")
+
+    # Nor were d.json and the snapshot right.
+    (landing.folder / "readings/d.json").unlink()
+    landing.reference([Agreement(1, "a", product_id="P2"), Agreement(2, "b")], ["a", "b"], after=3 * DAY)
+    return Story(lake, first, lake.load())
+
+
+def test_gold_says_what_the_landing_place_says(story: Story) -> None:
+    gold = story.lake.gold()
+
+    for view, (columns, rows) in Oracle(story.lake.landing.folder).gold().items():
+        assert (gold[view].columns, gold[view].rows) == (columns, rows), view
+
+
+def test_only_dates_that_the_dead_runs_had_begun_are_made_anew_with_those_of_the_load(story: Story) -> None:
+    assert story.last.dates == [date(2021, 1, n) for n in (1, 2, 3, 5)]
+
+
+@pytest.mark.parametrize("table", ["ops.load_files", "ops.validations", "quarantine.readings", "silver.readings"])
+def test_no_row_of_a_dead_run_is_left(table: str, story: Story) -> None:
+    loads = {load_id for (load_id,) in story.lake.rows(f"SELECT load_id FROM {table}")}
+
+    assert story.last.load_id in loads
+    assert loads <= {story.first.load_id, story.last.load_id}
+
+
+def test_a_next_run_finds_nothing_to_do(story: Story) -> None:
+    assert story.lake.run() is None
