@@ -644,7 +644,25 @@ STARTS = [
     7,
     "\ud800",
 ]
-KWHS: list[Any] = [0.1, 0.1, 0.2, 0, 100, 100.1, -1, None, True, "1", math.nan, math.inf, -math.inf, 10**400, 10**5000, [], {}]
+KWHS: list[Any] = [
+    0.1,
+    0.1,
+    0.2,
+    0,
+    100,
+    100.1,
+    -1,
+    None,
+    True,
+    "1",
+    math.nan,
+    math.inf,
+    -math.inf,
+    10**400,
+    10**5000,
+    [],
+    {},
+]
 METERPOINTS = ["m1", "m1", "m2", "ü", "", " \t", "\u00a0", None, 3, [1], "\udfff"]
 cells = st.tuples(st.sampled_from(STARTS), st.sampled_from(KWHS), st.sampled_from(METERPOINTS))
 likely_good = st.tuples(st.sampled_from(STARTS[:6]), st.sampled_from(KWHS[:4]), st.sampled_from(METERPOINTS[:3]))
