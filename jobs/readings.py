@@ -232,7 +232,7 @@ def _float(number: int | float) -> float:
     try:
         return float(number)
     except OverflowError:
-        return float("inf") if number > 0 else float("-inf")
+        return float("inf")
 
 
 def _is_plausible(consumption: float | None) -> bool:

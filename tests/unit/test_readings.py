@@ -156,6 +156,7 @@ BAD_FILES: dict[str, tuple[FileReason, bytes | OSError, str]] = {
     "plain.json.gz": ("not_gzip", WHOLE, "Not a gzipped file"),
     "truncated.json.gz": ("not_gzip", gzip.compress(WHOLE)[:-12], "ended before"),
     "damaged.json.gz": ("not_gzip", gzip.compress(WHOLE)[:-8] + b"\0" * 8, "CRC"),
+    "garbled.json.gz": ("not_gzip", gzip.compress(WHOLE)[:10] + b"\xff" * 40, "decompressing"),
     "gone.json": ("unreadable", FileNotFoundError("gone.json is gone"), "gone.json is gone"),
 }
 
@@ -296,6 +297,17 @@ def test_batches__should_be_cut_to_size_and_lose_nothing(monkeypatch: pytest.Mon
     assert max(batch.num_rows for batch in batches) <= 10
     meterpoints = [name for name in pa.Table.from_batches(batches)["meterpoint_id"].to_pylist() if name]
     assert meterpoints == [str(number) for number in range(25)] * 2
+
+
+def test_batches__should_not_pile_up_the_bytes_of_rejected_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readings, "MAX_QUARANTINED_BYTES", 100)
+    files = pa.table(
+        {"source_file": list("abcd"), "modified_at": [NOON] * 4, "known_sha256": pa.array([None] * 4, pa.string())}
+    )
+
+    batches = list(readings.parse_files(iter(files.to_batches()), lambda paths: [b"x" * 60] * len(paths)))
+
+    assert [batch.num_rows for batch in batches] == [2, 2]
 
 
 # --- bad rows ----------------------------------------------------------------------------------------------------
