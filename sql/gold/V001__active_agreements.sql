@@ -9,10 +9,12 @@ LOCATION '${warehouse}/gold';
 CREATE OR REPLACE VIEW gold.active_agreements (
   agreement_id COMMENT 'Key',
   meterpoint_id COMMENT 'Meterpoint that the agreement supplies',
-  product_display_name COMMENT 'Name of the product',
+  product_display_name COMMENT 'Name of the product, its id if it has none',
   is_variable COMMENT 'True if the product''s price may change during the agreement'
 ) COMMENT 'Agreements active on 1 January 2021, one row per agreement' AS
-SELECT agreement.agreement_id, agreement.meterpoint_id, product.display_name AS product_display_name, product.is_variable
+SELECT
+  agreement.agreement_id, agreement.meterpoint_id,
+  coalesce(product.display_name, product.product_id) AS product_display_name, product.is_variable
 FROM silver.agreement
 JOIN silver.product ON product.product_id = agreement.product_id
 WHERE agreement.agreement_valid_from < DATE '2021-01-01'
@@ -23,12 +25,12 @@ CREATE OR REPLACE FUNCTION gold.active_agreements_on(day DATE COMMENT 'Local dat
 RETURNS TABLE (
   agreement_id BIGINT COMMENT 'Key',
   meterpoint_id STRING COMMENT 'Meterpoint that the agreement supplies',
-  product_display_name STRING COMMENT 'Name of the product',
+  product_display_name STRING COMMENT 'Name of the product, its id if it has none',
   is_variable BOOLEAN COMMENT 'True if the product''s price may change during the agreement'
 )
 COMMENT 'Agreements active on a day: agreement_valid_from < day and (agreement_valid_to is null or > day)'
 RETURN
-SELECT agreement.agreement_id, agreement.meterpoint_id, product.display_name, product.is_variable
+SELECT agreement.agreement_id, agreement.meterpoint_id, coalesce(product.display_name, product.product_id), product.is_variable
 FROM silver.agreement
 JOIN silver.product ON product.product_id = agreement.product_id
 WHERE agreement.agreement_valid_from < day

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.settings import PROJECT
+from tests.integration.lake import SHORT_LIVED_JVM
 
 SECONDS = 240  # far more than a command takes; a test must not hang
 
@@ -23,7 +24,8 @@ class Command:
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(("LAKE_", "SPARK_", "PYSPARK_"))
         }
-        self.environment = inherited | {"PYTHONPATH": str(PROJECT), "NO_COLOR": "1", "COLUMNS": "200"} | settings
+        self.environment = inherited | {"PYTHONPATH": str(PROJECT), "NO_COLOR": "1", "COLUMNS": "200"}
+        self.environment |= SHORT_LIVED_JVM | settings
 
     def __call__(self, *arguments: str, typed: str | None = None) -> "subprocess.CompletedProcess[str]":
         """Run to the end. `typed` is what stands on standard input."""
