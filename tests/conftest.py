@@ -27,7 +27,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
             "spark.sql.adaptive.enabled": "false",
             "spark.driver.extraJavaOptions": " ".join(
                 [
-                    "-XX:TieredStopAtLevel=1",
+                    "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m",
                     f"-Dlog4j2.configurationFile={(ASSETS / 'log4j2.properties').as_uri()}",
                     f"-Dlake.log={state}/spark.log",
                 ]
