@@ -78,7 +78,7 @@ def run(
         raise fail(str(error)) from None
     except (PySparkException, Py4JError) as error:
         log = "" if settings.metastore else f"; more in {settings.state}/spark.log"
-        raise fail(f"Spark failed in the stage after {list(stages)[-1]!r}: {first_line(error)}{log}") from None
+        raise fail(f"Spark failed after {next(reversed(stages), 'no stage')!r}: {first_line(error)}{log}") from None
     if summary is None:
         console.print(f"Nothing new in {settings.landing}.", soft_wrap=True)
         return
