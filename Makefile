@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help up run sql status sample down clean ps logs test test-unit test-integration test-stack bench lint format lock check
+.PHONY: help up run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack bench fuzz lint format lock check
 
 PYTHON ?= python3
 COMPOSE = docker compose --profile jobs
@@ -33,6 +33,12 @@ down: ## Stop the stack and keep its data
 clean: ## Stop the stack and delete its data (asks; FORCE=1 does not)
 	@FORCE=$(FORCE) docker/clean
 
+backup: ## Write a backup of the stack (TO=folder; default backups/<time>)
+	@TO="$(TO)" docker/backup
+
+restore: ## Restore a backup into an empty stack (FROM=folder)
+	@FROM="$(FROM)" docker/restore
+
 ps: ## Show the services and their health
 	@docker compose ps --all
 
@@ -54,6 +60,9 @@ test-stack: .venv/ready ## Test the stack that compose.yaml makes, beside one th
 
 bench: .venv/ready ## Measure speed and memory against peers in the same run
 	@$(BIN)/python -m tests.bench.ingest $(ARGS)
+
+fuzz: .venv/ready ## Try mutated input files (MINUTES=10)
+	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10)
 
 lint: .venv/ready ## Check style and types
 	@$(BIN)/ruff check .

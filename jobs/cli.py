@@ -1,4 +1,4 @@
-"""The command `lake`: run, sql, status, sample."""
+"""The command `lake`."""
 
 import sys
 import time
@@ -16,7 +16,9 @@ from jobs.query import Format
 from jobs.settings import Settings
 
 if TYPE_CHECKING:  # Spark and Great Expectations take seconds to import, which --help must not pay for
-    from jobs.load import Summary
+    from pyspark.sql import SparkSession
+
+    from jobs.load import Stage, Summary
     from jobs.query import Runner
 
 app = typer.Typer(
@@ -47,16 +49,32 @@ def run(
 
     Exit status 1 if a critical expectation failed, the reference file was rejected, or the load could not run.
     """
+    from jobs import load
+
+    with _job() as (settings, stage, stages):
+        if sample:
+            _sample_if_empty(settings)
+        summary = load.run(_session(settings, stage), settings, stage)
+    _end(settings, summary, stages)
+
+
+Stages = dict[str, float]
+
+
+@contextmanager
+def _job() -> Iterator[tuple[Settings, "Stage", Stages]]:
+    """What a job that writes needs: the lock, the display of its stages, and errors in one line each."""
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
 
-    from jobs import load, lock
+    from jobs import lock, ops
     from jobs.query import first_line
-    from jobs.spark import start_session
+    from jobs.rollback import RollbackError
     from jobs.versions import VersionError
 
     settings = Settings()
-    stages: dict[str, float] = {}
+    stages: Stages = {}
 
     @contextmanager
     def stage(name: str) -> Iterator[None]:
@@ -66,19 +84,28 @@ def run(
         stages[name] = time.monotonic() - began
         console.print(f"[green]✓[/] {name} [dim]{stages[name]:.1f} s[/]")
 
+    expected = (lock.Busy, ops.Overtaken, ops.NotInQuarantine, RollbackError, VersionError, RuntimeError, OSError)
     try:
         with lock.writer_lock(settings.state, settings.lock_wait_seconds):
-            if sample:
-                _sample_if_empty(settings)
-            with stage("start Spark"):
-                spark = start_session(settings)
-            summary = load.run(spark, settings, stage)
-            spark.stop()
-    except (lock.Busy, VersionError, RuntimeError, OSError) as error:
+            yield settings, stage, stages
+            if spark := SparkSession.getActiveSession():
+                spark.stop()
+    except expected as error:
         raise fail(str(error)) from None
     except (PySparkException, Py4JError) as error:
         log = "" if settings.metastore else f"; more in {settings.state}/spark.log"
         raise fail(f"Spark failed after {next(reversed(stages), 'no stage')!r}: {first_line(error)}{log}") from None
+
+
+def _session(settings: Settings, stage: "Stage") -> "SparkSession":
+    from jobs.spark import start_session
+
+    with stage("start Spark"):
+        return start_session(settings)
+
+
+def _end(settings: Settings, summary: "Summary | None", stages: Stages) -> None:
+    """Say what a load did, and leave with the exit status that goes with it."""
     if summary is None:
         console.print(f"Nothing new in {settings.landing}.", soft_wrap=True)
         return
@@ -93,7 +120,7 @@ def _sample_if_empty(settings: Settings) -> None:
     from jobs import landing
     from jobs.sample import write_sample
 
-    file_system, folder = landing.open_landing(settings.landing, settings.s3_endpoint)
+    file_system, folder = landing.open_folder(settings.landing, settings.s3_endpoint)
     if landing.delivered_readings(file_system, folder) or landing.delivered_reference(file_system, folder):
         return
     if "://" in settings.landing:
@@ -115,6 +142,9 @@ def _print_summary(settings: Settings, summary: "Summary", stages: dict[str, flo
         table.add_row("rejected", reasons)
     table.add_row("reference snapshot", str(summary.snapshot_date or "no new one"))
     table.add_row("dates published" if summary.published else "dates not published", dates)
+    if summary.changes:
+        changed = (sum(counts) for counts in zip(*summary.changes.values(), strict=True))
+        table.add_row("by corrections", "{:,} added, {:,} changed, {:,} removed".format(*changed))
     table.add_row("mart dates rebuilt", str(len(summary.mart_dates)))
     checks = sum(verdict.evaluated for verdict in summary.verdicts)
     critical = sum(len(verdict.critical) for verdict in summary.verdicts)
@@ -209,12 +239,146 @@ def status() -> None:
             ),
             Format.table,
         )
-        rejected = query(
-            "SELECT reason, count(*) AS rejected_rows, max(load_date) AS last_load_date FROM quarantine.readings"
-            " GROUP BY reason ORDER BY rejected_rows DESC"
-        )
+        rejected = query(_IN_QUARANTINE)
         if rejected.rows:
             show(rejected, Format.table)
+
+
+@app.command()
+def history(
+    table: Annotated[str, typer.Argument(help="schema.table, for example silver.readings")],
+    date: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Of this partition only.")] = None,
+    form: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.table,
+) -> None:
+    """Which loads published a table's partitions, what each changed, and where the content of then is.
+
+    The folders can be read (Parquet) until they are collected.
+    """
+    from jobs.query import show
+    from jobs.tables import DATA
+
+    if table not in DATA:
+        raise fail(f"{table} has no history; these have: {', '.join(DATA)}")
+    of_date = f" AND partition_value = '{date:%Y-%m-%d}'" if date else ""
+    with _runner() as query:
+        show(
+            query(
+                "SELECT load_id, status, partition_value, finished_at AS published_at, readings_added,"
+                " readings_changed, readings_removed, folder FROM ops.publications JOIN ops.loads USING (load_id)"
+                f" WHERE table_name = '{table}'{of_date} ORDER BY load_id DESC, partition_value"
+            ),
+            form,
+        )
+
+
+@app.command()
+def rollback(
+    load: Annotated[str, typer.Option(help="Id of the load, the newest one; `lake status` lists them.")],
+) -> None:
+    """Undo the newest load: publish again what was there before, after it was judged.
+
+    Its files stay known: they are not loaded again, new versions of them are.
+    """
+    from jobs import rollback as job
+
+    with _job() as (settings, stage, stages):
+        summary = job.run(_session(settings, stage), settings, load, stage)
+    _end(settings, summary, stages)
+
+
+@app.command()
+def collect(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
+) -> None:
+    """Delete folders that no partition names any more, after LAKE_RETENTION_HOURS. A load does it too."""
+    from jobs import collect as job
+
+    with _job() as (settings, stage, _):
+        spark = _session(settings, stage)
+        with stage("collect"):
+            folders = job.collect(spark, settings, dry_run=dry_run)
+    for folder in folders:
+        print(folder)
+    console.print(f"{len(folders)} folders {'can be' if dry_run else 'were'} deleted")
+
+
+@app.command(hidden=True)
+def backup(folder: Path) -> None:
+    """Copy the tables' files and the reports to a folder. `make backup` dumps the metastore's database before."""
+    from jobs.backup import copy_out
+
+    with _job() as (settings, stage, _), stage("copy tables and reports"):
+        copy_out(settings, folder)
+
+
+@app.command(hidden=True)
+def restore(folder: Path) -> None:
+    """Copy the tables' files and the reports of a backup into a warehouse that is empty."""
+    from jobs.backup import copy_in
+
+    with _job() as (settings, stage, _), stage("copy tables and reports"):
+        copy_in(settings, folder)
+
+
+quarantine = typer.Typer(help="What was rejected, and what to do with it.", no_args_is_help=True)
+app.add_typer(quarantine, name="quarantine")
+
+_IN_QUARANTINE = """
+    SELECT source_file, reason, count(*) AS `rows`, max(load_date) AS rejected_on
+    FROM quarantine.open_readings GROUP BY source_file, reason
+    UNION ALL SELECT source_file, reason, NULL, load_date FROM quarantine.open_files
+    ORDER BY source_file, reason
+"""
+
+
+@quarantine.command("list")
+def list_quarantine(
+    form: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.table,
+) -> None:
+    """Files of which rows are in quarantine, or the whole file (rows is empty), by reason.
+
+    A file leaves the list when a new version of it is loaded.
+    """
+    from jobs.query import show
+
+    with _runner() as query:
+        show(query(_IN_QUARANTINE), form)
+
+
+@quarantine.command("show")
+def show_quarantine(
+    file: Annotated[str, typer.Argument(help="Path below the landing place, as the list has it.")],
+    form: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.table,
+) -> None:
+    """What of a file is in quarantine: its rows as they were delivered, or why the whole file was rejected."""
+    from jobs.query import show
+
+    name = file.replace("\\", "\\\\").replace("'", "\\'")
+    with _runner() as query:
+        show(
+            query(
+                "SELECT position, reason, row_json AS content FROM quarantine.open_readings"
+                f" WHERE source_file = '{name}' UNION ALL"
+                f" SELECT NULL, reason, detail FROM quarantine.open_files WHERE source_file = '{name}'"
+                " ORDER BY position"
+            ),
+            form,
+        )
+
+
+@quarantine.command("retry")
+def retry_quarantine(
+    files: Annotated[list[str] | None, typer.Argument(help="Paths as the list has them; all if none is given.")] = None,
+) -> None:
+    """Read files in quarantine again, unchanged as they are: after a rule, or the program, was changed.
+
+    What else is new is loaded too. A file that was put right and delivered again needs no retry.
+    """
+    from jobs import load
+
+    with _job() as (settings, stage, stages):
+        summary = load.run(_session(settings, stage), settings, stage, retry=files or [])
+    _end(settings, summary, stages)
 
 
 @app.command()

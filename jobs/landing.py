@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem, S3FileSystem
 
@@ -18,16 +18,16 @@ class Delivered(NamedTuple):
     modified_at: datetime  # UTC; of two files that give one reading the later wins
 
 
-def open_landing(landing: str, s3_endpoint: str | None) -> tuple[FileSystem, str]:
-    """File system and path of the landing place. S3 keys come from the AWS_… environment variables."""
-    parts = urlsplit(landing)
+def open_folder(location: str, s3_endpoint: str | None) -> tuple[FileSystem, str]:
+    """File system and path of a folder, local or s3a://. S3 keys come from the AWS_… environment variables."""
+    parts = urlsplit(location)
     if parts.scheme in ("s3", "s3a"):
         endpoint = urlsplit(s3_endpoint) if s3_endpoint else None
         file_system = (
             S3FileSystem(endpoint_override=endpoint.netloc, scheme=endpoint.scheme) if endpoint else S3FileSystem()
         )
         return file_system, parts.netloc + parts.path
-    return LocalFileSystem(), landing
+    return LocalFileSystem(), unquote(parts.path) if parts.scheme == "file" else location
 
 
 def delivered_readings(file_system: FileSystem, path: str) -> list[Delivered]:

@@ -6,8 +6,8 @@ in the same state: a load that is not recorded did not happen. Its files are loa
 its dates is made anew.
 """
 
-import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -16,9 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
 
-from jobs import audit, landing, marts, ops, quality, readings, snapshots, tables, versions
+from jobs import audit, collect, landing, marts, ops, quality, readings, snapshots, tables, versions
 from jobs.settings import SQL, Settings
 from jobs.tables import (
     CURRENT_SNAPSHOT,
@@ -33,7 +32,7 @@ from jobs.tables import (
 
 Stage = Callable[[str], AbstractContextManager[None]]
 
-ROWS_A_FILE = 2_000_000
+FEW_ROWS_A_FILE, MOST_ROWS_A_FILE = 250_000, 2_000_000
 EXAMPLES = 10
 
 
@@ -48,6 +47,8 @@ class Summary:
     rejected_by_reason: dict[str, int] = field(default_factory=dict)  # rows and files
     readings_rejected: int = 0
     dates: list[date] = field(default_factory=list)
+    # Keys of readings added, changed and removed, by date that had readings before.
+    changes: dict[date, tuple[int, int, int]] = field(default_factory=dict)
     mart_dates: list[date] = field(default_factory=list)
     snapshot_date: date | None = None
     verdicts: list[quality.Verdict] = field(default_factory=list)
@@ -70,70 +71,98 @@ class Summary:
         return [f"{verdict.table}: {text}" for verdict in self.verdicts for text in verdict.warnings]
 
 
-def run(spark: SparkSession, settings: Settings, stage: Stage) -> Summary | None:
+def run(spark: SparkSession, settings: Settings, stage: Stage, retry: Collection[str] | None = None) -> Summary | None:
     """Load all that is new in the landing place. None if nothing is.
 
-    Raises versions.VersionError where the SQL files do not go with what was applied.
+    `retry` names files in quarantine that are to be read again, though they are the same; an empty one means all.
+
+    Raises versions.VersionError where the SQL files do not go with what was applied, ops.Overtaken where another run
+    began meanwhile, ops.NotInQuarantine.
     """
     started_at = datetime.now(UTC)
-    summary = Summary(f"{started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}", started_at)
+    summary = Summary(ops.new_load_id(started_at), started_at)
     judge = audit.Audit(summary.load_id, started_at, settings.reports, summary.verdicts)
     new: dict[str, Locations] = {}  # what is written and not published, by table
     with stage("apply versioned SQL"):
         versions.apply_versions(spark, SQL, settings.warehouse)
     with stage("discover"):
-        file_system, folder = landing.open_landing(settings.landing, settings.s3_endpoint)
+        writer = ops.writer(spark)
+        file_system, folder = landing.open_folder(settings.landing, settings.s3_endpoint)
         delivered = landing.delivered_readings(file_system, folder) + landing.delivered_reference(file_system, folder)
-        unfinished = ops.recover(spark, summary.load_id, started_at.date())
-        new_files = ops.new_files(spark, delivered)
-        if not new_files.num_rows and not unfinished:
+        again = ops.in_quarantine(spark, retry) if retry is not None else set()
+        new_files = ops.new_files(spark, delivered, again)
+        interrupted = ops.interrupted(spark)
+        if not new_files.num_rows and not interrupted:
             return None
+        ops.become_writer(spark, summary.load_id, after=writer)
+        unfinished = ops.recover(spark, summary.load_id, started_at.date()) if interrupted else set()
         is_readings = pc.starts_with(new_files["source_file"], "readings/")
         new_readings, new_reference = new_files.filter(is_readings), new_files.filter(pc.invert(is_readings))
 
-    with stage("read and check"):
+    def take_snapshots() -> list[snapshots.Taken]:
+        spark.sparkContext.setLocalProperty("spark.scheduler.pool", "reference")
+        return [snapshots.take(spark, file, file_system, folder, judge) for file in new_reference.to_pylist()]
+
+    # Beside the reading of readings: it is many small steps, which leave cores idle that can parse.
+    with stage("read and check"), ThreadPoolExecutor(1) as pool:
+        taken = pool.submit(take_snapshots)
         classified = readings.classify(readings.parse(spark, new_readings, file_system, folder)).persist()
-        files = _files(classified).persist()
-        dates = _summarise(classified, files, summary)
+        counted = _counted(classified).persist()
+        files = _files(classified, counted).persist()
+        dates = _summarise(classified, counted, files, summary)
         dates |= _dates_of_earlier_versions(files, new_readings) | unfinished
     with stage("write silver"):
         expected_rows = _write_readings(classified, files, dates, new, summary)
-        reference_files = [
-            snapshots.take(spark, file, file_system, folder, judge) for file in new_reference.to_pylist()
-        ]
+        reference_files = taken.result()
         snapshot = _summarise_reference(reference_files, summary)
     with stage("build marts"):
         _write_marts(spark, new, snapshot, summary)
     with stage("validate"):
         _audit(spark, judge, expected_rows, new, summary)
+        quality.keep_input(
+            settings.reports,
+            load_id=summary.load_id,
+            loaded_at=started_at,
+            readings=summary.readings_loaded,
+            rejected_by_reason=summary.rejected_by_reason,
+        )
     if summary.published:
         with stage("publish"):
             ops.begin_publication(spark, summary.load_id)
-            # The snapshot comes last: which marts a new one changes is found by comparing it with the one in place.
-            for table, locations in (new | snapshot).items():
-                tables.publish(spark, table, locations)
+            # The snapshot's pointer comes last: which marts a new one changes is found by comparing it with the one in
+            # place.
+            published = new | snapshot
+            for table in tables.DATA:
+                ops.publish(spark, table, published.get(table, {}), summary.load_id)
     else:
         summary.errors.append(f"not published, readers keep what they had: {'; '.join(summary.blocking)}")
     with stage("record"):
-        _record(spark, classified, files, reference_files, summary)
-        classified.unpersist()
-        files.unpersist()
+        _record(spark, classified, files, reference_files, new | snapshot, summary)
+        for cached in (classified, counted, files):
+            cached.unpersist()
     with stage("report"):
         quality.build_docs(settings.reports)
+    with stage("collect"):
+        collect.collect(spark, settings)
     return summary
 
 
-def _files(classified: DataFrame) -> DataFrame:
+def _counted(classified: DataFrame) -> DataFrame:
+    """One row per (source_file, date, reason): the number of rows. Good rows have a date, rejected ones a reason."""
+    good_date = F.when(F.col("reason").isNull(), F.col("date")).alias("date")
+    return classified.where("file IS NULL").groupBy("source_file", good_date, "reason").count()
+
+
+def _files(classified: DataFrame, counted: DataFrame) -> DataFrame:
     """One row per readings file: what became of it, as ops.load_files and quarantine.files have it."""
-    good_date = F.when(F.col("file").isNull() & F.col("reason").isNull(), F.col("date"))
+    rows = counted.groupBy("source_file").agg(
+        F.sum(F.when(F.col("reason").isNotNull(), F.col("count"))).alias("rows_rejected"),
+        F.min("date").alias("first_date"),
+        F.max("date").alias("last_date"),
+    )
     return (
-        classified.groupBy("source_file", "modified_at")
-        .agg(
-            F.first("file", ignorenulls=True).alias("file"),
-            F.count_if(F.col("reason").isNotNull()).alias("rows_rejected"),
-            F.min(good_date).alias("first_date"),
-            F.max(good_date).alias("last_date"),
-        )
+        classified.where("file IS NOT NULL")
+        .join(rows, on="source_file", how="left")
         .select(
             "source_file",
             F.lit("readings").alias("kind"),
@@ -145,22 +174,21 @@ def _files(classified: DataFrame) -> DataFrame:
             "file.sha256",
             "file.content",
             "file.rows_read",
-            "rows_rejected",
+            F.coalesce("rows_rejected", F.lit(0)).alias("rows_rejected"),
             "first_date",
             "last_date",
         )
     )
 
 
-def _summarise(classified: DataFrame, files: DataFrame, summary: Summary) -> set[date]:
+def _summarise(classified: DataFrame, counted: DataFrame, files: DataFrame, summary: Summary) -> set[date]:
     """Count files and rows into the summary, and return the dates of good rows."""
     for row in files.groupBy("status", "reason").count().collect():
         summary.files[row.status] = summary.files.get(row.status, 0) + row["count"]
         if row.reason:
             summary.rejected_by_reason[row.reason] = row["count"]
     dates = set()
-    rows = classified.where("file IS NULL").withColumn("date", F.when(F.col("reason").isNull(), F.col("date")))
-    for row in rows.groupBy("date", "reason").count().collect():
+    for row in counted.groupBy("date", "reason").agg(F.sum("count").alias("count")).collect():
         if row.reason:
             summary.rejected_by_reason[row.reason] = row["count"]
             summary.readings_rejected += row["count"]
@@ -198,20 +226,34 @@ def _write_readings(
         return 0
     spark = classified.sparkSession
     content = readings.good(classified, summary.load_id)
+    rows = summary.readings_loaded
     live = tables.locations(spark, READINGS, dates)
     if live:
+        before = tables.read(spark, READINGS, live)
+        rows += before.count()
         delivered_again = files.where("status = 'loaded'").select("source_file")
-        kept = tables.read(spark, READINGS, live).join(delivered_again, on="source_file", how="left_anti")
+        kept = before.join(delivered_again, on="source_file", how="left_anti")
         # Inner: readings which a run left that was killed come from no recorded file, and come again from theirs.
         modified_at = ops.recorded_files(spark).select("load_id", "source_file", "modified_at")
         content = content.unionByName(kept.join(modified_at, on=["load_id", "source_file"], how="inner"))
-    rows_a_date = summary.readings_loaded / len(dates)
-    merged = readings.merge(content, dates=len(dates), buckets=1 + int(rows_a_date / ROWS_A_FILE))
+    merged = readings.merge(content, dates=len(dates), buckets=_buckets(spark, rows // len(dates), len(dates)))
     counted = Observation()
     observed = merged.observe(counted, F.count("*").alias("rows"))
     new[READINGS] = tables.write(observed, READINGS, summary.load_id, dates)
     summary.dates = sorted(dates)
+    if live:
+        after = tables.read(spark, READINGS, {day: new[READINGS][day] for day in live})
+        changes = readings.changes(before, after).collect()
+        summary.changes = {
+            row.date: (row.readings_added, row.readings_changed, row.readings_removed) for row in changes
+        }
     return int(counted.get["rows"])
+
+
+def _buckets(spark: SparkSession, rows_a_date: int, dates: int) -> int:
+    """In how many files a date is written: enough that every core has work, while none is small or too large."""
+    tasks = 2 * spark.sparkContext.defaultParallelism
+    return max(1 + rows_a_date // MOST_ROWS_A_FILE, min(-(-tasks // dates), rows_a_date // FEW_ROWS_A_FILE))
 
 
 def _summarise_reference(reference_files: list[snapshots.Taken], summary: Summary) -> dict[str, Locations]:
@@ -236,8 +278,7 @@ def _write_marts(
     before = after = spark.table("silver.agreement"), spark.table("silver.product")
     if CURRENT_SNAPSHOT in snapshot:
         agreement, product = (
-            tables.read(spark, table, snapshot[table])
-            for table in ("silver.agreement_history", "silver.product_history")
+            snapshots.content(spark, name, snapshot, summary.load_id) for name in ("agreement", "product")
         )
         after = agreement, product
         others = tables.partitions(spark, READINGS) - dates
@@ -294,49 +335,42 @@ def _record(
     classified: DataFrame,
     files: DataFrame,
     reference_files: list[snapshots.Taken],
+    published: dict[str, Locations],
     summary: Summary,
 ) -> None:
     """Record what the load did. ops.loads comes last: with it the load has happened.
 
     Of a load that was not published only its failure is recorded, so that its files are tried again.
     """
-
-    def append(table: str, rows: DataFrame) -> None:
-        ops.append(rows, table, summary.load_id, summary.started_at.date())
-
+    load_id, load_date = summary.load_id, summary.started_at.date()
     if summary.published:
         if reference_files:
             rows = [taken.file for taken in reference_files]
             files = files.unionByName(spark.createDataFrame(rows, files.schema))
         if summary.readings_rejected:
-            append(ops.REJECTED_READINGS, readings.rejected(classified))
+            ops.append(readings.rejected(classified), ops.REJECTED_READINGS, load_id, load_date)
         if summary.files.get("rejected"):
-            append(ops.REJECTED_FILES, files.where("status = 'rejected'").withColumnRenamed("note", "detail"))
+            rejected_files = files.where("status = 'rejected'").withColumnRenamed("note", "detail")
+            ops.append(rejected_files, ops.REJECTED_FILES, load_id, load_date)
         noted = F.when(F.col("status") == "rejected", F.concat_ws(": ", "reason", "note")).otherwise(F.col("note"))
-        append(ops.LOAD_FILES, files.withColumn("note", noted))
-    if summary.verdicts:
-        validations = [(v.table, v.passed, v.evaluated, [*v.critical], [*v.warnings], v.page) for v in summary.verdicts]
-        append(ops.VALIDATIONS, spark.createDataFrame(validations, _schema(spark, ops.VALIDATIONS)))
-    load = (
-        "published" if summary.published else "failed",
-        summary.started_at,
-        datetime.now(UTC),
-        summary.files.get("loaded", 0),
-        summary.files.get("rejected", 0),
-        summary.readings_loaded,
-        summary.readings_rejected,
-        summary.rejected_by_reason,
-        len(summary.dates),
-        len(summary.mart_dates),
-        min(summary.dates, default=None),
-        max(summary.dates, default=None),
-        summary.snapshot_date,
-        len(summary.warnings),
-        "; ".join(summary.errors) or None,
-    )
-    append(ops.LOADS, spark.createDataFrame([load], _schema(spark, ops.LOADS)))
-
-
-def _schema(spark: SparkSession, table: str) -> StructType:
-    """Schema of a table of ops, without what ops.append adds."""
-    return spark.table(table).drop("load_id", "load_date").schema
+        ops.append(files.withColumn("note", noted), ops.LOAD_FILES, load_id, load_date)
+        ops.append_publications(spark, published, summary.changes, load_id, load_date)
+    ops.append_validations(spark, summary.verdicts, load_id, load_date)
+    load = {
+        "status": "published" if summary.published else "failed",
+        "started_at": summary.started_at,
+        "finished_at": datetime.now(UTC),
+        "files_loaded": summary.files.get("loaded", 0),
+        "files_rejected": summary.files.get("rejected", 0),
+        "readings_loaded": summary.readings_loaded,
+        "readings_rejected": summary.readings_rejected,
+        "rejected_by_reason": [*summary.rejected_by_reason.items()],
+        "dates_published": len(summary.dates),
+        "mart_dates_published": len(summary.mart_dates),
+        "first_date": min(summary.dates, default=None),
+        "last_date": max(summary.dates, default=None),
+        "snapshot_date": summary.snapshot_date,
+        "warnings": len(summary.warnings),
+        "error": "; ".join(summary.errors) or None,
+    }
+    ops.append_few(spark, [load], ops.LOADS, load_id, load_date)

@@ -4,22 +4,85 @@ They are published like all others, so each write is the whole new content of it
 in ops.loads are left behind by a run that was killed, and are dropped on the way: ops.loads is published last.
 """
 
-from datetime import date
+import secrets
+from collections.abc import Collection
+from datetime import UTC, date, datetime
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs import tables
 from jobs.landing import Delivered
+from jobs.quality import Verdict
+from jobs.tables import Locations
 
 LOADS = "ops.loads"
 LOAD_FILES = "ops.load_files"
 VALIDATIONS = "ops.validations"
+PUBLICATIONS = "ops.publications"
+PUBLISHING = "ops.publishing"
+ROLLBACKS = "ops.rollbacks"
 REJECTED_READINGS = "quarantine.readings"
 REJECTED_FILES = "quarantine.files"
 
-_PUBLISHING = "publishing"  # mark on ops.loads: the load that began to publish last
+_TIME = "%Y%m%dT%H%M%S"
+_WRITER = "writer"  # mark on ops.loads: the load that may publish
+
+
+class Overtaken(Exception):
+    """Another run has become the writer."""
+
+
+class NotInQuarantine(Exception):
+    """A file that is to be tried again is not in quarantine."""
+
+
+def new_load_id(started_at: datetime) -> str:
+    """An id that sorts by the time (UTC) at which the load started."""
+    return f"{started_at:{_TIME}}-{secrets.token_hex(3)}"
+
+
+def started_at(load_id: str) -> datetime:
+    """When a load started, UTC, by its id."""
+    return datetime.strptime(load_id.split("-")[0], _TIME).replace(tzinfo=UTC)
+
+
+# --- one writer ----------------------------------------------------------------------------------------------------
+
+
+def writer(spark: SparkSession) -> str | None:
+    """The load that may publish: the last one that called `become_writer`."""
+    return tables.marked(spark, LOADS, _WRITER)
+
+
+def become_writer(spark: SparkSession, load_id: str, after: str | None) -> None:
+    """From now on no other load can publish. `after` is who was the writer when this load looked at what there is.
+
+    The lock of jobs.lock holds off runs on the same machine; this holds off those that do not see that lock, and those
+    that slept while it was taken from them.
+
+    Raises Overtaken if another load became the writer since then.
+    """
+    _hold(spark, after)
+    tables.mark(spark, LOADS, _WRITER, load_id)
+
+
+def publish(spark: SparkSession, table: str, locations: Locations, load_id: str) -> None:
+    """Switch partitions of a table for the load that is the writer. Raises Overtaken if it no longer is."""
+    _hold(spark, load_id)
+    tables.publish(spark, table, locations)
+
+
+def _hold(spark: SparkSession, expected: str | None) -> None:
+    found = writer(spark)
+    if found != expected:
+        raise Overtaken(f"load {found} of another run came in between; this run publishes nothing more. Run it again")
+
+
+# --- writing -------------------------------------------------------------------------------------------------------
 
 
 def append(rows: DataFrame, table: str, load_id: str, load_date: date) -> None:
@@ -29,24 +92,89 @@ def append(rows: DataFrame, table: str, load_id: str, load_date: date) -> None:
     _replace(before.unionByName(own.select(*before.columns)), table, load_id, load_date)
 
 
+def append_few(spark: SparkSession, rows: list[dict[str, Any]], table: str, load_id: str, load_date: date) -> None:
+    """`append` for a handful of rows, without a Spark job."""
+    if not rows:
+        return
+    schema = tables.schema(spark, table)
+    before = tables.read_rows(spark, table, tables.locations(spark, table, [load_date]))
+    if table != LOADS:
+        before = before.filter(pc.is_in(before["load_id"], pa.array(recorded_loads(spark, load_date), pa.string())))
+    own = pa.Table.from_pylist([row | {"load_id": load_id} for row in rows], schema)
+    written = tables.write_rows(spark, pa.concat_tables([before, own]), table, load_id, load_date)
+    publish(spark, table, written, load_id)
+
+
+def append_publications(
+    spark: SparkSession,
+    published: dict[str, Locations],
+    changes: dict[date, tuple[int, int, int]],
+    load_id: str,
+    load_date: date,
+) -> None:
+    """Record which partitions a load switched to which folders, and, by date, how many readings it added, changed and
+    removed where there had been readings before."""
+    names = ("readings_added", "readings_changed", "readings_removed")
+    rows = []
+    for table, locations in published.items():
+        for value, folder in locations.items():
+            counts = changes.get(date.fromisoformat(value)) if table == tables.READINGS else None
+            row = {"table_name": table, "partition_value": value, "folder": folder}
+            rows.append(row | dict(zip(names, counts or (None, None, None), strict=True)))
+    append_few(spark, rows, PUBLICATIONS, load_id, load_date)
+
+
+def append_validations(spark: SparkSession, verdicts: list[Verdict], load_id: str, load_date: date) -> None:
+    """Record what the expectations said of each table that was judged."""
+    rows = [
+        {
+            "table_name": verdict.table,
+            "passed": verdict.passed,
+            "expectations": verdict.evaluated,
+            "critical_failures": verdict.critical,
+            "warnings": verdict.warnings,
+            "page": verdict.page,
+        }
+        for verdict in verdicts
+    ]
+    append_few(spark, rows, VALIDATIONS, load_id, load_date)
+
+
 def begin_publication(spark: SparkSession, load_id: str) -> None:
-    """Leave a mark by which `recover` sees whether a load that began to publish came to its end."""
-    tables.mark(spark, LOADS, _PUBLISHING, load_id)
+    """Say that the load begins to switch tables. Until it is recorded gold.data_freshness tells readers so, and by this
+    `interrupted` sees a load that did not come to its end."""
+    rows = pa.Table.from_pylist([{"load_id": load_id, "began_at": datetime.now(UTC)}], tables.schema(spark, PUBLISHING))
+    publish(spark, PUBLISHING, tables.write_rows(spark, rows, PUBLISHING, load_id, "last"), load_id)
+
+
+def interrupted(spark: SparkSession) -> bool:
+    """Whether the load that began to publish last did not come to its end."""
+    began = tables.read_rows(spark, PUBLISHING, tables.all_locations(spark, PUBLISHING))["load_id"].to_pylist()
+    return bool(set(began) - set(recorded_loads(spark)))
 
 
 def recover(spark: SparkSession, load_id: str, load_date: date) -> set[date]:
     """Clear ops and quarantine of what a run left that was killed while it published, and return the dates of which it
     may have published readings or marts: they are to be made anew, in the load `load_id`."""
-    publishing = tables.marked(spark, LOADS, _PUBLISHING)
-    recorded = {row.load_id for row in spark.table(LOADS).select("load_id").collect()}
-    if publishing is None or publishing in recorded:
-        return set()
-    for table in (REJECTED_READINGS, REJECTED_FILES, LOAD_FILES, VALIDATIONS):
-        left = {date.fromisoformat(day) for day, load in tables.loads_of(spark, table).items() if load not in recorded}
-        for day in left - {load_date}:  # `append` does it for this day
+    recorded = set(recorded_loads(spark))
+
+    def left(table: str) -> set[date]:
+        loads = {day: tables.load_of(location) for day, location in tables.all_locations(spark, table).items()}
+        return {date.fromisoformat(day) for day, load in loads.items() if load not in recorded}
+
+    for table in (REJECTED_READINGS, REJECTED_FILES, LOAD_FILES, VALIDATIONS, PUBLICATIONS):
+        for day in left(table) - {load_date}:  # `append` does it for this day
             _replace(_recorded_rows(spark, table, day), table, load_id, day)
-    begun = [tables.loads_of(spark, table) for table in (tables.READINGS, tables.DAILY_METERPOINT)]
-    return {date.fromisoformat(day) for loads in begun for day, load in loads.items() if load not in recorded}
+    return left(tables.READINGS) | left(tables.DAILY_METERPOINT)
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def recorded_loads(spark: SparkSession, load_date: date | None = None) -> list[str]:
+    """Ids of loads that happened, of all time or of one day."""
+    days = tables.locations(spark, LOADS, [load_date]) if load_date else tables.all_locations(spark, LOADS)
+    return [str(load) for load in tables.read_rows(spark, LOADS, days)["load_id"].to_pylist()]
 
 
 def recorded_files(spark: SparkSession) -> DataFrame:
@@ -54,9 +182,22 @@ def recorded_files(spark: SparkSession) -> DataFrame:
     return spark.table(LOAD_FILES).join(spark.table(LOADS).select("load_id"), on="load_id", how="left_semi")
 
 
-def new_files(spark: SparkSession, delivered: list[Delivered]) -> pa.Table:
+def in_quarantine(spark: SparkSession, names: Collection[str]) -> set[str]:
+    """Files of which something is in quarantine and no later version came: all of them, or those of `names`.
+
+    Raises NotInQuarantine.
+    """
+    files, rows = spark.table("quarantine.open_files"), spark.table("quarantine.open_readings")
+    found = files.select("source_file").union(rows.select("source_file")).distinct().collect()
+    known = {row.source_file for row in found}
+    if unknown := sorted(set(names) - known):
+        raise NotInQuarantine(f"{', '.join(unknown)}: not in quarantine; `lake quarantine list` tells what is")
+    return set(names) or known
+
+
+def new_files(spark: SparkSession, delivered: list[Delivered], again: Collection[str] = ()) -> pa.Table:
     """Delivered files that are to be read: those that are not known, or have another size or time than the version that
-    is, and with them those of which `_superseded` tells.
+    is, those named in `again`, and with them those of which `_superseded` tells.
 
     Columns: source_file, size_bytes, modified_at, known_sha256 (of the version that is known, by which its bytes are
     recognised), and first_date and last_date of the versions that are known.
@@ -65,50 +206,60 @@ def new_files(spark: SparkSession, delivered: list[Delivered]) -> pa.Table:
         [("source_file", pa.string()), ("size_bytes", pa.int64()), ("modified_at", pa.timestamp("us", "UTC"))]
     )
     rows = [dict(zip(schema.names, file, strict=True)) for file in delivered]
-    files = spark.createDataFrame(pa.Table.from_pylist(rows, schema=schema)).join(
-        _known_files(spark), on="source_file", how="left"
+    files = pa.Table.from_pylist(rows, schema=schema)
+    files = files.join(_known_files(spark, files["source_file"]), "source_file", join_type="left outer")
+    same = pc.and_(
+        pc.equal(files["known_modified_at"], files["modified_at"]),
+        pc.equal(files["known_size_bytes"], files["size_bytes"]),
     )
-    is_new = "known_modified_at IS NULL OR known_modified_at <> modified_at OR known_size_bytes <> size_bytes"
-    new = files.where(is_new).drop("known_size_bytes", "known_modified_at").toArrow()
-    again = new.filter(new["first_date"].is_valid())
-    if again.num_rows:
-        names = set(new["source_file"].to_pylist())
-        first, last = min(again["first_date"].to_pylist()), max(again["last_date"].to_pylist())
-        superseded = [file for file in _superseded(spark, first, last) if file not in names]
-        if superseded:
-            reread = files.where(F.col("source_file").isin(superseded)).withColumn("known_sha256", F.lit(None))
-            new = pa.concat_tables([new, reread.select(*new.column_names).toArrow().cast(new.schema)])
-    return new.sort_by("source_file")
+    new = files.filter(pc.invert(pc.fill_null(same, False)))
+    known = new.filter(new["first_date"].is_valid())
+    names = set(again)
+    if known.num_rows:
+        names |= _superseded(spark, pc.min(known["first_date"]).as_py(), pc.max(known["last_date"]).as_py())
+    reread = files.filter(
+        pc.is_in(files["source_file"], pa.array(names - set(new["source_file"].to_pylist()), pa.string()))
+    )
+    known_sha256 = reread.schema.get_field_index("known_sha256")
+    reread = reread.set_column(known_sha256, "known_sha256", pa.nulls(reread.num_rows, pa.string()))
+    found = pa.concat_tables([new, reread]).drop_columns(["known_size_bytes", "known_modified_at"])
+    return found.combine_chunks().sort_by("source_file")
 
 
-def _known_files(spark: SparkSession) -> DataFrame:
-    """One row per source_file that recorded loads took: size, modification time and checksum of its newest version, the
-    dates of all versions. A file that could not be read (no checksum) is as good as unknown: it is tried again."""
-    version = F.struct("load_id", "size_bytes", "modified_at", "sha256")
-    newest = F.max(F.when(F.col("sha256").isNotNull(), version)).alias("newest")
-    return (
-        recorded_files(spark)
-        .groupBy("source_file")
-        .agg(newest, F.min("first_date").alias("first_date"), F.max("last_date").alias("last_date"))
-        .select(
-            "source_file",
-            F.col("newest.size_bytes").alias("known_size_bytes"),
-            F.col("newest.modified_at").alias("known_modified_at"),
-            F.col("newest.sha256").alias("known_sha256"),
-            "first_date",
-            "last_date",
-        )
+def _known_files(spark: SparkSession, delivered: pa.ChunkedArray) -> pa.Table:
+    """One row per delivered source_file that recorded loads took: size, modification time and checksum of its newest
+    version, the dates of all versions. A file that could not be read (no checksum) is as good as unknown: it is tried
+    again."""
+    # Only these are read into memory: the table has all files that ever were delivered.
+    wanted = pc.field("source_file").isin(delivered.combine_chunks()) & pc.field("load_id").isin(recorded_loads(spark))
+    versions = tables.read_rows(spark, LOAD_FILES, tables.all_locations(spark, LOAD_FILES), wanted)
+    dates = versions.group_by("source_file").aggregate([("first_date", "min"), ("last_date", "max")])
+    read = versions.filter(versions["sha256"].is_valid()).sort_by(
+        [("source_file", "ascending"), ("load_id", "ascending")]
+    )
+    newest = read.group_by("source_file", use_threads=False).aggregate(
+        [("size_bytes", "last"), ("modified_at", "last"), ("sha256", "last")]
+    )
+    return dates.join(newest, "source_file", join_type="left outer").rename_columns(
+        {
+            "first_date_min": "first_date",
+            "last_date_max": "last_date",
+            "size_bytes_last": "known_size_bytes",
+            "modified_at_last": "known_modified_at",
+            "sha256_last": "known_sha256",
+        }
     )
 
 
-def _superseded(spark: SparkSession, first: date, last: date) -> list[str]:
+def _superseded(spark: SparkSession, first: date, last: date) -> set[str]:
     """Files with dates in the given span of which silver.readings holds fewer readings than they gave: other files have
     these too, and were modified later.
 
     When such another file is delivered again without them, these files' readings count again, so they must be read
-    again.
+    again. Not those whose newest version was rolled back: that is to stay away.
     """
     version = F.struct("load_id", "rows_read", "rows_rejected", "first_date", "last_date")
+    rolled_back = spark.table(ROLLBACKS).select(F.col("rolled_back_load_id").alias("load_id"))
     files = (
         recorded_files(spark)
         .where("kind = 'readings' AND status = 'loaded'")
@@ -116,10 +267,11 @@ def _superseded(spark: SparkSession, first: date, last: date) -> list[str]:
         .agg(F.max(version).alias("version"))
         .select("source_file", "version.*")
         .where((F.col("first_date") <= F.lit(last)) & (F.col("last_date") >= F.lit(first)))
+        .join(rolled_back, on="load_id", how="left_anti")
     )
     ((begin, end),) = files.agg(F.min("first_date"), F.max("last_date")).collect()
     if begin is None:
-        return []
+        return set()
     held = (
         spark.table(tables.READINGS)
         .where(F.col("date").between(F.lit(begin), F.lit(end)))
@@ -128,17 +280,15 @@ def _superseded(spark: SparkSession, first: date, last: date) -> list[str]:
     )
     fewer = F.coalesce("held", F.lit(0)) < F.col("rows_read") - F.col("rows_rejected")
     found = files.join(held, on=["source_file", "load_id"], how="left").where(fewer).select("source_file")
-    return [row.source_file for row in found.collect()]
+    return {row.source_file for row in found.collect()}
 
 
 def _recorded_rows(spark: SparkSession, table: str, load_date: date) -> DataFrame:
     """What a table holds of a day, of loads that happened."""
     rows = tables.read(spark, table, tables.locations(spark, table, [load_date]))
-    if table == LOADS:
-        return rows
     recorded = spark.table(LOADS).select("load_id")
     return rows.join(recorded, on="load_id", how="left_semi").select(*rows.columns)
 
 
 def _replace(rows: DataFrame, table: str, load_id: str, load_date: date) -> None:
-    tables.publish(rows.sparkSession, table, tables.write(rows.coalesce(1), table, load_id, [load_date]))
+    publish(rows.sparkSession, table, tables.write(rows.coalesce(1), table, load_id, [load_date]), load_id)

@@ -39,7 +39,8 @@ Measure = int | float | Decimal | date | str | None
 Measures = dict[str, Measure]
 
 _ASSETS = Path(__file__).parent / "assets" / "docs"
-_RESULTS = "results"
+_RESULTS, _INPUTS = "results", "inputs"
+_TIME = "%Y-%m-%d %H:%M:%S UTC"
 _STORE = "validation_results"
 
 
@@ -165,7 +166,7 @@ def judge(
             table=suite.table,
             about=suite.about,
             load_id=load_id,
-            loaded_at=loaded_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+            loaded_at=loaded_at.astimezone(UTC).strftime(_TIME),
             status="failed" if failed["critical"] else "warning" if failed["warning"] else "passed",
             **{name: list(texts) for name, texts in failed.items()},
             checks=checks,
@@ -206,12 +207,27 @@ def build_docs(reports: Path) -> Path:
         raise RuntimeError(f"no page could be written for {', '.join(missing)}")
 
     validations = [json.loads(path.read_bytes())["meta"] for path in (reports / _RESULTS).rglob("*.json")]
-    loads: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    inputs = [json.loads(path.read_bytes()) for path in (reports / _INPUTS).glob("*.json")]
+    loads: dict[tuple[str, str], list[dict[str, Any]]] = {(load["loaded_at"], load["load_id"]): [] for load in inputs}
     for validation in sorted(validations, key=lambda v: str(v["table"])):
         loads.setdefault((validation["loaded_at"], validation["load_id"]), []).append(validation)
     index = reports / "index.html"
-    _write(index, _template("index.html").render(loads=sorted(loads.items(), reverse=True)))
+    input_of = {load["load_id"]: load for load in inputs}
+    _write(index, _template("index.html").render(loads=sorted(loads.items(), reverse=True), input_of=input_of))
     return index
+
+
+def keep_input(
+    reports: Path, *, load_id: str, loaded_at: datetime, readings: int, rejected_by_reason: Mapping[str, int]
+) -> None:
+    """Keep what a load was given, for the index: good readings, and rejected rows and files by reason."""
+    load = {
+        "load_id": load_id,
+        "loaded_at": loaded_at.astimezone(UTC).strftime(_TIME),
+        "readings": readings,
+        "rejected": dict(sorted(rejected_by_reason.items())),
+    }
+    _write(reports / _INPUTS / f"{load_id}.json", json.dumps(load))
 
 
 class Pages:

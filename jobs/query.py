@@ -101,7 +101,9 @@ def show(result: Result, form: Format) -> None:
             for column, value in zip(result.columns, row, strict=True):
                 print(f"{column}: {'' if value is None else _text(value)}")
     else:
-        table = Table(*result.columns)
+        table = Table()
+        for column in result.columns:
+            table.add_column(column, overflow="fold")  # what is cut off cannot be copied
         for row in result.rows:
             table.add_row(*("" if value is None else str(_text(value)) for value in row))
         Console().print(table)

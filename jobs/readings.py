@@ -30,6 +30,7 @@ FIRST_DATE, LAST_DATE = date(2000, 1, 1), date(2099, 12, 31)  # before smart met
 MAX_QUARANTINED_BYTES = 64 * 1024 * 1024
 COLUMNS = ("interval_start", "consumption_delta", "meterpoint_id")
 ROWS_A_BATCH = 50_000
+TASKS_A_CORE, FEW_FILES = 4, 50
 
 # Why a file or a row is rejected; docs/rules.md says what each means and what to do.
 FileReason = Literal[
@@ -335,14 +336,14 @@ def to_utc(local: Column) -> Column:
     return F.to_utc_timestamp(local, TIME_ZONE)
 
 
-def is_repeated_hour(local: Column) -> Column:
+def is_repeated_hour(local: Column, utc: Column) -> Column:
     """True in the hour of October that occurs twice: an hour after its instant the clock shows the same."""
-    return F.from_utc_timestamp(to_utc(local) + F.expr("INTERVAL 1 HOUR"), TIME_ZONE) == local
+    return F.from_utc_timestamp(utc + F.expr("INTERVAL 1 HOUR"), TIME_ZONE) == local
 
 
-def is_skipped_hour(local: Column) -> Column:
+def is_skipped_hour(local: Column, utc: Column) -> Column:
     """True in the hour of March that does not exist: no instant shows it on the clock."""
-    return F.from_utc_timestamp(to_utc(local), TIME_ZONE) != local
+    return F.from_utc_timestamp(utc, TIME_ZONE) != local
 
 
 def classify(parsed: DataFrame) -> DataFrame:
@@ -353,16 +354,17 @@ def classify(parsed: DataFrame) -> DataFrame:
     tell which is right, and all are rejected. Rows with implausible consumption contradict no other. Rows with `file`
     set go through as they are.
     """
-    timed = parsed.withColumn("start", _timestamp("interval_start")).withColumn(
-        "capacity", F.when(is_repeated_hour(F.col("start")), 2).otherwise(1)
-    )
+    start, utc = F.col("start"), F.col("utc")
+    # Step by step, since Spark computes anew what a later expression of the same step repeats.
+    timed = parsed.withColumn("start", _timestamp("interval_start")).withColumn("utc", to_utc(start))
+    timed = timed.withColumn("capacity", F.when(is_repeated_hour(start, utc), 2).otherwise(1))
     surplus = F.col("copies") > F.col("capacity")
     rules: dict[RowReason, Column] = {
         "meterpoint_id_empty": F.col("meterpoint_id").rlike(r"^[\s\p{Z}\p{C}]*\z"),  # nothing that can be seen
-        "interval_start_not_a_timestamp": F.col("start").isNull(),
-        "interval_start_out_of_range": ~F.to_date("start").between(F.lit(FIRST_DATE), F.lit(LAST_DATE)),
-        "interval_start_not_a_half_hour": F.unix_timestamp("start") % 1800 != 0,
-        "interval_start_does_not_exist": is_skipped_hour(F.col("start")),
+        "interval_start_not_a_timestamp": start.isNull(),
+        "interval_start_out_of_range": ~F.to_date(start).between(F.lit(FIRST_DATE), F.lit(LAST_DATE)),
+        "interval_start_not_a_half_hour": F.unix_timestamp(start) % 1800 != 0,
+        "interval_start_does_not_exist": is_skipped_hour(start, utc),
         "consumption_not_finite": F.isnan("consumption") | (F.abs("consumption") == float("inf")),
         "consumption_negative": F.col("consumption") < 0,
         "consumption_absurd": F.col("consumption") > MAX_KWH,
@@ -370,21 +372,22 @@ def classify(parsed: DataFrame) -> DataFrame:
         "duplicate_reading": surplus & (F.col("copy") >= F.col("capacity")),
     }  # in this order: a row has the first reason that holds
     broken = F.coalesce("reason", *(F.when(rule, reason) for reason, rule in rules.items()))
+    judged = timed.withColumn("broken", F.when(F.col("file").isNull(), broken))
     hours_later = F.when(F.col("capacity") == 2, F.col("copy")).otherwise(0)
     as_delivered = F.to_json(
         F.struct("interval_start", F.col("consumption").alias("consumption_delta"), "meterpoint_id")
     )
-    return timed.select(
+    return judged.select(
         "source_file",
         "modified_at",
         "position",
         "meterpoint_id",
-        F.col("start").alias("interval_start"),
-        (to_utc(F.col("start")) + F.make_dt_interval(hours=hours_later)).alias("interval_start_utc"),
+        start.alias("interval_start"),
+        (utc + F.make_dt_interval(hours=hours_later)).alias("interval_start_utc"),
         F.expr("try_cast(consumption AS DECIMAL(9,6))").alias("consumption_kwh"),
-        F.to_date("start").alias("date"),
-        F.when(F.col("file").isNull(), broken).alias("reason"),
-        F.when(F.col("file").isNull() & broken.isNotNull(), F.coalesce("row_json", as_delivered)).alias("row_json"),
+        F.to_date(start).alias("date"),
+        F.col("broken").alias("reason"),
+        F.when(F.col("broken").isNotNull(), F.coalesce("row_json", as_delivered)).alias("row_json"),
         "file",
     )
 
@@ -442,13 +445,29 @@ def merge(content: DataFrame, *, dates: int, buckets: int) -> DataFrame:
     )
 
 
+def changes(before: DataFrame, after: DataFrame) -> DataFrame:
+    """One row per date of which the readings differ: how many keys were added, changed (another consumption) and
+    removed. Both have the columns of silver.readings."""
+    key = ["date", "meterpoint_id", "interval_start_utc"]
+    old = before.select(*key, F.col("consumption_kwh").alias("old"))
+    new = after.select(*key, F.col("consumption_kwh").alias("new"))
+    both = old.join(new, on=key, how="full_outer")
+    return both.groupBy("date").agg(
+        F.count_if(F.col("old").isNull()).alias("readings_added"),
+        F.count_if(F.col("old") != F.col("new")).alias("readings_changed"),
+        F.count_if(F.col("new").isNull()).alias("readings_removed"),
+    )
+
+
 def parse(spark: SparkSession, files: pa.Table, file_system: FileSystem, folder: str) -> DataFrame:
     """Rows of the given files (source_file, modified_at, known_sha256), as PARSED_SCHEMA tells.
 
-    Files are dealt out to as many tasks as there are cores, and read and parsed there, a batch after the other.
+    Files are dealt out to some tasks for each core, and read and parsed there, a batch after the other.
     """
     read = partial(_read_files, file_system, folder)
-    return spark.createDataFrame(files).mapInArrow(lambda batches: parse_files(batches, read), PARSED_SCHEMA)
+    tasks = min(TASKS_A_CORE * spark.sparkContext.defaultParallelism, 1 + files.num_rows // FEW_FILES)
+    dealt_out = spark.createDataFrame(files).repartition(tasks)
+    return dealt_out.mapInArrow(lambda batches: parse_files(batches, read), PARSED_SCHEMA)
 
 
 def _read_files(file_system: FileSystem, folder: str, source_files: list[str]) -> Iterator[bytes | OSError]:

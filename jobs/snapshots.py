@@ -1,7 +1,7 @@
 """silver.agreement, silver.product and silver.meterpoint: a new reference file becomes the next snapshot.
 
-A snapshot is the partition `snapshot_date` of the three history tables; silver.current_snapshot names the one that the
-views show. The history keeps every snapshot, of two on one date the later.
+A snapshot is rows of the partition `snapshot_date` of the three history tables; silver.current_snapshot names the one
+that the views show, and moves last. The history keeps every snapshot, of several on one date the last.
 """
 
 import shutil
@@ -54,34 +54,49 @@ def take(spark: SparkSession, file: dict[str, Any], file_system: FileSystem, fol
         if row["sha256"] == file["known_sha256"]:
             return Taken(row | {"status": "unchanged"})
         try:
-            content = reference.read_reference(path)
-            taken = _write(spark, content, file["modified_at"], audit)
+            tables_of_file = reference.read_reference(path)
+            taken = _write(spark, tables_of_file, file["modified_at"], audit)
         except reference.ReferenceError as error:
             whole = path.read_bytes() if row["size_bytes"] <= MAX_QUARANTINED_BYTES else None
             return Taken(
                 row | {"status": "rejected", "reason": error.reason, "note": error.detail, "content": whole},
                 error=f"{file['source_file']}: {error.reason}: {error.detail}; the snapshot before it stays",
             )
-    taken.file = row | {"status": "loaded", "rows_read": sum(table.num_rows for table in content.values())}
+    taken.file = row | {"status": "loaded", "rows_read": sum(table.num_rows for table in tables_of_file.values())}
     return taken
 
 
-def _write(spark: SparkSession, content: dict[str, pa.Table], modified_at: datetime, audit: Audit) -> Taken:
+def content(spark: SparkSession, name: str, locations: dict[str, Locations], load_id: str) -> DataFrame:
+    """The rows of agreement, product or meterpoint that a load wrote."""
+    history = f"silver.{name}_history"
+    return tables.read(spark, history, locations[history]).where(F.col("load_id") == load_id).drop("load_id")
+
+
+def _write(spark: SparkSession, tables_of_file: dict[str, pa.Table], modified_at: datetime, audit: Audit) -> Taken:
     """Raises ReferenceError where a critical expectation fails."""
     snapshot_date = modified_at.astimezone(ZoneInfo(TIME_ZONE)).date()
+    current = spark.table(CURRENT_SNAPSHOT).first()
     taken = Taken({})
     written: dict[str, DataFrame] = {}
-    for name, table in content.items():
+    for name, table in tables_of_file.items():
         history = f"silver.{name}_history"
-        rows = spark.createDataFrame(table).withColumn("snapshot_date", F.lit(snapshot_date)).coalesce(1)
-        taken.locations[history] = tables.write(rows, history, audit.load_id, [snapshot_date])
-        written[name] = tables.read(spark, history, taken.locations[history])
+        rows = spark.createDataFrame(table).withColumns(
+            {"snapshot_date": F.lit(snapshot_date), "load_id": F.lit(audit.load_id)}
+        )
+        if current and current.snapshot_date == snapshot_date:
+            # It stays in place until the pointer moves to the new one.
+            shown = tables.read(spark, history, tables.locations(spark, history, [snapshot_date]))
+            is_shown = F.col("load_id").isNull() | (F.col("load_id") == current.load_id)
+            rows = rows.unionByName(shown.where(is_shown).fillna(current.load_id, ["load_id"]))
+        taken.locations[history] = tables.write(rows.coalesce(1), history, audit.load_id, [snapshot_date])
+        written[name] = content(spark, name, taken.locations, audit.load_id)
     _judge(spark, written, audit)
-    current = spark.table(CURRENT_SNAPSHOT).agg(F.max("snapshot_date")).collect()[0][0]
-    if current is None or current <= snapshot_date:
-        row = (snapshot_date, audit.load_id, "reference")
-        pointer = spark.createDataFrame([row], "snapshot_date DATE, load_id STRING, kind STRING")
-        taken.locations[CURRENT_SNAPSHOT] = tables.write(pointer, CURRENT_SNAPSHOT, audit.load_id, ["reference"])
+    if current is None or current.snapshot_date <= snapshot_date:
+        row = {"snapshot_date": snapshot_date, "load_id": audit.load_id}
+        pointer = pa.Table.from_pylist([row], tables.schema(spark, CURRENT_SNAPSHOT))
+        taken.locations[CURRENT_SNAPSHOT] = tables.write_rows(
+            spark, pointer, CURRENT_SNAPSHOT, audit.load_id, "reference"
+        )
         taken.current = snapshot_date
     return taken
 

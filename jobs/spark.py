@@ -25,6 +25,8 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.log.level": "ERROR",
+        # Jobs of several threads share the cores, the snapshot's small ones beside a long one of readings.
+        "spark.scheduler.mode": "FAIR",
         "spark.sql.catalogImplementation": "hive",
         "spark.sql.warehouse.dir": settings.warehouse,
         # interval_start is wall-clock time kept as if it were UTC, so every session must show times as UTC.
@@ -50,6 +52,12 @@ def spark_conf(settings: Settings) -> dict[str, str]:
     if settings.metastore:
         conf |= {
             "spark.hadoop.hive.metastore.uris": settings.metastore,
+            # A metastore that restarts is waited for; after half a minute the job ends with an error. Each call can be
+            # repeated, those that publish too: they say where partitions are, not where they move.
+            "spark.hadoop.hive.metastore.connect.retries": "10",
+            "spark.hadoop.hive.metastore.failure.retries": "10",
+            "spark.hadoop.hive.metastore.client.connect.retry.delay": "3s",
+            "spark.hadoop.hive.metastore.client.socket.timeout": "60s",
             # Spark's built-in client is older than Hive 4 ("Invalid method name: 'get_table'").
             "spark.sql.hive.metastore.version": "4.0.1",
             "spark.sql.hive.metastore.jars": "path",
@@ -66,6 +74,9 @@ def spark_conf(settings: Settings) -> dict[str, str]:
             "spark.hadoop.fs.s3a.endpoint": settings.s3_endpoint,
             "spark.hadoop.fs.s3a.endpoint.region": "us-east-1",
             "spark.hadoop.fs.s3a.path.style.access": "true",
+            # The defaults wait for minutes: 7 tries, each of 5 by the SDK, with 200 s for an answer.
+            "spark.hadoop.fs.s3a.connection.establish.timeout": "5s",
+            "spark.hadoop.fs.s3a.connection.timeout": "30s",
             "spark.hadoop.fs.s3a.aws.credentials.provider": f"{AWS_SDK}.EnvironmentVariableCredentialsProvider",
         }
     return conf

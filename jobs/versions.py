@@ -8,7 +8,9 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
+import pyarrow as pa
 import sqlglot
+from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
 from jobs import tables
@@ -87,14 +89,20 @@ def statements(sql: str) -> list[str]:
 
 def apply_versions(spark: SparkSession, sql: Path, warehouse: str) -> list[Version]:
     """Apply what is pending, and return it. A file that was applied in part, by a run that was killed, is applied
-    again: every statement is made to be repeatable."""
+    again: every statement is made to be repeatable, or, where it adds a column, is done if the column is there."""
     applied: dict[tuple[str, int], str] = {}
     if spark.catalog.tableExists(TABLE):
-        applied = {(row.folder, row.version): row.checksum for row in spark.table(TABLE).collect()}
+        for folder, location in tables.all_locations(spark, TABLE).items():
+            rows = tables.read_rows(spark, TABLE, {folder: location}).to_pylist()
+            applied |= {(folder, row["version"]): row["checksum"] for row in rows}
     new = pending(read_versions(sql), applied)
     for version in new:
         for statement in statements(Template(version.sql).substitute(warehouse=warehouse)):
-            spark.sql(statement)
+            try:
+                spark.sql(statement)
+            except AnalysisException as error:
+                if error.getCondition() != "FIELD_ALREADY_EXISTS":
+                    raise
     if new:
         _record(spark, new)
     return new
@@ -102,8 +110,13 @@ def apply_versions(spark: SparkSession, sql: Path, warehouse: str) -> list[Versi
 
 def _record(spark: SparkSession, new: list[Version]) -> None:
     now = datetime.now(UTC)
+    write_id = now.strftime("%Y%m%dT%H%M%S%f")
     folders = {version.folder for version in new}
-    before = tables.read(spark, TABLE, tables.locations(spark, TABLE, folders))
-    rows = [(version.version, version.name, version.checksum, now, version.folder) for version in new]
-    recorded = before.unionByName(spark.createDataFrame(rows, before.schema)).coalesce(1)
-    tables.publish(spark, TABLE, tables.write(recorded, TABLE, now.strftime("%Y%m%dT%H%M%S%f"), folders))
+    before = tables.locations(spark, TABLE, folders)
+    written: tables.Locations = {}
+    for folder in folders:
+        rows = [version._asdict() | {"applied_at": now} for version in new if version.folder == folder]
+        known = tables.read_rows(spark, TABLE, {folder: before[folder]} if folder in before else {})
+        recorded = pa.concat_tables([known, pa.Table.from_pylist(rows, known.schema)])
+        written |= tables.write_rows(spark, recorded, TABLE, write_id, folder)
+    tables.publish(spark, TABLE, written)

@@ -4,7 +4,7 @@ import gzip
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -136,13 +136,13 @@ class Lake:
             reports=folder / "reports",
         )
 
-    def run(self) -> load.Summary | None:
+    def run(self, retry: Collection[str] | None = None) -> load.Summary | None:
         """A run, which may find nothing new."""
-        return load.run(self.spark, self.settings, lambda _: nullcontext())
+        return load.run(self.spark, self.settings, lambda _: nullcontext(), retry)
 
-    def load(self) -> load.Summary:
+    def load(self, retry: Collection[str] | None = None) -> load.Summary:
         """A run that finds something new."""
-        summary = self.run()
+        summary = self.run(retry)
         assert summary is not None
         return summary
 

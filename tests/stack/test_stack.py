@@ -42,7 +42,7 @@ def delivered_readings(landing: Path) -> list[list[Any]]:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         document = json.loads(content, parse_float=Decimal, parse_int=Decimal)
         order = [document["columns"].index(name) for name in ("interval_start", "consumption_delta", "meterpoint_id")]
-        rows += [[row[index] for index in order] for row in document["data"]]
+        rows += [[row[index] for index in order] for row in document["data"] if isinstance(row, list)]
     return rows
 
 

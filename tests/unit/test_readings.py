@@ -594,8 +594,8 @@ def test_local_time__should_agree_with_zoneinfo_for_all_half_hours_of_2000_to_20
     frame = spark.range(steps).select(
         "id",
         (F.unix_timestamp(local) - F.unix_timestamp(readings.to_utc(local))).alias("offset"),
-        readings.is_repeated_hour(local).alias("repeated"),
-        readings.is_skipped_hour(local).alias("skipped"),
+        readings.is_repeated_hour(local, readings.to_utc(local)).alias("repeated"),
+        readings.is_skipped_hour(local, readings.to_utc(local)).alias("skipped"),
     )
 
     found = {

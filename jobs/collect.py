@@ -1,0 +1,96 @@
+"""Delete folders that no partition names any more.
+
+A folder is kept for some time after another one took its place, since a query that began before may still read it.
+Folders of runs that were killed or failed, which no partition ever named, go after the same time.
+"""
+
+import re
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+
+from pyarrow.fs import FileSelector, FileSystem, FileType
+from pyspark.sql import SparkSession
+
+from jobs import ops, tables
+from jobs.landing import open_folder
+from jobs.settings import Settings
+
+TABLES = (
+    *tables.DATA,
+    ops.LOADS,
+    ops.LOAD_FILES,
+    ops.VALIDATIONS,
+    ops.PUBLICATIONS,
+    ops.PUBLISHING,
+    ops.ROLLBACKS,
+    ops.REJECTED_READINGS,
+    ops.REJECTED_FILES,
+)
+
+
+def collect(spark: SparkSession, settings: Settings, *, dry_run: bool = False) -> list[str]:
+    """Delete what can be, and return it, as paths. To be called by the one writer only."""
+    before = datetime.now(UTC) - timedelta(hours=settings.retention_hours)
+    loads = tables.read_rows(spark, ops.LOADS, tables.all_locations(spark, ops.LOADS))
+    finished = dict(zip(loads["load_id"].to_pylist(), loads["finished_at"].to_pylist(), strict=True))
+    switched = _switched(spark, finished)
+    collected = []
+    for table in TABLES:
+        root, live = tables.table_root(spark, table), tables.all_locations(spark, table)
+        file_system, root_folder = open_folder(root, settings.s3_endpoint)
+        for partition, load in _folders(file_system, root_folder):
+            value, folder = partition.split("=", 1)[1], f"{root_folder}/{partition}/load={load}"
+            location = f"{root}/{partition}/load={load}"
+            replaced = _replaced_at(load, location, live.get(value), switched.get((table, value)), finished)
+            if replaced and replaced < before:
+                collected.append(folder)
+                if not dry_run:
+                    file_system.delete_dir(folder)
+    return collected
+
+
+def _switched(spark: SparkSession, finished: dict[str, datetime]) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """Load and folder of each time that recorded loads switched a partition, in order, by table and partition."""
+    rows = tables.read_rows(spark, ops.PUBLICATIONS, tables.all_locations(spark, ops.PUBLICATIONS))
+    switched = defaultdict(list)
+    for row in rows.sort_by("load_id").to_pylist():
+        if row["load_id"] in finished:
+            switched[row["table_name"], row["partition_value"]].append((row["load_id"], row["folder"]))
+    return switched
+
+
+def _folders(file_system: FileSystem, root: str) -> list[tuple[str, str]]:
+    """Partition (`date=2021-01-01`) and load of each folder of a table."""
+    found = set()
+    for info in file_system.get_file_info(FileSelector(root, allow_not_found=True, recursive=True)):
+        parts = info.path.removeprefix(f"{root}/").split("/")
+        # Of a load, and not the folder of empty partitions.
+        load = re.fullmatch(r"load=(\d{8}T\d{6}-\w+)", parts[1]) if len(parts) > 1 else None
+        if load and (len(parts) > 2 or info.type == FileType.Directory):
+            found.add((parts[0], load[1]))
+    return sorted(found)
+
+
+def _replaced_at(
+    load: str,
+    location: str,
+    live: str | None,
+    switched: list[tuple[str, str]] | None,
+    finished: dict[str, datetime],
+) -> datetime | None:
+    """When a folder ceased to be what its partition names; None if it has not, or nobody knows."""
+    if live and _same(live, location):
+        return None
+    named = [index for index, (_, folder) in enumerate(switched or []) if _same(folder, location)]
+    if switched and named:
+        after = switched[named[-1] + 1 :]
+        # None after it, and not live: a run that was killed has switched the partition; the next one sees to it.
+        return finished[after[0][0]] if after else None
+    if load in finished:  # ops and quarantine, whose switches are not recorded: not later than the last one
+        return finished.get(tables.load_of(live)) if live else None
+    return ops.started_at(load)
+
+
+def _same(one: str, other: str) -> bool:
+    # The metastore writes file:/ and file:///, which are the same.
+    return one.replace("file:///", "file:/").rstrip("/") == other.replace("file:///", "file:/").rstrip("/")

@@ -1,0 +1,170 @@
+"""Mutated readings and SQLite files, for as long as one likes: make fuzz MINUTES=10
+
+Nothing may crash, nothing may hang, and of every file each row is either good or rejected. Prints how many were tried.
+"""
+
+import json
+import random
+import signal
+import sqlite3
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import typer
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from jobs import readings, reference
+from jobs.sample import write_sample
+from jobs.settings import Settings
+from jobs.spark import start_session
+
+FILES_A_ROUND = 2_000
+SECONDS_A_FILE = 20
+TOKENS = [
+    b"null",
+    b"NaN",
+    b"-1",
+    b"1e999",
+    b"[]",
+    b"{}",
+    b'""',
+    b'"\\ud800"',
+    b"\xff\xfe",
+    b"\x00",
+    b'"data"',
+    b"]",
+    b",",
+]
+
+app = typer.Typer(add_completion=False)
+
+
+def mutated(content: bytes, chance: random.Random) -> bytes:
+    """The bytes with some of them changed, cut, doubled, moved or replaced by what parsers stumble over."""
+    changed = bytearray(content)
+    for _ in range(chance.choice((1, 1, 2, 4, 16))):
+        at = chance.randrange(len(changed) + 1)
+        end = min(len(changed), at + chance.choice((1, 2, 8, 64, 1024)))
+        kind = chance.randrange(6)
+        if kind == 0 and changed[at:end]:
+            changed[at] ^= 1 << chance.randrange(8)
+        elif kind == 1:
+            del changed[at:end]
+        elif kind == 2:
+            changed[at:at] = changed[at:end]
+        elif kind == 3:
+            changed[at:end] = chance.choice(TOKENS)
+        elif kind == 4:
+            changed[at:at] = chance.choice(TOKENS)
+        else:
+            del changed[at + chance.randrange(len(changed) - at + 1) :]
+    return bytes(changed)
+
+
+@contextmanager
+def within(seconds: int, what: str) -> Iterator[None]:
+    """Raises TimeoutError where the body hangs."""
+
+    def hang(*_: object) -> None:
+        raise TimeoutError(f"{what} hangs")
+
+    signal.signal(signal.SIGALRM, hang)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def fuzz_readings(spark: SparkSession, seeds: list[bytes], chance: random.Random) -> Counter[str]:
+    """A round of readings files. Raises AssertionError where a file's rows are not all there, good or rejected."""
+    contents = {
+        f"readings/{n}.json{chance.choice(('', '', '.gz'))}": mutated(chance.choice(seeds), chance)
+        for n in range(FILES_A_ROUND)
+    }
+    now = datetime.now(UTC)
+    files = pa.table(
+        {
+            "source_file": [*contents],
+            "modified_at": pa.array([now] * len(contents), pa.timestamp("us", "UTC")),
+            "known_sha256": pa.nulls(len(contents), pa.string()),
+        }
+    )
+    with within(SECONDS_A_FILE * 10, "parse_files"):
+        batches = list(readings.parse_files(iter(files.to_batches()), lambda names: [contents[name] for name in names]))
+    parsed = spark.createDataFrame(pa.Table.from_batches(batches)).cache()
+    is_row = F.col("file").isNull()
+    judged = readings.classify(parsed)
+    rows = judged.groupBy("source_file").agg(
+        F.max("file.status").alias("status"),
+        F.coalesce(F.max("file.rows_read"), F.lit(0)).alias("rows_read"),
+        F.count_if(~is_row).alias("files"),
+        F.count_if(is_row & F.col("reason").isNull()).alias("good"),
+        F.count_if(is_row & F.col("reason").isNotNull()).alias("rejected"),
+        F.count_if(is_row & F.col("reason").isNull() & F.col("consumption_kwh").isNull()).alias("hollow"),
+    )
+    found: Counter[str] = Counter()
+    for row in rows.collect():
+        assert row.files == 1 and not row.hollow, row
+        assert row.rows_read == row.good + row.rejected, row
+        assert row.status in ("loaded", "rejected"), row
+        found[f"readings files {row.status}"] += 1
+        found["rows good"] += row.good
+        found["rows rejected"] += row.rejected
+    assert sum(found[f"readings files {status}"] for status in ("loaded", "rejected")) == FILES_A_ROUND
+    parsed.unpersist()
+    return found
+
+
+def fuzz_reference(database: bytes, folder: Path, chance: random.Random) -> Counter[str]:
+    """A round of SQLite files. Raises what read_reference may not raise."""
+    found: Counter[str] = Counter()
+    path = folder / "mutated.db"
+    for _ in range(FILES_A_ROUND // 10):
+        path.write_bytes(mutated(database, chance))
+        with within(SECONDS_A_FILE, "read_reference"):
+            try:
+                reference.read_reference(path)
+                found["SQLite files read"] += 1
+            except reference.ReferenceError:
+                found["SQLite files rejected"] += 1
+    return found
+
+
+@app.command()
+def main(minutes: Annotated[float, typer.Option(min=0)] = 10, seed: int = 1) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_sample(folder / "landing", meterpoints=5, days=1)
+        seeds = [path.read_bytes() for path in sorted((folder / "landing/readings").rglob("*"))]
+        seeds.append(
+            json.dumps({"columns": list(readings.COLUMNS), "data": [["2021-10-31 01:00:00", 1, "a"]] * 3}).encode()
+        )
+        with sqlite3.connect(folder / "landing/case_study.db") as connection:
+            connection.execute("VACUUM")
+        database = (folder / "landing/case_study.db").read_bytes()
+        spark = start_session(Settings(warehouse=f"{folder}/warehouse", state=folder / "state", driver_memory="1g"))
+        chance, found, ends = random.Random(seed), Counter[str](), time.monotonic() + 60 * minutes
+        rounds: list[Callable[[], Counter[str]]] = [
+            lambda: fuzz_readings(spark, seeds, chance),
+            lambda: fuzz_reference(database, folder, chance),
+        ]
+        while True:
+            for each in rounds:
+                found += each()
+            if time.monotonic() > ends:
+                break
+        spark.stop()
+    for what, count in sorted(found.items()):
+        print(f"{count:>12,} {what}")
+
+
+app()

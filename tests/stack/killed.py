@@ -1,0 +1,40 @@
+"""Runs `lake run` and kills it at a point: killed.py MOMENT FUNCTION [TABLE] [SECONDS]
+
+MOMENT is before, during (SECONDS after the call began) or after a call of FUNCTION (module.name in jobs), the first one
+that has TABLE among its arguments. Mounted into the job's container by tests/stack/test_faults.py.
+"""
+
+import importlib
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+from jobs.cli import app
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+moment, function, table, seconds = (*sys.argv[1:], "", "0")[:4]
+module_name, name = function.split(".")
+module = importlib.import_module(f"jobs.{module_name}")
+original = getattr(module, name)
+
+
+def killing(*arguments: Any, **named: Any) -> Any:
+    if table and table not in arguments:
+        return original(*arguments, **named)
+    if moment == "before":
+        kill()
+    if moment == "during":
+        threading.Timer(float(seconds), kill).start()
+    result = original(*arguments, **named)
+    kill()
+    return result
+
+
+setattr(module, name, killing)
+app(["run"])

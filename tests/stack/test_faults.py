@@ -1,0 +1,175 @@
+"""A load that is killed anywhere, and run again, ends as if nothing had happened, and readers see nothing of it."""
+
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+
+from tests.integration.command import as_json
+from tests.integration.lake import day
+from tests.integration.oracle import Oracle
+from tests.stack.conftest import REPOSITORY, Stack
+
+KILLED = 137  # by signal 9, as a container's exit status has it
+KILLS_A_POINT = int(os.environ.get("LAKE_KILLS_A_POINT", "3"))
+# Call, table among its arguments, and where the kill comes in the middle, after how many seconds, one for each kill.
+POINTS = [
+    ("before", "ops.new_files", "", ()),
+    ("after", "ops.become_writer", "", ()),
+    ("during", "tables.write", "silver.readings", (0.2, 0.6, 1.2)),
+    ("after", "tables.write", "silver.readings", ()),
+    ("during", "tables.write", "mart.half_hourly_consumption", (0.1, 0.3, 0.6)),
+    ("after", "load._audit", "", ()),
+    ("after", "ops.begin_publication", "", ()),
+    ("during", "tables.publish", "silver.readings", (0.05, 0.15, 0.3)),
+    ("after", "tables.publish", "silver.readings", ()),
+    ("after", "tables.publish", "mart.half_hourly_consumption", ()),
+    ("before", "tables.publish", "silver.current_snapshot", ()),
+    ("before", "load._record", "", ()),
+    ("after", "tables.publish", "ops.load_files", ()),
+    ("during", "tables.publish", "ops.loads", (0.02, 0.1, 0.2)),
+    ("before", "quality.build_docs", "", ()),
+    ("during", "collect.collect", "", (0.1, 0.3, 0.6)),
+]
+
+
+class Deliveries:
+    """What arrives in the landing place between one load and the next: each adds a date, corrects the one before and
+    brings a bad row; each third has other agreements."""
+
+    def __init__(self, landing: Path) -> None:
+        self.landing = landing
+        self.number = 0
+        with closing(sqlite3.connect(landing / "case_study.db")) as connection:
+            self.meterpoints = [id for (id,) in connection.execute("SELECT meterpoint_id FROM meterpoint LIMIT 2")]
+
+    def arrive(self) -> None:
+        self.number += 1
+        self._file(self.number, kwh=0.5)
+        if self.number > 1:
+            self._file(self.number - 1, kwh=0.5 + self.number / 100)
+        if self.number % 3 == 0:
+            with closing(sqlite3.connect(self.landing / "case_study.db")) as connection, connection:
+                connection.execute("UPDATE agreement SET account_id = ? WHERE agreement_id % 7 = 0", [str(self.number)])
+
+    def _file(self, number: int, kwh: float) -> None:
+        local_date = f"2021-{2 + number // 28:02}-{1 + number % 28:02}"
+        rows: list[Any] = ["bad row"]
+        for meterpoint in self.meterpoints:
+            rows += day(meterpoint, local_date, kwh)
+        path = self.landing / f"readings/late-{number}.json"
+        draft = path.with_suffix(".tmp")  # a file that is half there when the load looks would be another test
+        columns = ["interval_start", "consumption_delta", "meterpoint_id"]
+        draft.write_text(json.dumps({"columns": columns, "data": rows}))
+        draft.replace(path)
+
+
+class Reader(threading.Thread):
+    """Looks at the endpoint again and again, and keeps what is wrong."""
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__(daemon=True)
+        self.stack = stack
+        self.looks = 0
+        self.wrong: list[str] = []
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        seen: set[Any] = set()
+        while not self.ended.is_set():
+            try:
+                seen = self._look(seen)
+            except Exception as error:
+                self.wrong.append(f"error: {error}")
+            self.looks += 1
+            time.sleep(0.2)
+
+    def _look(self, seen: set[Any]) -> set[Any]:
+        before = self._freshness()
+        silver = self.stack.query("SELECT date, count(*), sum(consumption_kwh) FROM silver.readings GROUP BY date")
+        mart = self.stack.query("SELECT date, sum(consumption_kwh) FROM mart.half_hourly_consumption GROUP BY date")
+        after = self._freshness()
+        dates = {row[0] for row in silver}
+        if gone := seen - dates:
+            self.wrong.append(f"dates are gone: {gone}")
+        self.wrong += [f"{date} is half loaded: {count} readings" for date, count, _ in silver if count % 48]
+        kwh = {row[0]: row[2] for row in silver}
+        if before == after and before[1] is None and kwh != dict(mart):
+            self.wrong.append(f"readings and marts differ, and data_freshness said nothing: {before}")
+        return dates
+
+    def _freshness(self) -> tuple[Any, ...]:
+        return self.stack.query("SELECT last_load_id, publishing_load_id FROM gold.data_freshness")[0]
+
+
+@pytest.fixture(scope="module")
+def deliveries(stack: Stack) -> Deliveries:
+    return Deliveries(stack.landing)
+
+
+@pytest.fixture
+def reader(stack: Stack) -> Iterator[Reader]:
+    thread = Reader(stack)
+    thread.start()
+    yield thread
+    thread.ended.set()
+    thread.join(60)
+
+
+def killed_run(stack: Stack, *point: str) -> CompletedProcess[str]:
+    script = f"{REPOSITORY}/tests/stack/killed.py:/killed.py:ro"
+    return stack.compose(
+        "run", "--rm", "--volume", script, "--entrypoint", "python", "jobs", "/killed.py", *point, check=False
+    )
+
+
+def assert_like_undisturbed(stack: Stack) -> None:
+    """Silver, marts, quarantine and ops are what they would be had every run come to its end."""
+    for view, (columns, raw) in Oracle(stack.landing).gold().items():
+        rows = stack.query(f"SELECT {', '.join(columns)} FROM gold.{view}")
+        assert sorted(map(_texts, rows)) == sorted(map(_texts, raw)), view
+    files = {str(path.relative_to(stack.landing)): path for path in (stack.landing / "readings").rglob("*.json")}
+    bad = [name for name, path in files.items() if b"bad row" in path.read_bytes()]
+    assert sorted(row[0] for row in stack.query("SELECT source_file FROM quarantine.open_readings")) == sorted(bad)
+    newest = "SELECT source_file, max_by(size_bytes, load_id) FROM ops.load_files WHERE kind = 'readings' GROUP BY 1"
+    assert dict(stack.query(newest)) == {name: path.stat().st_size for name, path in files.items()}
+    for table in ("silver.readings", "ops.load_files", "ops.validations", "ops.publications", "ops.publishing"):
+        strangers = f"SELECT DISTINCT load_id FROM {table} WHERE load_id NOT IN (SELECT load_id FROM ops.loads)"
+        assert stack.query(strangers) == [], table
+
+
+def _texts(row: Any) -> list[str]:
+    return [str(as_json(value)) for value in row]
+
+
+@pytest.mark.parametrize(("moment", "function", "table", "seconds"), POINTS)
+def test_a_load_is_killed_and_run_again(
+    stack: Stack,
+    deliveries: Deliveries,
+    reader: Reader,
+    moment: str,
+    function: str,
+    table: str,
+    seconds: tuple[float, ...],
+) -> None:
+    for kill in range(KILLS_A_POINT):
+        deliveries.arrive()
+        after = str(seconds[kill % len(seconds)]) if seconds else "0"
+        killed = killed_run(stack, moment, function, table, after)
+        assert killed.returncode == KILLED, killed.stderr
+
+    again = stack.make("run", check=False)
+
+    assert again.returncode == 0, again.stderr
+    assert_like_undisturbed(stack)
+    assert reader.wrong == []
+    assert reader.looks > 0
+    assert "Nothing new" in stack.make("run").stderr if moment == "before" else True
