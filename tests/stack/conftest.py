@@ -60,6 +60,18 @@ class Stack:
             pytest.fail(f"{' '.join(command)}: exit status {result.returncode}\n{result.stdout}\n{result.stderr}")
         return result
 
+    def start(self, *command: str) -> "subprocess.Popen[str]":
+        """Start a command, and go on. What it says is on its standard error."""
+        return subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with closing(hive.connect("127.0.0.1", self.sql_port, username="analyst")) as connection:
             cursor = connection.cursor()

@@ -173,3 +173,33 @@ def test_a_load_is_killed_and_run_again(
     assert reader.wrong == []
     assert reader.looks > 0
     assert "Nothing new" in stack.make("run").stderr if moment == "before" else True
+
+
+def wait_until_healthy(stack: Stack) -> None:
+    stack.compose("up", "--detach", "--wait", "--wait-timeout", "180", timeout=240)
+
+
+@pytest.mark.parametrize("service", ["metastore", "metadata-db", "object-store", "sql-endpoint"])
+@pytest.mark.parametrize("stage", ["discover", "validate"])
+def test_a_service_dies_while_a_load_is_at_work(stack: Stack, deliveries: Deliveries, service: str, stage: str) -> None:
+    deliveries.arrive()
+    with stack.start("make", "run") as run:
+        said = []
+        for line in run.stderr or []:
+            said.append(line)
+            if f"✓ {stage} " in line:
+                # All processes but the container's first: the service's own restart policy has to bring it back.
+                stack.compose("exec", "-T", service, "sh", "-c", "kill -9 -1", check=False)
+                break
+        said += run.stderr or []
+        status = run.wait(timeout=300)
+
+    assert any(f"✓ {stage} " in line for line in said), said
+    if status:  # it waited for the service, but not for ever
+        errors = [line for line in said if line.startswith("error: ")]
+        assert len(errors) == 1, said
+        assert not any("Exception in thread" in line or "\tat " in line for line in said), said
+    wait_until_healthy(stack)
+    again = stack.make("run", check=False)
+    assert again.returncode == 0, again.stderr
+    assert_like_undisturbed(stack)
