@@ -100,12 +100,13 @@ def test_refused_over_jdbc_as_over_thrift(stack: Stack) -> None:
         "SET -v",
         "SELECT * FROM ops.loads",
     ]
-    script = ";\n".join(["SELECT count(*) > 0 AS passes FROM gold.active_agreements", *hostile]) + ";\n"
+    statements = [*hostile, "SELECT count(*) > 0 AS passes FROM gold.active_agreements"]
+    options = [option for statement in statements for option in ("-e", statement + ";")]
 
     result = stack.compose(
         "exec", "-T", "sql-endpoint", "beeline", "-u", "jdbc:hive2://127.0.0.1:10000/gold",
-        "-n", "analyst", "-p", stack.passwords["analyst"], "--silent=true", "--force=true",
-        check=False, stdin=script,
+        "-n", "analyst", "-p", stack.passwords["analyst"], "--silent=true", *options,
+        check=False,
     )  # fmt: skip
 
     errors = re.findall(r"Error: \[([A-Z_]+)\]", result.stdout + result.stderr)
@@ -175,6 +176,51 @@ def test_engineers_read_what_analysts_may_not(stack: Stack) -> None:
 def test_engineers_write_nothing_either(stack: Stack) -> None:
     with closing(stack.connect("engineer")) as connection:
         assert class_of(error_of(connection.cursor(), "DROP TABLE ops.loads")) == "READ_ONLY"
+
+
+def test_what_the_jobs_user_might_create_is_refused_too(stack: Stack) -> None:
+    create = """
+from jobs.settings import Settings
+from jobs.spark import start_session
+spark = start_session(Settings())
+for statement in (
+    "CREATE TABLE silver.outside USING parquet LOCATION 's3a://lake/elsewhere/outside' AS SELECT 1 AS a",
+    "CREATE VIEW gold.outside AS SELECT * FROM silver.outside",
+    "CREATE VIEW gold.reflects AS SELECT reflect('java.lang.System', 'getProperty', 'user.dir') AS a",
+    "CREATE FUNCTION gold.evil AS 'org.apache.hadoop.hive.ql.udf.generic.GenericUDFReflect'",
+    "CREATE FUNCTION silver.evil() RETURNS INT RETURN 1",
+    "CREATE FUNCTION gold.plus_one(x INT) RETURNS INT RETURN x + 1",
+):
+    spark.sql(statement)
+"""
+    drop = (
+        create.split("for statement")[0]
+        + """
+for name in ("VIEW gold.outside", "VIEW gold.reflects", "TABLE silver.outside", "FUNCTION gold.evil",
+             "FUNCTION silver.evil", "FUNCTION gold.plus_one"):
+    kind, name = name.split()
+    spark.sql(f"DROP {kind} IF EXISTS {name}")
+"""
+    )
+    job = ["run", "--rm", "-T", "--no-deps", "--entrypoint", "python", "jobs", "-"]
+    try:
+        stack.compose(*job, stdin=create)
+        with closing(stack.connect("analyst", database="gold")) as connection:
+            cursor = connection.cursor()
+            for statement in (
+                "SELECT * FROM silver.outside",
+                "SELECT * FROM outside",
+                "SELECT * FROM reflects",
+                "SELECT evil('java.lang.System', 'getProperty', 'user.dir')",
+                "SELECT gold.evil('java.lang.System', 'getProperty', 'user.dir')",
+                "SELECT silver.evil()",
+                "SELECT plus_one((SELECT count(*) FROM ops.loads))",
+            ):
+                assert class_of(error_of(cursor, statement)) == "READ_ONLY", statement
+            cursor.execute("SELECT plus_one(1)")
+            assert cursor.fetchall() == [(2,)]
+    finally:
+        stack.compose(*job, stdin=drop)
 
 
 # --- who gets in -----------------------------------------------------------------------------------------------------
