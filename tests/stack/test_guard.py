@@ -264,6 +264,13 @@ def test_brute_force_is_slowed(stack: Stack) -> None:
     stack.connect("victim").close()
 
 
+def test_nobody_can_keep_the_lakehouses_own_commands_out(stack: Stack) -> None:
+    for guess in range(6):
+        seconds_until_refused(stack, "lake-jobs", f"guess {guess}")
+
+    assert "last_load_id" in stack.make("status").stdout
+
+
 def test_users_change_without_a_restart(stack: Stack) -> None:
     stack.add_user("brief", "engineer")
     with closing(stack.connect("brief")) as connection:
