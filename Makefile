@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help up run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack bench fuzz lint format lock check
+.PHONY: help up user users run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack bench fuzz lint format lock check
 
 PYTHON ?= python3
 COMPOSE = docker compose --profile jobs
@@ -14,6 +14,12 @@ help: ## Show this help
 
 up: ## Build and start the stack; returns when every service is healthy
 	@docker/up
+
+user: ## Add a user of the SQL endpoint: NAME=ana, and ROLE=engineer for every schema; prints the password
+	@docker/lake users add "$(or $(NAME),$(error give NAME=…))" --role "$(or $(ROLE),analyst)" --generate
+
+users: ## List the users of the SQL endpoint (ARGS="passwd ana", ARGS="remove ana")
+	@docker/lake users $(or $(ARGS),list)
 
 run: ## Load what is new in ./landing: in the stack if it is up, else embedded (ARGS=… are handed on)
 	@docker/lake run $(ARGS)

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from jobs.query import Format
 from jobs.settings import Settings
+from jobs.users import Role
 
 if TYPE_CHECKING:  # Spark and Great Expectations take seconds to import, which --help must not pay for
     from pyspark.sql import SparkSession
@@ -27,6 +28,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+users = typer.Typer(help="Users of the SQL endpoint. A change holds at once, without a restart.", no_args_is_help=True)
+app.add_typer(users, name="users")
 # What a person watches goes to standard error; standard output is for results.
 console = Console(stderr=True, highlight=False)
 
@@ -407,4 +410,81 @@ def serve() -> None:
     """Become the SQL endpoint (Spark's Thrift server) on port 10000."""
     from jobs.spark import serve as become_endpoint
 
-    become_endpoint(Settings())
+    try:
+        become_endpoint(Settings())
+    except RuntimeError as error:
+        raise fail(str(error)) from None
+
+
+Generate = Annotated[bool, typer.Option("--generate", help="Make up a password and print it, once.")]
+
+
+@users.command("add")
+def add_user(
+    name: Annotated[str, typer.Argument(help="a-z, 0-9, '.', '_' and '-'.")],
+    role: Annotated[
+        Role, typer.Option(help="analyst: silver, mart, gold; engineer: ops and quarantine, too.")
+    ] = Role.analyst,
+    generate: Generate = False,
+) -> None:
+    """Add a user. The password is asked for, or read from standard input; it is never an argument."""
+    from jobs.users import add
+
+    with _users_change(generate) as (path, password):
+        add(path, name, role, password)
+    console.print(f"user {name}, {role.value}", soft_wrap=True)
+
+
+@users.command("passwd")
+def change_users_password(name: str, generate: Generate = False) -> None:
+    """Change a user's password."""
+    from jobs.users import change_password
+
+    with _users_change(generate) as (path, password):
+        change_password(path, name, password)
+    console.print(f"password of {name} changed", soft_wrap=True)
+
+
+@users.command("remove")
+def remove_user(name: str) -> None:
+    """Remove a user. Sessions that are open can read nothing more."""
+    from jobs.users import UserError, remove
+
+    try:
+        remove(Settings().users, name)
+    except (UserError, OSError) as error:
+        raise fail(str(error)) from None
+    console.print(f"user {name} removed", soft_wrap=True)
+
+
+@users.command("list")
+def list_users() -> None:
+    """List users and their roles."""
+    from jobs.users import UserError
+    from jobs.users import users as all_users
+
+    try:
+        for name, role in all_users(Settings().users).items():
+            print(f"{name}\t{role.value}")
+    except (UserError, OSError) as error:
+        raise fail(str(error)) from None
+
+
+@contextmanager
+def _users_change(generate: bool) -> Iterator[tuple[Path, str]]:
+    """The users' file and a new password, which is printed only once it is stored, if it was generated."""
+    from jobs.users import UserError, generated_password
+
+    password = generated_password() if generate else _new_password()
+    try:
+        yield Settings().users, password
+    except (UserError, OSError) as error:
+        raise fail(str(error)) from None
+    if generate:
+        print(password)
+
+
+def _new_password() -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))

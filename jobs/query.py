@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.settings import Settings
+from jobs.users import RESERVED
 
 
 class Result(NamedTuple):
@@ -55,7 +57,10 @@ class Runner:
 
         endpoint = urlsplit(f"//{self.settings.endpoint}")
         try:
-            with closing(hive.connect(endpoint.hostname, endpoint.port, username="lake")) as connection:
+            password = os.environ.get("LAKE_SQL_PASSWORD", "")
+            with closing(
+                hive.connect(endpoint.hostname, endpoint.port, username=RESERVED, password=password, auth="CUSTOM")
+            ) as connection:
                 cursor = connection.cursor()
                 cursor.execute(sql)
                 if not cursor.description:

@@ -1,7 +1,8 @@
 """Settings: environment variables with the prefix `LAKE_`; the defaults are the embedded lakehouse.
 
 Secrets are not settings: the object store's keys are read by Spark and Arrow themselves from
-`AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, so that no key is ever a JVM property or a log line.
+`AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, the password of the jobs' own user of the SQL endpoint is taken from
+`LAKE_SQL_PASSWORD` where it is used, so that no key is ever a JVM property or a log line.
 """
 
 from pathlib import Path
@@ -27,6 +28,11 @@ class Settings(BaseSettings):
     reports: Path = Field(Path("var/reports"), description="Local folder of the HTML reports")
     reports_url: str | None = Field(None, description="Address at which the reports folder is served, if it is")
     endpoint: str | None = Field(None, description="host:port of the SQL endpoint; none: `lake sql` runs its own Spark")
+    endpoint_guard: Path = Field(
+        Path("/opt/lake/endpoint-guard.jar"), description="Plug-in that guards the SQL endpoint"
+    )
+    endpoint_port: int = Field(10000, description="Port that the SQL endpoint listens on")
+    users: Path = Field(Path("var/users/users.json"), description="File of the SQL endpoint's users")
     s3_endpoint: str | None = Field(None, description="URL of an S3-compatible store other than AWS")
     spark_master: str = Field("local[*]", description="local[*], spark://…, k8s://… or yarn")
     driver_memory: str = Field("2g", description="Heap of the Spark driver, which in local mode does all the work")
@@ -39,7 +45,7 @@ class Settings(BaseSettings):
         """A relative folder depends on the working directory; a table's location must not."""
         return location.rstrip("/") if "://" in location else str(Path(location).resolve())
 
-    @field_validator("state", "reports")
+    @field_validator("state", "reports", "users")
     @classmethod
     def absolute_path(cls, path: Path) -> Path:
         return path.resolve()

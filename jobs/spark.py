@@ -115,15 +115,67 @@ def start_session(settings: Settings) -> SparkSession:
 
 
 def serve(settings: Settings) -> None:
-    """Become the SQL endpoint: Spark's Thrift server on port 10000. Does not return."""
+    """Become the SQL endpoint: Spark's Thrift server, guarded, and open to known users alone. Does not return.
+
+    Raises RuntimeError where the guard is missing: there is no endpoint without it.
+    """
+    if not settings.endpoint_guard.is_file():
+        raise RuntimeError(
+            f"the endpoint's guard {settings.endpoint_guard} is missing: docker/endpoint-guard/build makes it"
+        )
     home = java_home(settings.state)
     submit = [str(Path(spark_home()) / "bin" / "spark-submit"), "--name", "sql-endpoint"]
-    for key, value in spark_conf(settings).items():
+    for key, value in (spark_conf(settings) | endpoint_conf(settings)).items():
         submit += ["--conf", f"{key}={value}"]
     log = (ASSETS / "log4j2-console.properties").as_uri()
     submit += ["--conf", f"spark.driver.extraJavaOptions=-Dlog4j2.configurationFile={log}"]
     submit += ["--class", "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2", "spark-internal"]
-    os.execve(submit[0], submit, os.environ | {"JAVA_HOME": str(home), "PYSPARK_PYTHON": sys.executable})
+    for key, value in HIVE_CONF.items():
+        submit += ["--hiveconf", f"{key}={value}"]
+    submit += ["--hiveconf", f"hive.server2.thrift.port={settings.endpoint_port}"]
+    environment = {"JAVA_HOME": str(home), "PYSPARK_PYTHON": sys.executable, "LAKE_USERS": str(settings.users)}
+    os.execve(submit[0], submit, os.environ | environment)
+
+
+def endpoint_conf(settings: Settings) -> dict[str, str]:
+    """What the SQL endpoint has beside the configuration of all: the guard, and no way around it."""
+    return {
+        "spark.driver.extraClassPath": str(settings.endpoint_guard),
+        "spark.sql.extensions": "lake.guard.Guard",
+        # A path is no table, whatever the guard says.
+        "spark.sql.runSQLOnFiles": "false",
+        # Or set:system:… at connect time would set properties of this JVM: a proxy, a trust store.
+        "spark.sql.legacy.hive.thriftServer.allowSettingSystemProperties": "false",
+        "spark.hadoop.hive.server2.authentication": "CUSTOM",
+    }
+
+
+# Keys that a connection may not name at all: with them the Thrift server would talk to a metastore of the client's
+# choice before any statement is checked.
+RESTRICTED = (
+    "hive.metastore.uris",
+    "hive.metastore.rawstore.impl",
+    "hive.metastore.init.hooks",
+    "hive.metastore.event.listeners",
+    "hive.metastore.pre.event.listeners",
+    "hive.metastore.transactional.event.listeners",
+    "hive.metastore.end.function.listeners",
+    "hive.metastore.ds.connection.url.hook",
+    "javax.jdo.PersistenceManagerFactoryClass",
+    "javax.jdo.option.ConnectionDriverName",
+    "javax.jdo.option.ConnectionURL",
+)
+
+# Read by the Thrift server's own part, which takes these from its command line alone.
+HIVE_CONF = {
+    "hive.server2.authentication": "CUSTOM",
+    "hive.server2.custom.authentication.class": "lake.guard.Login",
+    # One user must not open a session as another, nor give a session settings of its own: the guard refuses all that
+    # it does not know, but these would act before it is asked.
+    "hive.server2.enable.doAs": "false",
+    "hive.server2.allow.user.substitution": "false",
+    "hive.conf.restricted.list": ",".join(RESTRICTED),
+}
 
 
 def spark_home() -> str:

@@ -30,6 +30,7 @@ class Stack:
     sql_port: int
     reports_port: int
     s3_port: int
+    passwords: dict[str, str]  # of the users `analyst` and `engineer`, who have the roles of these names
 
     def make(
         self, *arguments: str, timeout: int = 600, check: bool = True, **variables: str
@@ -72,11 +73,26 @@ class Stack:
             text=True,
         )
 
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with closing(hive.connect("127.0.0.1", self.sql_port, username="analyst")) as connection:
+    def connect(self, user: str, password: str | None = None, **options: Any) -> Any:
+        """A PyHive connection, with the user's own password if none is given."""
+        return hive.connect(
+            "127.0.0.1",
+            self.sql_port,
+            username=user,
+            password=self.passwords[user] if password is None else password,
+            auth="CUSTOM",
+            **options,
+        )
+
+    def query(self, sql: str, user: str = "engineer") -> list[tuple[Any, ...]]:
+        with closing(self.connect(user)) as connection:
             cursor = connection.cursor()
             cursor.execute(sql)
             return list(cursor.fetchall())
+
+    def add_user(self, name: str, role: str) -> None:
+        """As a person does it; the password that is printed is remembered."""
+        self.passwords[name] = self.make("-s", "user", f"NAME={name}", f"ROLE={role}").stdout.strip()
 
 
 def _free_port() -> int:
@@ -105,10 +121,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "LAKE_S3_PORT": str(s3_port),
         "LAKE_S3_CONSOLE_PORT": str(console_port),
     }
-    stack = Stack(env, landing, sql_port, reports_port, s3_port)
+    stack = Stack(env, landing, sql_port, reports_port, s3_port, {})
     try:
         up = stack.make("up", timeout=2400)
         assert f"127.0.0.1:{sql_port}" in up.stdout
+        for role in ("analyst", "engineer"):
+            stack.add_user(role, role)
         run = stack.make("run")
         assert "14,400 loaded" in run.stderr
         yield stack

@@ -48,9 +48,7 @@ def delivered_readings(landing: Path) -> list[list[Any]]:
 
 @pytest.mark.parametrize("view", GOLD)
 def test_pyhive_reads_every_gold_view(stack: Stack, view: str) -> None:
-    from pyhive import hive
-
-    cursor = hive.connect("127.0.0.1", stack.sql_port, username="analyst").cursor()
+    cursor = stack.connect("analyst").cursor()
     cursor.execute(f"SELECT * FROM gold.{view}")
     rows = cursor.fetchall()
 
@@ -60,7 +58,8 @@ def test_pyhive_reads_every_gold_view(stack: Stack, view: str) -> None:
 
 @pytest.mark.parametrize("view", GOLD)
 def test_sqlalchemy_and_pandas_read_every_gold_view(stack: Stack, view: str) -> None:
-    engine = sqlalchemy.create_engine(f"hive://analyst@127.0.0.1:{stack.sql_port}/gold")
+    user = f"analyst:{stack.passwords['analyst']}"
+    engine = sqlalchemy.create_engine(f"hive://{user}@127.0.0.1:{stack.sql_port}/gold?auth=CUSTOM")
 
     frame = pd.read_sql_query(f"SELECT * FROM {view}", engine)
 
@@ -72,7 +71,8 @@ def test_beeline_reads_every_gold_view(stack: Stack) -> None:
     script = ";".join(f"SELECT '{view}' AS view, count(*) AS n FROM gold.{view}" for view in GOLD) + ";"
 
     output = stack.compose(
-        "exec", "-T", "sql-endpoint", "beeline", "-u", "jdbc:hive2://127.0.0.1:10000", "-n", "analyst",
+        "exec", "-T", "sql-endpoint", "beeline", "-u", "jdbc:hive2://127.0.0.1:10000",
+        "-n", "analyst", "-p", stack.passwords["analyst"],
         "--outputformat=csv2", "--silent=true", "-e", script,
     ).stdout  # fmt: skip
 

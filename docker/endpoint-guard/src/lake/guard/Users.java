@@ -1,0 +1,87 @@
+package lake.guard;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.util.Base64;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+
+/** Who may log in, and which schemas they may read: the file that {@code lake users} writes, and the jobs' own user. */
+final class Users {
+  /** The user of the `lake` commands and of the health check. Its password is in the environment, generated at the first start. */
+  static final String SERVICE = "lake-jobs";
+  private static final Path FILE = Path.of(System.getenv().getOrDefault("LAKE_USERS", "/var/lib/lake/users/users.json"));
+  private static final Set<String> ANALYST_SCHEMAS = Set.of("silver", "mart", "gold", "default");
+
+  /** A user as the file has it. */
+  record User(String role, int iterations, byte[] salt, byte[] hash) {}
+
+  private record Version(Object fileKey, Object modified, long size) {}
+
+  private static Version version;
+  private static Map<String, User> users = Map.of();
+
+  private Users() {}
+
+  static User find(String name) {
+    return current().get(name);
+  }
+
+  static String role(String name) {
+    if (SERVICE.equals(name)) {
+      return "engineer";
+    }
+    User user = name == null ? null : find(name);
+    return user == null ? "none" : user.role();
+  }
+
+  static boolean mayRead(String role, String schema) {
+    return switch (role) {
+      case "engineer" -> true;
+      case "analyst" -> ANALYST_SCHEMAS.contains(schema);
+      default -> false;
+    };
+  }
+
+  /** The users of the file as it is now: it is read again when it was changed. Without a file that can be read there are none. */
+  private static synchronized Map<String, User> current() {
+    try {
+      BasicFileAttributes attributes = Files.readAttributes(FILE, BasicFileAttributes.class);
+      Version found = new Version(attributes.fileKey(), attributes.lastModifiedTime(), attributes.size());
+      if (!found.equals(version)) {
+        users = read();
+        version = found;
+      }
+    } catch (IOException | RuntimeException error) {
+      if (version != null || !Files.notExists(FILE)) {
+        System.err.println("endpoint-guard: no user can log in, because " + FILE + " cannot be read: " + error);
+      }
+      users = Map.of();
+      version = null;
+    }
+    return users;
+  }
+
+  private static Map<String, User> read() throws IOException {
+    Map<String, User> read = new HashMap<>();
+    JsonNode entries = new ObjectMapper().readTree(Files.readAllBytes(FILE)).required("users");
+    for (Map.Entry<String, JsonNode> entry : entries.properties()) {
+      JsonNode user = entry.getValue();
+      String role = user.required("role").asText();
+      int iterations = user.required("iterations").asInt();
+      if (!List.of("analyst", "engineer").contains(role) || iterations < 100_000) {
+        throw new IOException("the entry of " + entry.getKey() + " is not one that 'lake users' writes");
+      }
+      Base64.Decoder decoder = Base64.getDecoder();
+      read.put(entry.getKey(), new User(role, iterations,
+          decoder.decode(user.required("salt").asText()), decoder.decode(user.required("hash").asText())));
+    }
+    return read;
+  }
+}
