@@ -7,7 +7,6 @@ its dates is made anew.
 """
 
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -99,13 +98,7 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, retry: Collection
         is_readings = pc.starts_with(new_files["source_file"], "readings/")
         new_readings, new_reference = new_files.filter(is_readings), new_files.filter(pc.invert(is_readings))
 
-    def take_snapshots() -> list[snapshots.Taken]:
-        spark.sparkContext.setLocalProperty("spark.scheduler.pool", "reference")
-        return [snapshots.take(spark, file, file_system, folder, judge) for file in new_reference.to_pylist()]
-
-    # Beside the reading of readings: it is many small steps, which leave cores idle that can parse.
-    with stage("read and check"), ThreadPoolExecutor(1) as pool:
-        taken = pool.submit(take_snapshots)
+    with stage("read and check"):
         classified = readings.classify(readings.parse(spark, new_readings, file_system, folder)).persist()
         counted = _counted(classified).persist()
         files = _files(classified, counted).persist()
@@ -113,7 +106,9 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, retry: Collection
         dates |= _dates_of_earlier_versions(files, new_readings) | unfinished
     with stage("write silver"):
         expected_rows = _write_readings(classified, files, dates, new, summary)
-        reference_files = taken.result()
+        reference_files = [
+            snapshots.take(spark, file, file_system, folder, judge) for file in new_reference.to_pylist()
+        ]
         snapshot = _summarise_reference(reference_files, summary)
     with stage("build marts"):
         _write_marts(spark, new, snapshot, summary)

@@ -25,8 +25,6 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.log.level": "ERROR",
-        # Jobs of several threads share the cores, the snapshot's small ones beside a long one of readings.
-        "spark.scheduler.mode": "FAIR",
         "spark.sql.catalogImplementation": "hive",
         "spark.sql.warehouse.dir": settings.warehouse,
         # interval_start is wall-clock time kept as if it were UTC, so every session must show times as UTC.

@@ -6,6 +6,7 @@ one call to the metastore. Readers see the old folder or the new one, whole. Sin
 that the SQL endpoint has cached are never stale.
 """
 
+import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -18,6 +19,7 @@ from pyarrow.fs import FileSelector, FileSystem
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import StructType
 
 from jobs.landing import open_folder
 
@@ -36,6 +38,12 @@ DATA = (READINGS, *MARTS, *HISTORIES, CURRENT_SNAPSHOT)
 
 # A folder that never exists: what a partition names that holds nothing (yet).
 EMPTY = "load=none"
+
+
+def exists(spark: SparkSession, table: str) -> bool:
+    """Whether the metastore has the table."""
+    schema, name = table.split(".")
+    return bool(_catalog(spark).tableExists(schema, name))
 
 
 def table_root(spark: SparkSession, table: str) -> str:
@@ -77,8 +85,10 @@ def read(spark: SparkSession, table: str, locations: Locations) -> DataFrame:
 
 def schema(spark: SparkSession, table: str) -> pa.Schema:
     """A table's columns as Arrow has them, the partition column, which is in no file, left out."""
-    fields = to_arrow_schema(spark.table(table).schema, timezone="UTC")
-    return fields.remove(fields.get_field_index(partition_column(spark, table)))
+    metadata = _table_metadata(spark, table)
+    fields = StructType.fromJson(json.loads(metadata.schema().json()))
+    partition = metadata.partitionColumnNames().head()
+    return to_arrow_schema(StructType([field for field in fields if field.name != partition]), timezone="UTC")
 
 
 def write_rows(spark: SparkSession, rows: pa.Table, table: str, load_id: str, value: date | str) -> Locations:

@@ -91,7 +91,7 @@ def apply_versions(spark: SparkSession, sql: Path, warehouse: str) -> list[Versi
     """Apply what is pending, and return it. A file that was applied in part, by a run that was killed, is applied
     again: every statement is made to be repeatable, or, where it adds a column, is done if the column is there."""
     applied: dict[tuple[str, int], str] = {}
-    if spark.catalog.tableExists(TABLE):
+    if tables.exists(spark, TABLE):
         for folder, location in tables.all_locations(spark, TABLE).items():
             rows = tables.read_rows(spark, TABLE, {folder: location}).to_pylist()
             applied |= {(folder, row["version"]): row["checksum"] for row in rows}

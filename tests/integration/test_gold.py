@@ -307,9 +307,10 @@ def test_data_freshness_tells_of_the_newest_reading_and_snapshot(loaded: tuple[L
     freshness = lake.view("gold.data_freshness")
 
     assert freshness.columns == [
-        "last_reading_date", "last_reading_utc", "snapshot_date", "last_load_id", "last_load_finished_at"
+        "last_reading_date", "last_reading_utc", "snapshot_date", "last_load_id", "last_load_finished_at",
+        "publishing_load_id",
     ]  # fmt: skip
     finished_at = lake.value("SELECT finished_at FROM gold.load_history")
     assert freshness.rows == [
-        (date(2021, 11, 1), datetime(2021, 11, 1, 23, 30), date(2021, 11, 2), summary.load_id, finished_at)
+        (date(2021, 11, 1), datetime(2021, 11, 1, 23, 30), date(2021, 11, 2), summary.load_id, finished_at, None)
     ]

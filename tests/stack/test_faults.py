@@ -84,18 +84,20 @@ class Reader(threading.Thread):
 
     def run(self) -> None:
         seen: set[Any] = set()
-        while not self.ended.is_set():
-            try:
-                seen = self._look(seen)
-            except Exception as error:
-                self.wrong.append(f"error: {error}")
-            self.looks += 1
-            time.sleep(0.2)
+        with closing(self.stack.connect("engineer")) as connection:
+            self.cursor = connection.cursor()
+            while not self.ended.is_set():
+                try:
+                    seen = self._look(seen)
+                except Exception as error:
+                    self.wrong.append(f"error: {error}")
+                self.looks += 1
+                time.sleep(1)  # or it takes the cores that the load needs
 
     def _look(self, seen: set[Any]) -> set[Any]:
         before = self._freshness()
-        silver = self.stack.query("SELECT date, count(*), sum(consumption_kwh) FROM silver.readings GROUP BY date")
-        mart = self.stack.query("SELECT date, sum(consumption_kwh) FROM mart.half_hourly_consumption GROUP BY date")
+        silver = self._rows("SELECT date, count(*), sum(consumption_kwh) FROM silver.readings GROUP BY date")
+        mart = self._rows("SELECT date, sum(consumption_kwh) FROM mart.half_hourly_consumption GROUP BY date")
         after = self._freshness()
         dates = {row[0] for row in silver}
         if gone := seen - dates:
@@ -107,7 +109,11 @@ class Reader(threading.Thread):
         return dates
 
     def _freshness(self) -> tuple[Any, ...]:
-        return self.stack.query("SELECT last_load_id, publishing_load_id FROM gold.data_freshness")[0]
+        return self._rows("SELECT last_load_id, publishing_load_id FROM gold.data_freshness")[0]
+
+    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
+        self.cursor.execute(sql)
+        return list(self.cursor.fetchall())
 
 
 @pytest.fixture(scope="module")
