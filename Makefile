@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help up user users run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack bench fuzz lint format lock check
+.PHONY: help up user users run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack soak bench fuzz lint format lock check
 
 PYTHON ?= python3
 COMPOSE = docker compose --profile jobs
@@ -63,6 +63,9 @@ test-integration: .venv/ready ## Test whole loads, embedded
 
 test-stack: .venv/ready ## Test the stack that compose.yaml makes, beside one that may run
 	@$(BIN)/pytest tests/stack
+
+soak: .venv/ready ## Kill loads in the stack at random points (MINUTES=30)
+	@LAKE_SOAK_MINUTES=$(or $(MINUTES),30) $(BIN)/pytest tests/stack/test_faults.py -k random -s
 
 bench: .venv/ready ## Measure speed and memory against peers in the same run
 	@$(BIN)/python -m tests.bench.ingest $(ARGS)

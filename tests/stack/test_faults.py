@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import sqlite3
 import threading
 import time
@@ -14,30 +15,39 @@ from typing import Any
 import pytest
 
 from tests.integration.command import as_json
-from tests.integration.lake import day
+from tests.integration.lake import SHORT_LIVED_JVM, day
 from tests.integration.oracle import Oracle
 from tests.stack.conftest import REPOSITORY, Stack
 
 KILLED = 137  # by signal 9, as a container's exit status has it
-KILLS_A_POINT = int(os.environ.get("LAKE_KILLS_A_POINT", "3"))
-# Call, table among its arguments, and where the kill comes in the middle, after how many seconds, one for each kill.
-POINTS = [
-    ("before", "ops.new_files", "", ()),
-    ("after", "ops.become_writer", "", ()),
-    ("during", "tables.write", "silver.readings", (0.2, 0.6, 1.2)),
-    ("after", "tables.write", "silver.readings", ()),
-    ("during", "tables.write", "mart.half_hourly_consumption", (0.1, 0.3, 0.6)),
-    ("after", "load._audit", "", ()),
-    ("after", "ops.begin_publication", "", ()),
-    ("during", "tables.publish", "silver.readings", (0.05, 0.15, 0.3)),
-    ("after", "tables.publish", "silver.readings", ()),
-    ("after", "tables.publish", "mart.half_hourly_consumption", ()),
-    ("before", "tables.publish", "silver.current_snapshot", ()),
-    ("before", "load._record", "", ()),
-    ("after", "tables.publish", "ops.load_files", ()),
-    ("during", "tables.publish", "ops.loads", (0.02, 0.1, 0.2)),
-    ("before", "quality.build_docs", "", ()),
-    ("during", "collect.collect", "", (0.1, 0.3, 0.6)),
+# Moment, call, table among its arguments, and the second after the call began in which a kill comes in its middle.
+Point = tuple[str, str, str, str]
+# A round: one run after the other is killed, and only then one comes to its end.
+ROUNDS: list[list[Point]] = [
+    [
+        ("before", "ops.new_files", "", "0"),
+        ("after", "ops.become_writer", "", "0"),
+        ("during", "tables.write", "silver.readings", "0.5"),
+        ("after", "tables.write", "silver.readings", "0"),
+    ],
+    [
+        ("during", "tables.write", "mart.half_hourly_consumption", "0.3"),
+        ("after", "load._audit", "", "0"),
+        ("after", "ops.begin_publication", "", "0"),
+        ("during", "tables.publish", "silver.readings", "0.1"),
+    ],
+    [
+        ("after", "tables.publish", "silver.readings", "0"),
+        ("after", "tables.publish", "mart.half_hourly_consumption", "0"),
+        ("before", "tables.publish", "silver.current_snapshot", "0"),
+        ("before", "load._record", "", "0"),
+    ],
+    [
+        ("after", "tables.publish", "ops.load_files", "0"),
+        ("during", "tables.publish", "ops.loads", "0.05"),
+        ("before", "quality.build_docs", "", "0"),
+        ("during", "collect.collect", "", "0.2"),
+    ],
 ]
 
 
@@ -92,7 +102,7 @@ class Reader(threading.Thread):
                 except Exception as error:
                     self.wrong.append(f"error: {error}")
                 self.looks += 1
-                time.sleep(1)  # or it takes the cores that the load needs
+                time.sleep(3)  # or it takes the cores that the load needs
 
     def _look(self, seen: set[Any]) -> set[Any]:
         before = self._freshness()
@@ -132,9 +142,10 @@ def reader(stack: Stack) -> Iterator[Reader]:
 
 def killed_run(stack: Stack, *point: str) -> CompletedProcess[str]:
     script = f"{REPOSITORY}/tests/stack/killed.py:/killed.py:ro"
-    return stack.compose(
-        "run", "--rm", "--volume", script, "--entrypoint", "python", "jobs", "/killed.py", *point, check=False
-    )
+    # A Java that lives for seconds is faster without its optimising compiler.
+    (options,) = (f"{name}={value}" for name, value in SHORT_LIVED_JVM.items())
+    command = ["run", "--rm", "--volume", script, "--env", options, "--entrypoint", "python", "jobs", "/killed.py"]
+    return stack.compose(*command, *point, check=False)
 
 
 def assert_like_undisturbed(stack: Stack) -> None:
@@ -142,7 +153,7 @@ def assert_like_undisturbed(stack: Stack) -> None:
     for view, (columns, raw) in Oracle(stack.landing).gold().items():
         rows = stack.query(f"SELECT {', '.join(columns)} FROM gold.{view}")
         assert sorted(map(_texts, rows)) == sorted(map(_texts, raw)), view
-    files = {str(path.relative_to(stack.landing)): path for path in (stack.landing / "readings").rglob("*.json")}
+    files = {str(path.relative_to(stack.landing)): path for path in (stack.landing / "readings").rglob("*.json*")}
     bad = [name for name, path in files.items() if b"bad row" in path.read_bytes()]
     assert sorted(row[0] for row in stack.query("SELECT source_file FROM quarantine.open_readings")) == sorted(bad)
     newest = "SELECT source_file, max_by(size_bytes, load_id) FROM ops.load_files WHERE kind = 'readings' GROUP BY 1"
@@ -156,29 +167,41 @@ def _texts(row: Any) -> list[str]:
     return [str(as_json(value)) for value in row]
 
 
-@pytest.mark.parametrize(("moment", "function", "table", "seconds"), POINTS)
-def test_a_load_is_killed_and_run_again(
-    stack: Stack,
-    deliveries: Deliveries,
-    reader: Reader,
-    moment: str,
-    function: str,
-    table: str,
-    seconds: tuple[float, ...],
-) -> None:
-    for kill in range(KILLS_A_POINT):
+def killed_and_run_again(stack: Stack, deliveries: Deliveries, points: list[Point]) -> None:
+    for point in points:
         deliveries.arrive()
-        after = str(seconds[kill % len(seconds)]) if seconds else "0"
-        killed = killed_run(stack, moment, function, table, after)
-        assert killed.returncode == KILLED, killed.stderr
-
+        killed = killed_run(stack, *point)
+        assert killed.returncode == KILLED, f"{point}: {killed.stderr}"
     again = stack.make("run", check=False)
-
     assert again.returncode == 0, again.stderr
     assert_like_undisturbed(stack)
+
+
+@pytest.mark.parametrize("points", ROUNDS)
+def test_loads_are_killed_and_run_again(
+    stack: Stack, deliveries: Deliveries, reader: Reader, points: list[Point]
+) -> None:
+    killed_and_run_again(stack, deliveries, points)
+
     assert reader.wrong == []
     assert reader.looks > 0
-    assert "Nothing new" in stack.make("run").stderr if moment == "before" else True
+
+
+if "LAKE_SOAK_MINUTES" in os.environ:  # make soak
+
+    def test_loads_are_killed_at_random(stack: Stack, deliveries: Deliveries, reader: Reader) -> None:
+        chance = random.Random(os.environ.get("LAKE_SOAK_SEED", "1"))
+        ends, kills = time.monotonic() + 60 * float(os.environ["LAKE_SOAK_MINUTES"]), 0
+        while time.monotonic() < ends:
+            points = [
+                chance.choice([point for points in ROUNDS for point in points]) for _ in range(chance.randint(1, 4))
+            ]
+            points = [(m, f, table, str(chance.uniform(0, 2)) if m == "during" else "0") for m, f, table, _ in points]
+            print(points, flush=True)
+            killed_and_run_again(stack, deliveries, points)
+            kills += len(points)
+            assert reader.wrong == []
+        print(f"{kills} kills, {reader.looks} looks")
 
 
 def wait_until_healthy(stack: Stack) -> None:
@@ -193,14 +216,14 @@ def test_a_service_dies_while_a_load_is_at_work(stack: Stack, deliveries: Delive
         said = []
         for line in run.stderr or []:
             said.append(line)
-            if f"✓ {stage} " in line:
+            if "✓ read and check " in line:
                 # All processes but the container's first: the service's own restart policy has to bring it back.
                 stack.compose("exec", "-T", service, "sh", "-c", "kill -9 -1", check=False)
                 break
         said += run.stderr or []
         status = run.wait(timeout=300)
 
-    assert any(f"✓ {stage} " in line for line in said), said
+    assert any("✓ read and check " in line for line in said), said
     if status:  # it waited for the service, but not for ever
         errors = [line for line in said if line.startswith("error: ")]
         assert len(errors) == 1, said
