@@ -22,33 +22,27 @@ from tests.stack.conftest import REPOSITORY, Stack
 KILLED = 137  # by signal 9, as a container's exit status has it
 # Moment, call, table among its arguments, and the second after the call began in which a kill comes in its middle.
 Point = tuple[str, str, str, str]
-# A round: one run after the other is killed, and only then one comes to its end.
-ROUNDS: list[list[Point]] = [
-    [
-        ("before", "ops.new_files", "", "0"),
-        ("after", "ops.become_writer", "", "0"),
-        ("during", "tables.write", "silver.readings", "0.5"),
-        ("after", "tables.write", "silver.readings", "0"),
-    ],
-    [
-        ("during", "tables.write", "mart.half_hourly_consumption", "0.3"),
-        ("after", "load._audit", "", "0"),
-        ("after", "ops.begin_publication", "", "0"),
-        ("during", "tables.publish", "silver.readings", "0.1"),
-    ],
-    [
-        ("after", "tables.publish", "silver.readings", "0"),
-        ("after", "tables.publish", "mart.half_hourly_consumption", "0"),
-        ("before", "tables.publish", "silver.current_snapshot", "0"),
-        ("before", "load._record", "", "0"),
-    ],
-    [
-        ("after", "tables.publish", "ops.load_files", "0"),
-        ("during", "tables.publish", "ops.loads", "0.05"),
-        ("before", "quality.build_docs", "", "0"),
-        ("during", "collect.collect", "", "0.2"),
-    ],
+POINTS: list[Point] = [
+    ("before", "ops.new_files", "", "0"),
+    ("after", "ops.become_writer", "", "0"),
+    ("during", "tables.write", "silver.readings", "0.5"),
+    ("after", "tables.write", "silver.readings", "0"),
+    ("during", "tables.write", "mart.half_hourly_consumption", "0.3"),
+    ("after", "load._audit", "", "0"),
+    ("after", "ops.begin_publication", "", "0"),
+    ("during", "tables.publish", "silver.readings", "0.1"),
+    ("after", "tables.publish", "silver.readings", "0"),
+    ("after", "tables.publish", "mart.half_hourly_consumption", "0"),
+    ("before", "tables.publish", "silver.current_snapshot", "0"),
+    ("before", "load._record", "", "0"),
+    ("after", "tables.publish", "ops.load_files", "0"),
+    ("during", "tables.publish", "ops.loads", "0.05"),
+    ("before", "quality.build_docs", "", "0"),
+    ("during", "collect.collect", "", "0.2"),
 ]
+# A round: one run after the other is killed, and only then one comes to its end. A kill costs half a minute, so that all
+# points are for `make soak`.
+ROUNDS = [POINTS[1::4], POINTS[3::4]]
 
 
 class Deliveries:
@@ -193,9 +187,7 @@ if "LAKE_SOAK_MINUTES" in os.environ:  # make soak
         chance = random.Random(os.environ.get("LAKE_SOAK_SEED", "1"))
         ends, kills = time.monotonic() + 60 * float(os.environ["LAKE_SOAK_MINUTES"]), 0
         while time.monotonic() < ends:
-            points = [
-                chance.choice([point for points in ROUNDS for point in points]) for _ in range(chance.randint(1, 4))
-            ]
+            points = [chance.choice(POINTS) for _ in range(chance.randint(1, 4))]
             points = [(m, f, table, str(chance.uniform(0, 2)) if m == "during" else "0") for m, f, table, _ in points]
             print(points, flush=True)
             killed_and_run_again(stack, deliveries, points)
@@ -208,7 +200,7 @@ def wait_until_healthy(stack: Stack) -> None:
     stack.compose("up", "--detach", "--wait", "--wait-timeout", "180", timeout=240)
 
 
-@pytest.mark.parametrize("service", ["metastore", "metadata-db", "object-store", "sql-endpoint"])
+@pytest.mark.parametrize("service", ["metastore", "object-store"])
 @pytest.mark.parametrize("stage", ["discover", "validate"])
 def test_a_service_dies_while_a_load_is_at_work(stack: Stack, deliveries: Deliveries, service: str, stage: str) -> None:
     deliveries.arrive()

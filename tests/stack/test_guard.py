@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from pyhive import exc, hive
+from tenacity import Retrying, stop_after_delay, wait_fixed
 from thrift.transport.TTransport import TTransportException
 
 from .conftest import Stack
@@ -236,13 +237,15 @@ def seconds_until_refused(stack: Stack, user: str, password: str) -> float:
 def test_wrong_password_and_unknown_user_are_refused_alike(stack: Stack) -> None:
     stack.add_user("alike", "analyst")
 
-    wrong = seconds_until_refused(stack, "alike", "not the password")
-    unknown = seconds_until_refused(stack, "nobody", "not the password")
     began = time.monotonic()
-    stack.connect("alike").close()
+    stack.connect("alike").close()  # the first time, at which its hash is worked out
     right = time.monotonic() - began
+    # The quickest of some: what else the machine does only makes them slower.
+    wrong = min(seconds_until_refused(stack, "alike", f"guess {guess}") for guess in range(3))
+    unknown = min(seconds_until_refused(stack, "nobody", f"guess {guess}") for guess in range(3))
 
-    assert max(wrong, unknown, right) < 3 * min(wrong, unknown, right)
+    assert max(wrong, unknown) < 2 * min(wrong, unknown)
+    assert wrong < 5 * right
 
 
 def test_without_a_password_nobody_gets_in(stack: Stack) -> None:
@@ -255,13 +258,14 @@ def test_without_a_password_nobody_gets_in(stack: Stack) -> None:
 
 def test_brute_force_is_slowed(stack: Stack) -> None:
     stack.add_user("victim", "analyst")
-    for guess in range(5):
+    for guess in range(20):
         seconds_until_refused(stack, "victim", f"guess {guess}")
 
     # Now even the right password must wait, so that guesses are not looked at.
     seconds_until_refused(stack, "victim", stack.passwords["victim"])
-    time.sleep(1.5)
-    stack.connect("victim").close()
+    for attempt in Retrying(stop=stop_after_delay(90), wait=wait_fixed(2)):
+        with attempt:
+            stack.connect("victim").close()
 
 
 def test_nobody_can_keep_the_lakehouses_own_commands_out(stack: Stack) -> None:
