@@ -40,7 +40,7 @@ POINTS: list[Point] = [
     ("before", "quality.build_docs", "", "0"),
     ("during", "collect.collect", "", "0.2"),
 ]
-# A round: one run after the other is killed, and only then one comes to its end. A kill costs half a minute, so that all
+# A round: one run after the other is killed, and only then one comes to its end. A kill costs half a minute, so all the
 # points are for `make soak`.
 ROUNDS = [POINTS[1::4], POINTS[3::4]]
 
