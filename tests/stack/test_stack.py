@@ -287,3 +287,33 @@ def test_clean_asks_and_keeps_the_data_unless_told_otherwise(stack: Stack) -> No
 
     assert refused.returncode != 0
     assert stack.query("SELECT count(*) FROM silver.readings")[0][0] > 0
+
+
+def everything(stack: Stack) -> dict[str, list[str]]:
+    """All rows of all tables and views, in an order of their own."""
+    rows = {}
+    for schema in ("silver", "mart", "gold", "quarantine", "ops"):
+        for name in sorted(row[1] for row in stack.query(f"SHOW TABLES IN {schema}")):
+            rows[f"{schema}.{name}"] = sorted(map(repr, stack.query(f"SELECT * FROM {schema}.{name}")))
+    return rows
+
+
+def test_a_backup_is_restored_into_an_empty_stack(stack: Stack, tmp_path: Path) -> None:
+    before = everything(stack)
+    backup = tmp_path / "backup"
+    stack.make("backup", f"TO={backup}")
+    onto_itself = stack.make("restore", f"FROM={backup}", check=False)
+    stack.make("clean", FORCE="1")
+    stack.make("up")
+    stack.add_user("engineer", "engineer")
+
+    nothing = stack.make("restore", f"FROM={tmp_path}", check=False)
+    stack.make("restore", f"FROM={backup}")
+
+    assert len(before) > 20
+    assert everything(stack) == before
+    assert "Nothing new" in stack.make("run").stderr
+    assert onto_itself.returncode != 0
+    assert "is not empty" in onto_itself.stderr
+    assert nothing.returncode != 0
+    assert "is no backup: it has no metastore.dump" in nothing.stderr
