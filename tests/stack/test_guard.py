@@ -110,7 +110,7 @@ def test_refused_over_jdbc_as_over_thrift(stack: Stack) -> None:
         check=False,
     )  # fmt: skip
 
-    errors = re.findall(r"Error: \[([A-Z_]+)\]", result.stdout + result.stderr)
+    errors = re.findall(r"Error: (?:[\w.]+: )?\[([A-Z_]+)\]", result.stdout + result.stderr)
     assert errors == ["READ_ONLY"] * 5 + ["PERMISSION"]
     assert "true" in result.stdout
 
@@ -217,7 +217,9 @@ for name in ("VIEW gold.outside", "VIEW gold.reflects", "TABLE silver.outside", 
                 "SELECT silver.evil()",
                 "SELECT plus_one((SELECT count(*) FROM ops.loads))",
             ):
-                assert class_of(error_of(cursor, statement)) == "READ_ONLY", statement
+                error = error_of(cursor, statement)
+                # Where the files are outside the warehouse, the object store may say it before the guard does.
+                assert class_of(error) == "READ_ONLY" or "AccessDenied" in error, (statement, error)
             cursor.execute("SELECT plus_one(1)")
             assert cursor.fetchall() == [(2,)]
     finally:
