@@ -48,12 +48,12 @@ def exists(spark: SparkSession, table: str) -> bool:
 
 def table_root(spark: SparkSession, table: str) -> str:
     """Location of a table's files."""
-    return str(_table_metadata(spark, table).location().toString()).rstrip("/")
+    return _root_and_column(spark, table)[0]
 
 
 def partition_column(spark: SparkSession, table: str) -> str:
     """Name of the one column by which a table is partitioned."""
-    return str(_table_metadata(spark, table).partitionColumnNames().head())
+    return _root_and_column(spark, table)[1]
 
 
 def partitions(spark: SparkSession, table: str) -> set[str]:
@@ -66,9 +66,8 @@ def write(df: DataFrame, table: str, load_id: str, values: Iterable[date | str])
 
     `values` are the partitions that are to be replaced; one without rows in `df` becomes empty.
     """
-    spark = df.sparkSession
-    root, column = table_root(spark, table), partition_column(spark, table)
-    columns = [*spark.table(table).columns]
+    root, column = _root_and_column(df.sparkSession, table)
+    columns = df.sparkSession.table(table).columns
     (df.select(*columns, F.lit(load_id).alias("load")).write.mode("append").partitionBy(column, "load").parquet(root))
     return {str(value): f"{root}/{column}={value}/load={load_id}" for value in values}
 
@@ -93,7 +92,8 @@ def schema(spark: SparkSession, table: str) -> pa.Schema:
 
 def write_rows(spark: SparkSession, rows: pa.Table, table: str, load_id: str, value: date | str) -> Locations:
     """Write a small partition into a fresh folder, as `write` does, without a Spark job: that takes a second."""
-    location = f"{table_root(spark, table)}/{partition_column(spark, table)}={value}/load={load_id}"
+    root, column = _root_and_column(spark, table)
+    location = f"{root}/{column}={value}/load={load_id}"
     file_system, folder = _folder(spark, location)
     file_system.create_dir(folder, recursive=True)
     pq.write_table(rows, f"{folder}/part-0.parquet", filesystem=file_system, compression="zstd")
@@ -120,21 +120,17 @@ def read_rows(spark: SparkSession, table: str, locations: Locations, where: pc.E
 
 def locations(spark: SparkSession, table: str, values: Iterable[date | str]) -> Locations:
     """Where those of the given partitions which exist are now."""
-    column, known = partition_column(spark, table), partitions(spark, table)
-    catalog, (schema, name) = _catalog(spark), table.split(".")
-    return {
-        str(value): _location(catalog.getPartition(schema, name, _spec(spark, column, value)))
-        for value in values
-        if str(value) in known
-    }
+    column = partition_column(spark, table)
+    found = {str(value): _partition(spark, table, column, value) for value in values}
+    return {value: _location(partition) for value, partition in found.items() if partition}
 
 
 def all_locations(spark: SparkSession, table: str) -> Locations:
     """Where all partitions of a table are now."""
-    column, (schema, name) = partition_column(spark, table), table.split(".")
+    schema, name = table.split(".")
     listed = _catalog(spark).listPartitions(schema, name, _jvm(spark).scala.Option.empty())
     partitions = [listed.apply(index) for index in range(listed.size())]
-    return {str(each.spec().apply(column)): _location(each) for each in partitions}
+    return {str(each.spec().values().head()): _location(each) for each in partitions}
 
 
 def load_of(location: str) -> str:
@@ -161,19 +157,18 @@ def publish(spark: SparkSession, table: str, new: Locations) -> None:
     """
     if not new:
         return
-    root, column = table_root(spark, table), partition_column(spark, table)
-    missing = sorted(set(new) - partitions(spark, table))
+    root, column = _root_and_column(spark, table)
+    before = {value: _partition(spark, table, column, value) for value in new}
+    missing = [value for value, partition in before.items() if not partition]
     if missing:
         added = " ".join(
             f"PARTITION ({column}='{value}') LOCATION '{root}/{column}={value}/{EMPTY}'" for value in missing
         )
         spark.sql(f"ALTER TABLE {table} ADD IF NOT EXISTS {added}")
-    catalog, (schema, name) = _catalog(spark), table.split(".")
-    switched = [
-        _moved(spark, catalog.getPartition(schema, name, _spec(spark, column, value)), location)
-        for value, location in new.items()
-    ]
-    catalog.alterPartitions(schema, name, _seq(spark, switched))
+        before |= {value: _partition(spark, table, column, value) for value in missing}
+    switched = [_moved(spark, before[value], folder) for value, folder in new.items()]
+    schema, name = table.split(".")
+    _catalog(spark).alterPartitions(schema, name, _seq(spark, switched))
     spark.catalog.refreshTable(table)
 
 
@@ -221,8 +216,16 @@ def _table_metadata(spark: SparkSession, table: str) -> JavaObject:
     return _catalog(spark).getTable(schema, name)
 
 
-def _spec(spark: SparkSession, column: str, value: date | str) -> JavaObject:
-    return _jvm(spark).org.apache.spark.api.python.PythonUtils.toScalaMap({column: str(value)})
+def _root_and_column(spark: SparkSession, table: str) -> tuple[str, str]:
+    metadata = _table_metadata(spark, table)
+    return str(metadata.location().toString()).rstrip("/"), str(metadata.partitionColumnNames().head())
+
+
+def _partition(spark: SparkSession, table: str, column: str, value: date | str) -> JavaObject | None:
+    schema, name = table.split(".")
+    spec = _jvm(spark).org.apache.spark.api.python.PythonUtils.toScalaMap({column: str(value)})
+    found = _catalog(spark).getPartitionOption(schema, name, spec)
+    return found.get() if found.isDefined() else None
 
 
 def _seq(spark: SparkSession, items: list[JavaObject]) -> JavaObject:

@@ -1,6 +1,5 @@
 """One Spark session with an embedded Hive metastore for all integration tests of a process."""
 
-import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -8,7 +7,7 @@ from pyspark.sql import SparkSession
 
 from jobs.settings import Settings
 from jobs.spark import start_session
-from tests.integration.lake import SHORT_LIVED_JVM, Lake
+from tests.integration.lake import Lake
 
 SCHEMAS = ("gold", "mart", "quarantine", "ops", "silver")
 
@@ -17,7 +16,6 @@ SCHEMAS = ("gold", "mart", "quarantine", "ops", "silver")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The one session of this process."""
     folder = tmp_path_factory.mktemp("spark")
-    os.environ.update(SHORT_LIVED_JVM)
     session = start_session(Settings(warehouse=str(folder / "warehouse"), state=folder / "state", driver_memory="1g"))
     yield session
     session.stop()

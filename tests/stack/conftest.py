@@ -19,6 +19,7 @@ from pyhive import hive
 
 REPOSITORY = Path(__file__).parents[2]
 PROJECT = "meter-lakehouse-test"
+LONG_RUNNING = ("metadata-db", "object-store", "metastore", "sql-endpoint", "reports")
 
 
 @dataclass(frozen=True)
