@@ -125,7 +125,10 @@ def _details(agreement: DataFrame, product: DataFrame) -> DataFrame:
 
 
 def _difference(left: DataFrame, right: DataFrame) -> DataFrame:
-    return left.exceptAll(right).unionByName(right.exceptAll(left))
+    """Rows of which one side has more copies than the other. As two exceptAll would say, in one pass over each side."""
+    both = left.withColumn("side", F.lit(1)).unionByName(right.withColumn("side", F.lit(-1)))
+    surplus = both.groupBy(*left.columns).agg(F.sum("side").alias("surplus"))
+    return surplus.where("surplus != 0").drop("surplus")
 
 
 def _total(column: str) -> Column:

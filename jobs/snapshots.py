@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow.fs import FileSystem
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -80,15 +81,14 @@ def _write(spark: SparkSession, tables_of_file: dict[str, pa.Table], modified_at
     written: dict[str, DataFrame] = {}
     for name, table in tables_of_file.items():
         history = f"silver.{name}_history"
-        rows = spark.createDataFrame(table).withColumns(
-            {"snapshot_date": F.lit(snapshot_date), "load_id": F.lit(audit.load_id)}
-        )
+        rows = _of_load(table, audit.load_id, tables.schema(spark, history))
         if current and current.snapshot_date == snapshot_date:
             # It stays in place until the pointer moves to the new one.
-            shown = tables.read(spark, history, tables.locations(spark, history, [snapshot_date]))
-            is_shown = F.col("load_id").isNull() | (F.col("load_id") == current.load_id)
-            rows = rows.unionByName(shown.where(is_shown).fillna(current.load_id, ["load_id"]))
-        taken.locations[history] = tables.write(rows.coalesce(1), history, audit.load_id, [snapshot_date])
+            is_shown = pc.field("load_id").is_null() | (pc.field("load_id") == current.load_id)
+            locations = tables.locations(spark, history, [snapshot_date])
+            shown = tables.read_rows(spark, history, locations, is_shown)
+            rows = pa.concat_tables([rows, _of_load(shown, current.load_id, rows.schema)])
+        taken.locations[history] = tables.write_rows(spark, rows, history, audit.load_id, snapshot_date)
         written[name] = content(spark, name, taken.locations, audit.load_id)
     _judge(spark, written, audit)
     if current is None or current.snapshot_date <= snapshot_date:
@@ -99,6 +99,13 @@ def _write(spark: SparkSession, tables_of_file: dict[str, pa.Table], modified_at
         )
         taken.current = snapshot_date
     return taken
+
+
+def _of_load(rows: pa.Table, load_id: str, schema: pa.Schema) -> pa.Table:
+    if "load_id" in rows.column_names:
+        rows = rows.drop_columns("load_id")
+    rows = rows.append_column("load_id", pa.repeat(load_id, rows.num_rows))
+    return rows.select(schema.names).cast(schema)
 
 
 def _judge(spark: SparkSession, written: dict[str, DataFrame], audit: Audit) -> None:
