@@ -122,6 +122,8 @@ def serve(settings: Settings) -> None:
             f"the endpoint's guard {settings.endpoint_guard} is missing: docker/endpoint-guard/build makes it"
         )
     home = java_home(settings.state)
+    # What queries spilled to disk before the endpoint was killed.
+    shutil.rmtree(settings.state / "spark", ignore_errors=True)
     submit = [str(Path(spark_home()) / "bin" / "spark-submit"), "--name", "sql-endpoint"]
     for key, value in (spark_conf(settings) | endpoint_conf(settings)).items():
         submit += ["--conf", f"{key}={value}"]
@@ -140,6 +142,8 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
     return {
         "spark.driver.extraClassPath": str(settings.endpoint_guard),
         "spark.sql.extensions": "lake.guard.Guard",
+        # On disk: /tmp is memory in the stack, where the root file system is read-only.
+        "spark.local.dir": f"{settings.state}/spark",
         # A path is no table, whatever the guard says.
         "spark.sql.runSQLOnFiles": "false",
         # Or set:system:… at connect time would set properties of this JVM: a proxy, a trust store.

@@ -19,7 +19,7 @@ from pyhive import hive
 
 REPOSITORY = Path(__file__).parents[2]
 PROJECT = "meter-lakehouse-test"
-LONG_RUNNING = ("metadata-db", "object-store", "metastore", "sql-endpoint", "reports")
+LONG_RUNNING = ("metadata-db", "object-store", "metastore", "metastore-read", "sql-endpoint", "reports")
 
 
 @dataclass(frozen=True)
