@@ -36,7 +36,7 @@ def collect(spark: SparkSession, settings: Settings, *, dry_run: bool = False) -
     switched = _switched(spark, finished)
     collected = []
     for table in TABLES:
-        root, live = tables.table_root(spark, table), tables.all_locations(spark, table)
+        root, live = tables.root_and_column(spark, table)[0], tables.all_locations(spark, table)
         file_system, root_folder = open_folder(root, settings.s3_endpoint)
         for partition, load in _folders(file_system, root_folder):
             value, folder = partition.split("=", 1)[1], f"{root_folder}/{partition}/load={load}"

@@ -100,7 +100,8 @@ def _before(spark: SparkSession, undone: str) -> dict[str, Locations]:
         if len(history) > 1:
             folder = history[-2][1]
         else:
-            folder = f"{tables.table_root(spark, table)}/{tables.partition_column(spark, table)}={value}/{tables.EMPTY}"
+            root, column = tables.root_and_column(spark, table)
+            folder = f"{root}/{column}={value}/{tables.EMPTY}"
         before.setdefault(table, {})[value] = folder
     return before
 

@@ -102,8 +102,7 @@ def _write(spark: SparkSession, tables_of_file: dict[str, pa.Table], modified_at
 
 
 def _of_load(rows: pa.Table, load_id: str, schema: pa.Schema) -> pa.Table:
-    if "load_id" in rows.column_names:
-        rows = rows.drop_columns("load_id")
+    rows = rows.select([name for name in rows.column_names if name != "load_id"])
     rows = rows.append_column("load_id", pa.repeat(load_id, rows.num_rows))
     return rows.select(schema.names).cast(schema)
 

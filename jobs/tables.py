@@ -7,7 +7,7 @@ that the SQL endpoint has cached are never stale.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
@@ -36,6 +36,8 @@ MARTS = (DAILY_METERPOINT, HALF_HOURLY, HALF_HOURLY_PRODUCT, DAILY_PRODUCT)
 # In the order in which a load switches them: the snapshot's pointer comes last.
 DATA = (READINGS, *MARTS, *HISTORIES, CURRENT_SNAPSHOT)
 
+# So many partitions are asked for one by one; beyond that, a table's are listed, which may be thousands.
+FEW = 4
 # A folder that never exists: what a partition names that holds nothing (yet).
 EMPTY = "load=none"
 
@@ -46,14 +48,10 @@ def exists(spark: SparkSession, table: str) -> bool:
     return bool(_catalog(spark).tableExists(schema, name))
 
 
-def table_root(spark: SparkSession, table: str) -> str:
-    """Location of a table's files."""
-    return _root_and_column(spark, table)[0]
-
-
-def partition_column(spark: SparkSession, table: str) -> str:
-    """Name of the one column by which a table is partitioned."""
-    return _root_and_column(spark, table)[1]
+def root_and_column(spark: SparkSession, table: str) -> tuple[str, str]:
+    """Location of a table's files, and the name of the one column by which it is partitioned."""
+    metadata = _table_metadata(spark, table)
+    return str(metadata.location().toString()).rstrip("/"), str(metadata.partitionColumnNames().head())
 
 
 def partitions(spark: SparkSession, table: str) -> set[str]:
@@ -66,7 +64,7 @@ def write(df: DataFrame, table: str, load_id: str, values: Iterable[date | str])
 
     `values` are the partitions that are to be replaced; one without rows in `df` becomes empty.
     """
-    root, column = _root_and_column(df.sparkSession, table)
+    root, column = root_and_column(df.sparkSession, table)
     columns = df.sparkSession.table(table).columns
     (df.select(*columns, F.lit(load_id).alias("load")).write.mode("append").partitionBy(column, "load").parquet(root))
     return {str(value): f"{root}/{column}={value}/load={load_id}" for value in values}
@@ -78,7 +76,7 @@ def read(spark: SparkSession, table: str, locations: Locations) -> DataFrame:
     existing = [location for location in locations.values() if _exists(spark, location)]
     if not existing:
         return spark.createDataFrame([], schema)
-    frame = spark.read.schema(schema).option("basePath", table_root(spark, table)).parquet(*existing)
+    frame = spark.read.schema(schema).option("basePath", root_and_column(spark, table)[0]).parquet(*existing)
     return frame.select(*schema.names)
 
 
@@ -92,7 +90,7 @@ def schema(spark: SparkSession, table: str) -> pa.Schema:
 
 def write_rows(spark: SparkSession, rows: pa.Table, table: str, load_id: str, value: date | str) -> Locations:
     """Write a small partition into a fresh folder, as `write` does, without a Spark job: that takes a second."""
-    root, column = _root_and_column(spark, table)
+    root, column = root_and_column(spark, table)
     location = f"{root}/{column}={value}/load={load_id}"
     file_system, folder = _folder(spark, location)
     file_system.create_dir(folder, recursive=True)
@@ -120,17 +118,13 @@ def read_rows(spark: SparkSession, table: str, locations: Locations, where: pc.E
 
 def locations(spark: SparkSession, table: str, values: Iterable[date | str]) -> Locations:
     """Where those of the given partitions which exist are now."""
-    column = partition_column(spark, table)
-    found = {str(value): _partition(spark, table, column, value) for value in values}
-    return {value: _location(partition) for value, partition in found.items() if partition}
+    found = _partitions(spark, table, {str(value) for value in values})
+    return {value: _location(partition) for value, partition in found.items()}
 
 
 def all_locations(spark: SparkSession, table: str) -> Locations:
     """Where all partitions of a table are now."""
-    schema, name = table.split(".")
-    listed = _catalog(spark).listPartitions(schema, name, _jvm(spark).scala.Option.empty())
-    partitions = [listed.apply(index) for index in range(listed.size())]
-    return {str(each.spec().values().head()): _location(each) for each in partitions}
+    return {value: _location(partition) for value, partition in _all_partitions(spark, table).items()}
 
 
 def load_of(location: str) -> str:
@@ -157,15 +151,15 @@ def publish(spark: SparkSession, table: str, new: Locations) -> None:
     """
     if not new:
         return
-    root, column = _root_and_column(spark, table)
-    before = {value: _partition(spark, table, column, value) for value in new}
-    missing = [value for value, partition in before.items() if not partition]
+    root, column = root_and_column(spark, table)
+    before = _partitions(spark, table, set(new))
+    missing = new.keys() - before.keys()
     if missing:
         added = " ".join(
-            f"PARTITION ({column}='{value}') LOCATION '{root}/{column}={value}/{EMPTY}'" for value in missing
+            f"PARTITION ({column}='{value}') LOCATION '{root}/{column}={value}/{EMPTY}'" for value in sorted(missing)
         )
         spark.sql(f"ALTER TABLE {table} ADD IF NOT EXISTS {added}")
-        before |= {value: _partition(spark, table, column, value) for value in missing}
+        before |= _partitions(spark, table, missing)
     switched = [_moved(spark, before[value], folder) for value, folder in new.items()]
     schema, name = table.split(".")
     _catalog(spark).alterPartitions(schema, name, _seq(spark, switched))
@@ -216,16 +210,22 @@ def _table_metadata(spark: SparkSession, table: str) -> JavaObject:
     return _catalog(spark).getTable(schema, name)
 
 
-def _root_and_column(spark: SparkSession, table: str) -> tuple[str, str]:
-    metadata = _table_metadata(spark, table)
-    return str(metadata.location().toString()).rstrip("/"), str(metadata.partitionColumnNames().head())
-
-
-def _partition(spark: SparkSession, table: str, column: str, value: date | str) -> JavaObject | None:
+def _partitions(spark: SparkSession, table: str, values: Set[str]) -> dict[str, JavaObject]:
+    """Those of the given partitions that exist, by value."""
+    if len(values) > FEW:
+        return {value: partition for value, partition in _all_partitions(spark, table).items() if value in values}
     schema, name = table.split(".")
-    spec = _jvm(spark).org.apache.spark.api.python.PythonUtils.toScalaMap({column: str(value)})
-    found = _catalog(spark).getPartitionOption(schema, name, spec)
-    return found.get() if found.isDefined() else None
+    column = root_and_column(spark, table)[1]
+    to_map = _jvm(spark).org.apache.spark.api.python.PythonUtils.toScalaMap
+    found = {value: _catalog(spark).getPartitionOption(schema, name, to_map({column: value})) for value in values}
+    return {value: partition.get() for value, partition in found.items() if partition.isDefined()}
+
+
+def _all_partitions(spark: SparkSession, table: str) -> dict[str, JavaObject]:
+    schema, name = table.split(".")
+    listed = _catalog(spark).listPartitions(schema, name, _jvm(spark).scala.Option.empty())
+    partitions = [listed.apply(index) for index in range(listed.size())]
+    return {str(partition.spec().values().head()): partition for partition in partitions}
 
 
 def _seq(spark: SparkSession, items: list[JavaObject]) -> JavaObject:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pyarrow.fs import FileSelector
+
 from jobs.landing import open_folder
 from jobs.settings import Settings
 from jobs.spark import start_session
@@ -35,8 +37,10 @@ attempt("read a table", lambda: spark.table(table).count())
 attempt("read an object", lambda: store.open_input_file(bucket + readings_file).read())
 
 attempt("overwrite an object", lambda: store.open_output_stream(bucket + readings_file).close())
+attempt("write an object", lambda: store.open_output_stream(f"{bucket}/warehouse/mine").close())
 attempt("delete an object", lambda: store.delete_file(bucket + readings_file))
 attempt("read another folder", lambda: store.open_input_file(f"{bucket}/landing/case_study.db").read())
+attempt("list another folder", lambda: store.get_file_info(FileSelector(f"{bucket}/landing")))
 
 attempt("drop a table", lambda: spark.sql(f"DROP TABLE {table}"))
 attempt("make a database", lambda: spark.sql("CREATE DATABASE mine"))

@@ -7,8 +7,10 @@ from tests.stack.conftest import REPOSITORY, Stack
 SCRIPT = REPOSITORY / "tests" / "stack" / "behind_the_guard.py"
 REFUSED = {
     "overwrite an object": "ACCESS_DENIED",
+    "write an object": "ACCESS_DENIED",
     "delete an object": "ACCESS_DENIED",
     "read another folder": "ACCESS_DENIED",
+    "list another folder": "ACCESS_DENIED",
     "drop a table": "permission denied for table",
     "make a database": "external path",
     "reach the jobs' metastore": "not known",
