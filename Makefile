@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help up user users run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack soak bench fuzz lint format lock check
+.PHONY: help up user users certificate run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack soak bench bench-endpoint fuzz lint format lock check
 
 PYTHON ?= python3
 COMPOSE = docker compose --profile jobs
@@ -20,6 +20,10 @@ user: ## Add a user of the SQL endpoint: NAME=ana, and ROLE=engineer for every s
 
 users: ## List the users of the SQL endpoint (ARGS="passwd ana", ARGS="remove ana")
 	@docker/lake users $(or $(ARGS),list)
+
+certificate: ## Have the SQL endpoint speak TLS, with a new certificate for NAME=lake.example.org
+	@docker/lake certificate generate "$(or $(NAME),$(error give NAME=…))"
+	@docker compose restart sql-endpoint
 
 run: ## Load what is new in ./landing: in the stack if it is up, else embedded (ARGS=… are handed on)
 	@docker/lake run $(ARGS)
@@ -69,6 +73,9 @@ soak: .venv/ready ## Kill loads in the stack at random points (MINUTES=30)
 
 bench: .venv/ready ## Measure speed and memory against peers in the same run
 	@$(BIN)/python -m tests.bench.ingest $(ARGS)
+
+bench-endpoint: .venv/ready ## Measure the SQL endpoint against an untuned one and DuckDB, in a stack of its own
+	@$(BIN)/python -m tests.bench.endpoint $(ARGS)
 
 fuzz: .venv/ready ## Try mutated input files (MINUTES=10)
 	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10)

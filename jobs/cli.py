@@ -30,6 +30,11 @@ app = typer.Typer(
 )
 users = typer.Typer(help="Users of the SQL endpoint. A change holds at once, without a restart.", no_args_is_help=True)
 app.add_typer(users, name="users")
+certificate = typer.Typer(
+    help="TLS of the SQL endpoint. A change holds from its next start: docker compose restart sql-endpoint.",
+    no_args_is_help=True,
+)
+app.add_typer(certificate, name="certificate")
 # What a person watches goes to standard error; standard output is for results.
 console = Console(stderr=True, highlight=False)
 
@@ -72,9 +77,9 @@ def _job() -> Iterator[tuple[Settings, "Stage", Stages]]:
     from pyspark.sql import SparkSession
 
     from jobs import lock, ops
-    from jobs.query import first_line
     from jobs.rollback import RollbackError
     from jobs.versions import VersionError
+    from meterlake import first_line
 
     settings = Settings()
     stages: Stages = {}
@@ -488,3 +493,52 @@ def _new_password() -> str:
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
     return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+
+
+@certificate.command("generate")
+def generate_certificate(
+    name: Annotated[str, typer.Argument(help="Host name or IP address by which clients reach the endpoint.")],
+) -> None:
+    """Make a key and a self-signed certificate. Clients need 'lake certificate show'."""
+    from jobs.certificate import generate
+
+    try:
+        generate(Settings().tls, name)
+    except (ValueError, OSError) as error:
+        raise fail(str(error)) from None
+    console.print(f"certificate for {name}", soft_wrap=True)
+
+
+@certificate.command("import")
+def import_certificate() -> None:
+    """Take a private key and its certificate chain, as PEM, from standard input."""
+    from jobs.certificate import CertificateError, store
+
+    try:
+        taken = store(Settings().tls, sys.stdin.buffer.read())
+    except (CertificateError, OSError) as error:
+        raise fail(str(error)) from None
+    console.print(
+        f"certificate of {taken.subject.rfc4514_string()}, valid until {taken.not_valid_after_utc:%Y-%m-%d}",
+        soft_wrap=True,
+    )
+
+
+@certificate.command("show")
+def show_certificate() -> None:
+    """Print the certificate, which clients of a self-signed one need. It is no secret."""
+    from jobs.certificate import CertificateError, public
+
+    try:
+        print(public(Settings().tls), end="")
+    except FileNotFoundError:
+        raise fail("there is no certificate: the endpoint speaks without TLS") from None
+    except (CertificateError, OSError) as error:
+        raise fail(str(error)) from None
+
+
+@certificate.command("remove")
+def remove_certificate() -> None:
+    """Remove it: the endpoint speaks without TLS from its next start."""
+    Settings().tls.unlink(missing_ok=True)
+    console.print("no certificate", soft_wrap=True)

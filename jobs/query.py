@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -52,30 +51,39 @@ class Runner:
         return self._through_endpoint(sql) if self.settings.endpoint else self._on_own_session(sql)
 
     def _through_endpoint(self, sql: str) -> Result:
-        from pyhive import exc, hive
-        from thrift.transport.TTransport import TTransportException
+
+        import meterlake
 
         endpoint = urlsplit(f"//{self.settings.endpoint}")
         try:
             password = os.environ.get("LAKE_SQL_PASSWORD", "")
+            # The certificate names the host by which people know it; here it must be this very certificate.
+            tls = self.settings.tls.exists()
+            certificate = str(self.settings.tls) if tls else None
             with closing(
-                hive.connect(endpoint.hostname, endpoint.port, username=RESERVED, password=password, auth="CUSTOM")
+                meterlake.connect(
+                    str(endpoint.hostname),
+                    endpoint.port or 10000,
+                    username=RESERVED,
+                    password=password,
+                    tls=tls,
+                    certificate=certificate,
+                    check_hostname=False,
+                )
             ) as connection:
                 cursor = connection.cursor()
                 cursor.execute(sql)
                 if not cursor.description:
                     return Result([], [])
                 return Result([column[0] for column in cursor.description], cursor.fetchall())
-        except exc.OperationalError as error:
-            status = getattr(error.args[0], "status", None) if error.args else None
-            raise QueryError(first_line(status.errorMessage if status else error)) from None
-        except (TTransportException, OSError) as error:
-            raise QueryError(f"the SQL endpoint at {self.settings.endpoint} cannot be reached: {error}") from None
+        except meterlake.Error as error:
+            raise QueryError(str(error)) from None
 
     def _on_own_session(self, sql: str) -> Result:
         from pyspark.errors import PySparkException
 
         from jobs.spark import start_session
+        from meterlake import first_line
 
         self._spark = self._spark or start_session(self.settings)
         try:
@@ -83,12 +91,6 @@ class Runner:
             return Result(frame.columns, frame.collect())
         except PySparkException as error:
             raise QueryError(first_line(error)) from None
-
-
-def first_line(error: object) -> str:
-    """What is wrong. Spark's errors bring the plan and a stack trace along."""
-    text = re.sub(r"^(Error running query: )?([\w.$]+(Exception|Error): )?", "", str(error).strip())
-    return text.splitlines()[0]
 
 
 def show(result: Result, form: Format) -> None:

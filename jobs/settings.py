@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     )
     endpoint_port: int = Field(10000, description="Port that the SQL endpoint listens on")
     users: Path = Field(Path("var/users/users.json"), description="File of the SQL endpoint's users")
+    tls: Path = Field(
+        Path("var/users/tls.pem"), description="Key and certificate of the SQL endpoint; no such file: no TLS"
+    )
     s3_endpoint: str | None = Field(None, description="URL of an S3-compatible store other than AWS")
     spark_master: str = Field("local[*]", description="local[*], spark://…, k8s://… or yarn")
     driver_memory: str = Field("2g", description="Heap of the Spark driver, which in local mode does all the work")
@@ -45,7 +48,7 @@ class Settings(BaseSettings):
         """A relative folder depends on the working directory; a table's location must not."""
         return location.rstrip("/") if "://" in location else str(Path(location).resolve())
 
-    @field_validator("state", "reports", "users")
+    @field_validator("state", "reports", "users", "tls")
     @classmethod
     def absolute_path(cls, path: Path) -> Path:
         return path.resolve()

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -123,14 +124,14 @@ def serve(settings: Settings) -> None:
         )
     home = java_home(settings.state)
     # What queries spilled to disk before the endpoint was killed.
-    shutil.rmtree(settings.state / "spark", ignore_errors=True)
+    shutil.rmtree(endpoint_conf(settings)["spark.local.dir"], ignore_errors=True)
     submit = [str(Path(spark_home()) / "bin" / "spark-submit"), "--name", "sql-endpoint"]
     for key, value in (spark_conf(settings) | endpoint_conf(settings)).items():
         submit += ["--conf", f"{key}={value}"]
     log = (ASSETS / "log4j2-console.properties").as_uri()
     submit += ["--conf", f"spark.driver.extraJavaOptions=-Dlog4j2.configurationFile={log}"]
     submit += ["--class", "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2", "spark-internal"]
-    for key, value in HIVE_CONF.items():
+    for key, value in (HIVE_CONF | _tls_conf(settings)).items():
         submit += ["--hiveconf", f"{key}={value}"]
     submit += ["--hiveconf", f"hive.server2.thrift.port={settings.endpoint_port}"]
     environment = {"JAVA_HOME": str(home), "PYSPARK_PYTHON": sys.executable, "LAKE_USERS": str(settings.users)}
@@ -149,6 +150,28 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
         # Or set:system:… at connect time would set properties of this JVM: a proxy, a trust store.
         "spark.sql.legacy.hive.thriftServer.allowSettingSystemProperties": "false",
         "spark.hadoop.hive.server2.authentication": "CUSTOM",
+    }
+
+
+def _tls_conf(settings: Settings) -> dict[str, str]:
+    """Java reads a key from a store with a password, which is made anew at each start and only for this process."""
+    if not settings.tls.exists():
+        return {}
+    from jobs.certificate import CertificateError, keystore
+
+    password = secrets.token_urlsafe(32)
+    try:
+        content = keystore(settings.tls, password)
+    except (CertificateError, OSError) as error:
+        raise RuntimeError(f"{settings.tls}: {error}") from None
+    store = settings.state / "endpoint.p12"
+    store.unlink(missing_ok=True)
+    store.touch(mode=0o600)
+    store.write_bytes(content)
+    return {
+        "hive.server2.use.SSL": "true",
+        "hive.server2.keystore.path": str(store),
+        "hive.server2.keystore.password": password,
     }
 
 

@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 from pyhive import hive
+
+# As its installation does (meterlake/pyproject.toml).
+sqlalchemy.dialects.registry.register("meterlake", "meterlake.dialect", "MeterlakeDialect")
 
 REPOSITORY = Path(__file__).parents[2]
 PROJECT = "meter-lakehouse-test"
@@ -95,6 +99,11 @@ class Stack:
         """As a person does it; the password that is printed is remembered."""
         self.passwords[name] = self.make("-s", "user", f"NAME={name}", f"ROLE={role}").stdout.strip()
 
+    def add_people(self) -> None:
+        """The users `analyst` and `engineer`."""
+        for role in ("analyst", "engineer"):
+            self.add_user(role, role)
+
 
 def _free_port() -> int:
     with closing(socket.socket()) as listener:
@@ -126,8 +135,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     try:
         up = stack.make("up", timeout=2400)
         assert f"127.0.0.1:{sql_port}" in up.stdout
-        for role in ("analyst", "engineer"):
-            stack.add_user(role, role)
+        stack.add_people()
         run = stack.make("run")
         assert "14,400 loaded" in run.stderr
         yield stack

@@ -1,0 +1,106 @@
+"""The SQL endpoint's TLS certificate: a PEM file of a private key and its certificate chain. Where it is, the
+endpoint speaks TLS and nothing else."""
+
+import os
+import tempfile
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    pkcs12,
+)
+from cryptography.x509.oid import NameOID
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+GENERATED_FOR = timedelta(days=825)  # the longest that clients take without complaint
+
+
+class CertificateError(Exception):
+    """The file is no key and certificate that belong together, in one line."""
+
+
+def generate(path: Path, name: str) -> None:
+    """Write a new key and a certificate that is signed with it, for a host name or IP address and this machine."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + GENERATED_FOR)
+        .add_extension(
+            x509.SubjectAlternativeName([_name(each) for each in dict.fromkeys((name, "localhost", "127.0.0.1"))]),
+            False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+        .sign(key, hashes.SHA256())
+    )
+    _write(path, key, [certificate])
+
+
+def store(path: Path, pem: bytes) -> x509.Certificate:
+    """Take over a private key and its certificate chain, the server's own certificate first. Returns that.
+
+    Raises CertificateError.
+    """
+    key, chain = _parse(pem)
+    if chain[0].not_valid_after_utc < datetime.now(UTC):
+        raise CertificateError(f"the certificate was valid until {chain[0].not_valid_after_utc:%Y-%m-%d}")
+    _write(path, key, chain)
+    return chain[0]
+
+
+def public(path: Path) -> str:
+    """The certificate chain, as clients may have it. Raises CertificateError."""
+    return _pem(_parse(path.read_bytes())[1]).decode()
+
+
+def keystore(path: Path, password: str) -> bytes:
+    """Key and certificate as Java reads them (PKCS #12). Raises CertificateError."""
+    key, (certificate, *others) = _parse(path.read_bytes())
+    encryption = BestAvailableEncryption(password.encode())
+    return pkcs12.serialize_key_and_certificates(b"endpoint", key, certificate, others, encryption)
+
+
+def _parse(pem: bytes) -> tuple[PrivateKey, list[x509.Certificate]]:
+    try:
+        key = load_pem_private_key(pem, password=None)
+        chain = x509.load_pem_x509_certificates(pem)
+    except (ValueError, TypeError) as error:
+        raise CertificateError(f"not a PEM of an unencrypted private key and its certificate: {error}") from None
+    if not isinstance(key, PrivateKey):
+        raise CertificateError("the key is neither RSA nor of an elliptic curve")
+    if chain[0].public_key() != key.public_key():
+        raise CertificateError("the first certificate is not that of the private key")
+    return key, chain
+
+
+def _name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _pem(chain: list[x509.Certificate]) -> bytes:
+    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain)
+
+
+def _write(path: Path, key: PrivateKey, chain: list[x509.Certificate]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:  # mode 600
+        file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + _pem(chain))
+    os.replace(file.name, path)

@@ -1,0 +1,158 @@
+"""Python client (DB-API 2.0) of the meter lakehouse's SQL endpoint: PyHive, with what PyHive lacks.
+
+TLS with a checked certificate, queries that end when their client does, dates as dates, and errors in one line.
+"""
+
+import logging
+import re
+import ssl
+from datetime import date
+from typing import Any
+
+import thrift_sasl
+from pyhive import hive
+from pyhive.exc import (
+    DatabaseError,
+    DataError,
+    Error,
+    InterfaceError,
+    InternalError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+    Warning,
+)
+from pyhive.hive import apilevel, paramstyle, threadsafety
+from pyhive.sasl_compat import PureSASLClient
+from TCLIService.ttypes import TOperationState
+from thrift.transport.TSocket import TSocket
+from thrift.transport.TSSLSocket import TSSLSocket
+from thrift.transport.TTransport import TTransportException
+
+__all__ = [
+    "Connection",
+    "Cursor",
+    "DataError",
+    "DatabaseError",
+    "Error",
+    "InterfaceError",
+    "InternalError",
+    "NotSupportedError",
+    "OperationalError",
+    "ProgrammingError",
+    "Warning",
+    "apilevel",
+    "connect",
+    "first_line",
+    "paramstyle",
+    "threadsafety",
+]
+
+# What thrift logs is raised, too.
+logging.getLogger("thrift").addHandler(logging.NullHandler())
+
+AT_WORK = (TOperationState.INITIALIZED_STATE, TOperationState.PENDING_STATE, TOperationState.RUNNING_STATE)
+
+
+def connect(
+    host: str,
+    port: int = 10000,
+    *,
+    username: str,
+    password: str,
+    database: str = "default",
+    tls: bool = False,
+    certificate: str | None = None,
+    check_hostname: bool = True,
+) -> "Connection":
+    """A connection to the SQL endpoint.
+
+    `tls` encrypts it and checks the server's certificate: against the system's authorities, or against those in the PEM
+    file `certificate`, which may be the server's own. `check_hostname=False` is for a server that is reached under
+    another name than its certificate has, and is sound only together with the server's own certificate.
+
+    Raises OperationalError where no endpoint answers, its certificate will not do, or the password is wrong.
+    """
+    if tls:
+        context = ssl.create_default_context(cafile=certificate)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a certificate that is trusted by itself
+        context.check_hostname = check_hostname
+        socket = _TLSSocket(host, port, ssl_context=context, validate_callback=lambda *_: None)  # OpenSSL does
+    else:
+        socket = TSocket(host, port)
+    transport = thrift_sasl.TSaslClientTransport(
+        lambda: PureSASLClient(host, username=username, password=password, service=None), "PLAIN", socket
+    )
+    try:
+        return Connection(thrift_transport=transport, username=username, database=database)
+    except (TTransportException, OSError) as error:
+        raise OperationalError(f"{host}:{port}: {getattr(error, 'inner', None) or error}") from error
+
+
+class _TLSSocket(TSSLSocket):  # type: ignore[misc] # thrift has no types
+    def close(self) -> None:
+        if self.handle:  # or the error of an attempt to connect would give way to one of closing
+            super().close()
+
+
+def first_line(error: object) -> str:
+    """What is wrong. The server's errors bring the plan and a stack trace along."""
+    name = r"[\w.$]+(Exception|Error): "
+    text = re.sub(rf"^(Error running query: )?(\[[\w.]+\] (?={name}))?({name})?", "", str(error).strip())
+    return text.splitlines()[0] if text else str(error)
+
+
+class Connection(hive.Connection):  # type: ignore[misc] # PyHive has no types
+    """A session at the endpoint."""
+
+    def cursor(self, *args: Any, **kwargs: Any) -> "Cursor":
+        return Cursor(self, *args, **kwargs)
+
+
+class Cursor(hive.Cursor):  # type: ignore[misc]
+    """Runs a statement at a time."""
+
+    def execute(self, operation: str, parameters: Any = None, **kwargs: Any) -> None:
+        """Run a statement to its end; with `async_=True` only start it (see `poll` and `cancel`).
+
+        The server runs it in the background in any case, and is asked for its state. So it sees when this client is
+        gone, and cancels. It answers as soon as the statement has ended, and within five seconds if it has not.
+        """
+        try:
+            super().execute(operation, parameters, async_=True)
+            if not kwargs.get("async_"):
+                self._wait()
+        except OperationalError as error:
+            raise _in_one_line(error) from None
+        except BaseException as error:
+            # Interrupted while an answer is under way: the connection is of no more use, and closing it cancels.
+            self._connection._transport.close()
+            if isinstance(error, TTransportException | OSError):
+                raise OperationalError(f"the connection was lost: {error}") from error
+            raise
+
+    def _wait(self) -> None:
+        while (status := self.poll(get_progress_update=False)).operationState in AT_WORK:
+            pass
+        if status.operationState != TOperationState.FINISHED_STATE:
+            state = TOperationState._VALUES_TO_NAMES[status.operationState].removesuffix("_STATE").lower()
+            raise OperationalError(first_line(status.errorMessage or f"the query was ended by the server: {state}"))
+
+    def _fetch_more(self) -> None:
+        known = len(self._data)
+        try:
+            super()._fetch_more()
+        except OperationalError as error:
+            raise _in_one_line(error) from None
+        dates = [index for index, column in enumerate(self.description) if column[1] == "DATE_TYPE"]
+        if dates:
+            fetched = [list(self._data.pop()) for _ in range(len(self._data) - known)]
+            for row in reversed(fetched):
+                for index in dates:
+                    row[index] = row[index] and date.fromisoformat(row[index])
+                self._data.append(tuple(row))
+
+
+def _in_one_line(error: OperationalError) -> OperationalError:
+    status = getattr(error.args[0], "status", None) if error.args else None
+    return OperationalError(first_line(status.errorMessage if status else error))
