@@ -7,12 +7,13 @@ Secrets are not settings: the object store's keys are read by Spark and Arrow th
 
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import ByteSize, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parent.parent
 SQL = PROJECT / "sql"
 EXPECTATIONS = PROJECT / "expectations"
+MIB = 2**20
 
 
 class Settings(BaseSettings):
@@ -32,6 +33,13 @@ class Settings(BaseSettings):
         Path("/opt/lake/endpoint-guard.jar"), description="Plug-in that guards the SQL endpoint"
     )
     endpoint_port: int = Field(10000, description="Port that the SQL endpoint listens on")
+    query_seconds: int = Field(600, description="Longest run of a query at the SQL endpoint; 0: no limit")
+    query_scan_bytes: ByteSize = Field(
+        ByteSize(16 * 1024 * MIB), description="Most that a query at the SQL endpoint may read, as files"
+    )
+    query_result_bytes: ByteSize = Field(
+        ByteSize(8 * MIB), description="Largest result that the SQL endpoint holds in memory, as Spark packs it"
+    )
     users: Path = Field(Path("var/users/users.json"), description="File of the SQL endpoint's users")
     tls: Path = Field(
         Path("var/users/tls.pem"), description="Key and certificate of the SQL endpoint; no such file: no TLS"

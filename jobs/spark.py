@@ -145,6 +145,19 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.extensions": "lake.guard.Guard",
         # On disk: /tmp is memory in the stack, where the root file system is read-only.
         "spark.local.dir": f"{settings.state}/spark",
+        # All queries share the cores alike: without it the first one would have them until it ends.
+        "spark.scheduler.mode": "FAIR",
+        "spark.scheduler.allocation.file": (ASSETS / "fair-pool.xml").as_uri(),
+        # What one query may take. Past the last one, which is for what is sent to all tasks, too, Spark itself refuses.
+        "spark.extraListeners": "lake.guard.RunLimits",
+        "spark.lake.query.seconds": str(settings.query_seconds),
+        "spark.lake.query.scanBytes": str(settings.query_scan_bytes),
+        "spark.lake.query.resultBytes": str(settings.query_result_bytes),
+        "spark.driver.maxResultSize": str(max(4 * settings.query_result_bytes, 32 * 2**20)),
+        # Small tasks: a core is free for another query when one ends, and the rows of one must fit into that limit.
+        "spark.sql.files.maxPartitionBytes": "2m",
+        "spark.sql.files.openCostInBytes": "512k",
+        "spark.sql.adaptive.advisoryPartitionSizeInBytes": "16m",
         # A path is no table, whatever the guard says.
         "spark.sql.runSQLOnFiles": "false",
         # Or set:system:… at connect time would set properties of this JVM: a proxy, a trust store.
@@ -200,6 +213,11 @@ HIVE_CONF = {
     "hive.server2.enable.doAs": "false",
     "hive.server2.allow.user.substitution": "false",
     "hive.conf.restricted.list": ",".join(RESTRICTED),
+    # A client that is gone without a word, or keeps a result open that it has read, holds memory. These are Hive's own,
+    # which has days in their place.
+    "hive.server2.session.check.interval": "5m",
+    "hive.server2.idle.session.timeout": "8h",
+    "hive.server2.idle.operation.timeout": "30m",
 }
 
 

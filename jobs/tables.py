@@ -7,6 +7,7 @@ that the SQL endpoint has cached are never stale.
 """
 
 import json
+import uuid
 from collections.abc import Iterable, Set
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -163,6 +164,8 @@ def publish(spark: SparkSession, table: str, new: Locations) -> None:
     switched = [_moved(spark, before[value], folder) for value, folder in new.items()]
     schema, name = table.split(".")
     _catalog(spark).alterPartitions(schema, name, _seq(spark, switched))
+    # The SQL endpoint remembers the metastore's answers until this mark changes (CachedCatalog.java).
+    spark.sql(f"ALTER DATABASE ops SET DBPROPERTIES ('lake.published' = '{uuid.uuid4()}')")
     spark.catalog.refreshTable(table)
 
 

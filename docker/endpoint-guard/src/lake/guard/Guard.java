@@ -16,6 +16,7 @@ import org.apache.spark.sql.catalyst.parser.ParseException;
 import org.apache.spark.sql.catalyst.parser.ParserInterface;
 import org.apache.spark.sql.catalyst.parser.SqlStatementSplitResult;
 import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan;
+import org.apache.spark.sql.execution.SparkStrategy;
 import org.apache.spark.sql.types.DataType;
 import org.apache.spark.sql.types.StructType;
 import scala.Function1;
@@ -36,18 +37,21 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
       "hive.resultset.use.unique.column.names", Pattern.compile("true|false"),
       "hive.execution.engine", Pattern.compile("mr|tez|spark"), // Spark ignores it
       "spark.sql.ansi.enabled", Pattern.compile("true|false"),
+      PlanLimits.STREAM, Pattern.compile("true|false"),
       // Wall-clock times are kept as if they were UTC, and would be wrong in another zone.
       "spark.sql.session.timeZone", Pattern.compile("UTC"));
 
-  /** What Spark's Thrift server itself sets in each session. */
+  /** What Spark's Thrift server and this plug-in themselves set in a session. */
   private static final Set<String> OWN_SETTINGS =
-      Set.of("spark.sql.hive.version", "spark.sql.datetime.java8API.enabled", "spark.sql.binaryOutputStyle");
+      Set.of("spark.sql.hive.version", "spark.sql.datetime.java8API.enabled", "spark.sql.binaryOutputStyle",
+          PlanLimits.STREAM_IS_OURS);
 
   @Override
   public BoxedUnit apply(SparkSessionExtensions extensions) {
     extensions.injectParser(new AbstractFunction2<>() {
       @Override
       public ParserInterface apply(SparkSession session, ParserInterface parser) {
+        CachedCatalog.install(session);
         return new Parser(session, parser);
       }
     });
@@ -61,6 +65,12 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
             return BoxedUnit.UNIT;
           }
         };
+      }
+    });
+    extensions.injectPlannerStrategy(new AbstractFunction1<>() {
+      @Override
+      public SparkStrategy apply(SparkSession session) {
+        return new PlanLimits(session);
       }
     });
     return BoxedUnit.UNIT;
@@ -128,6 +138,13 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
 
   /** Spark's parser, with a check of what it makes. Views and SQL functions are parsed by it, too. */
   private record Parser(SparkSession session, ParserInterface parser) implements ParserInterface {
+    /** A statement begins: views are parsed by parseQuery. */
+    private void begin() {
+      checkSettings(session);
+      CachedCatalog.look(session);
+      session.sparkContext().setLocalProperty(PlanLimits.RESULT, PlanLimits.UNDECIDED);
+    }
+
     private LogicalPlan checked(LogicalPlan plan) throws ParseException {
       new Check(session, parser).parsed(plan);
       return plan;
@@ -135,13 +152,13 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
 
     @Override
     public LogicalPlan parsePlan(String text) throws ParseException {
-      checkSettings(session);
+      begin();
       return checked(parser.parsePlan(text));
     }
 
     @Override
     public LogicalPlan parsePlanWithParameters(String text, ParameterContext parameters) throws ParseException {
-      checkSettings(session);
+      begin();
       return checked(parser.parsePlanWithParameters(text, parameters));
     }
 

@@ -1,0 +1,150 @@
+package lake.guard;
+
+import java.lang.reflect.Field;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Supplier;
+import java.util.stream.Collectors;
+import org.apache.spark.sql.SparkSession;
+import org.apache.spark.sql.catalyst.catalog.CatalogDatabase;
+import org.apache.spark.sql.catalyst.catalog.CatalogFunction;
+import org.apache.spark.sql.catalyst.catalog.CatalogTable;
+import org.apache.spark.sql.catalyst.catalog.CatalogTablePartition;
+import org.apache.spark.sql.catalyst.catalog.ExternalCatalogWithListener;
+import org.apache.spark.sql.catalyst.expressions.Expression;
+import org.apache.spark.sql.hive.HiveExternalCatalog;
+import org.apache.spark.sql.hive.client.HiveClient;
+import org.apache.spark.sql.internal.SharedState;
+import scala.Option;
+import scala.collection.immutable.Seq;
+import scala.jdk.javaapi.CollectionConverters;
+
+/**
+ * The metastore as queries see it, remembered for as long as nothing is published. Without it each query asks a dozen times
+ * for what has not changed, which takes most of a small query's time.
+ *
+ * <p>Jobs write a new mark into the properties of the schema {@code ops} after each change that they make (jobs/tables.py).
+ * Every statement begins with a look at it, one request, and what was remembered under another mark is dropped. So new data
+ * shows in the first statement after a publication. Should a job end between change and mark, the next minute drops it all.
+ */
+final class CachedCatalog extends HiveExternalCatalog {
+  private static final String MARKED = "ops";
+  private static final String MARK = "lake.published";
+  private static final long LONGEST = 60_000_000_000L;
+  private static final int MOST = 10_000;
+
+  /** What is known under one mark. Whoever looks something up puts it where it was missing, never into a newer one. */
+  private record Known(String mark, long since, Map<String, Object> answers) {
+    private Known(String mark) {
+      this(mark, System.nanoTime(), new ConcurrentHashMap<>());
+    }
+  }
+
+  private final HiveExternalCatalog catalog;
+  private volatile Known known = new Known("");
+
+  private CachedCatalog(HiveExternalCatalog catalog, SharedState state) {
+    super(state.conf(), state.hadoopConf());
+    this.catalog = catalog;
+  }
+
+  /** Puts itself before Spark's own catalog, once. Spark has no setting for it. */
+  static synchronized void install(SparkSession session) {
+    SharedState state = ((org.apache.spark.sql.classic.SparkSession) session).sharedState();
+    ExternalCatalogWithListener outer = state.externalCatalog();
+    if (outer.unwrapped() instanceof CachedCatalog) {
+      return;
+    }
+    try {
+      Field delegate = ExternalCatalogWithListener.class.getDeclaredField("delegate");
+      delegate.setAccessible(true);
+      delegate.set(outer, new CachedCatalog((HiveExternalCatalog) outer.unwrapped(), state));
+    } catch (ReflectiveOperationException error) {
+      throw new IllegalStateException("the endpoint's catalog does not fit this version of Spark", error);
+    }
+  }
+
+  /** At the begin of a statement: forget what may have changed since the last one. */
+  static void look(SparkSession session) {
+    SharedState state = ((org.apache.spark.sql.classic.SparkSession) session).sharedState();
+    ((CachedCatalog) state.externalCatalog().unwrapped()).look();
+  }
+
+  private void look() {
+    Known before = known;
+    String mark = null;
+    try {
+      mark = super.getDatabase(MARKED).properties().getOrElse(MARK, () -> null);
+    } catch (Exception error) {
+      // No metastore, or no schema yet: whatever the statement needs of it will say so.
+    }
+    if (mark == null || !mark.equals(before.mark()) || System.nanoTime() - before.since() > LONGEST
+        || before.answers().size() > MOST) {
+      known = new Known(mark == null ? "" : mark);
+    }
+  }
+
+  /** An answer that is remembered. An error is none, nor is "there is no such thing": that may be made any moment. */
+  @SuppressWarnings("unchecked")
+  private <T> T remember(String question, Supplier<T> ask) {
+    Map<String, Object> answers = known.answers();
+    Object answer = answers.get(question);
+    if (answer == null) {
+      answer = ask.get();
+      if (!Boolean.FALSE.equals(answer)) {
+        answers.put(question, answer);
+      }
+    }
+    return (T) answer;
+  }
+
+  @Override
+  public HiveClient client() {
+    return catalog.client();
+  }
+
+  @Override
+  public CatalogDatabase getDatabase(String schema) {
+    return remember("schema " + schema, () -> super.getDatabase(schema));
+  }
+
+  @Override
+  public boolean databaseExists(String schema) {
+    return remember("schema? " + schema, () -> super.databaseExists(schema));
+  }
+
+  @Override
+  public CatalogTable getTable(String schema, String table) {
+    return remember("table " + schema + "." + table, () -> super.getTable(schema, table));
+  }
+
+  @Override
+  public boolean tableExists(String schema, String table) {
+    return remember("table? " + schema + "." + table, () -> super.tableExists(schema, table));
+  }
+
+  @Override
+  public CatalogFunction getFunction(String schema, String function) {
+    return remember("function " + schema + "." + function, () -> super.getFunction(schema, function));
+  }
+
+  @Override
+  public boolean functionExists(String schema, String function) {
+    return remember("function? " + schema + "." + function, () -> super.functionExists(schema, function));
+  }
+
+  @Override
+  public Seq<CatalogTablePartition> listPartitions(
+      String schema, String table, Option<scala.collection.immutable.Map<String, String>> some) {
+    return remember("partitions " + schema + "." + table + " " + some, () -> super.listPartitions(schema, table, some));
+  }
+
+  @Override
+  public Seq<CatalogTablePartition> listPartitionsByFilter(
+      String schema, String table, Seq<Expression> filters, String timeZone) {
+    // As SQL, because other texts have numbers that differ from query to query.
+    String where = CollectionConverters.asJava(filters).stream().map(Expression::sql).collect(Collectors.joining(" AND "));
+    return remember("partitions " + schema + "." + table + " where " + where,
+        () -> super.listPartitionsByFilter(schema, table, filters, timeZone));
+  }
+}
