@@ -20,7 +20,7 @@ MIXED = (
 
 
 def test_fifty_clients_at_once_get_right_answers(stack: Stack) -> None:
-    right = {query: stack.query(query) for query in MIXED}
+    right = {query: stack.query(query, "analyst") for query in MIXED}
     container = stack.compose("ps", "--quiet", "sql-endpoint").stdout.strip()
     inspect = ["docker", "inspect", "--format", "{{.RestartCount}} {{.State.StartedAt}}", container]
     before = stack.call(inspect, timeout=60, check=True).stdout
