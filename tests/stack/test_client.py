@@ -1,5 +1,6 @@
 """The package `meterlake`: what PyHive and its SQLAlchemy dialect get wrong."""
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -109,26 +110,16 @@ def test_a_wrong_option_in_the_url_is_an_error() -> None:
 
 
 def test_it_can_be_installed(tmp_path: Path) -> None:
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--target",
-            tmp_path,
-            REPOSITORY / "meterlake",
-        ],
-        check=True,
-    )
+    # A copy, because pip leaves what it builds beside the source.
+    package, installed = shutil.copytree(REPOSITORY / "meterlake", tmp_path / "source"), tmp_path / "installed"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    subprocess.run([*pip, "--target", installed, package], check=True)
     program = "import importlib.metadata as m, meterlake.dialect; print(m.entry_points(group='sqlalchemy.dialects'))"
     printed = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {program}"],
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(installed)!r}); {program}"],
         check=True, capture_output=True, text=True, cwd=tmp_path,
     ).stdout  # fmt: skip
     version = tomllib.loads((REPOSITORY / "meterlake" / "pyproject.toml").read_text())["project"]["version"]
 
     assert "meterlake.dialect:MeterlakeDialect" in printed
-    assert (tmp_path / f"meterlake-{version}.dist-info").is_dir()
+    assert (installed / f"meterlake-{version}.dist-info").is_dir()
