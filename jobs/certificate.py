@@ -1,8 +1,6 @@
 """The SQL endpoint's TLS certificate: a PEM file of a private key and its certificate chain. Where it is, the
 endpoint speaks TLS and nothing else."""
 
-import os
-import tempfile
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,6 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 from cryptography.x509.oid import NameOID
+
+from jobs.users import write_private
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 GENERATED_FOR = timedelta(days=825)  # the longest that clients take without complaint
@@ -65,7 +65,7 @@ def store(path: Path, pem: bytes) -> x509.Certificate:
 
 def public(path: Path) -> str:
     """The certificate chain, as clients may have it. Raises CertificateError."""
-    return _pem(_parse(path.read_bytes())[1]).decode()
+    return _pem(_parse(path.read_bytes())[1])
 
 
 def keystore(path: Path, password: str) -> bytes:
@@ -95,12 +95,11 @@ def _name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _pem(chain: list[x509.Certificate]) -> bytes:
-    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain)
+def _pem(chain: list[x509.Certificate]) -> str:
+    return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in chain)
 
 
 def _write(path: Path, key: PrivateKey, chain: list[x509.Certificate]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:  # mode 600
-        file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + _pem(chain))
-    os.replace(file.name, path)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    write_private(path, private + _pem(chain))

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -16,7 +15,6 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.settings import Settings
-from jobs.users import RESERVED
 
 
 class Result(NamedTuple):
@@ -51,26 +49,12 @@ class Runner:
         return self._through_endpoint(sql) if self.settings.endpoint else self._on_own_session(sql)
 
     def _through_endpoint(self, sql: str) -> Result:
-
         import meterlake
+        from jobs.endpoint import connect
 
         endpoint = urlsplit(f"//{self.settings.endpoint}")
         try:
-            password = os.environ.get("LAKE_SQL_PASSWORD", "")
-            # The certificate names the host by which people know it; here it must be this very certificate.
-            tls = self.settings.tls.exists()
-            certificate = str(self.settings.tls) if tls else None
-            with closing(
-                meterlake.connect(
-                    str(endpoint.hostname),
-                    endpoint.port or 10000,
-                    username=RESERVED,
-                    password=password,
-                    tls=tls,
-                    certificate=certificate,
-                    check_hostname=False,
-                )
-            ) as connection:
+            with closing(connect(str(endpoint.hostname), endpoint.port or 10000, self.settings.tls)) as connection:
                 cursor = connection.cursor()
                 cursor.execute(sql)
                 if not cursor.description:

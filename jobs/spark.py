@@ -12,7 +12,7 @@ from pathlib import Path
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from jobs.settings import Settings
+from jobs.settings import MIB, Settings
 
 ASSETS = Path(__file__).parent / "assets"
 AWS_SDK = "software.amazon.awssdk.auth.credentials"
@@ -123,10 +123,11 @@ def serve(settings: Settings) -> None:
             f"the endpoint's guard {settings.endpoint_guard} is missing: docker/endpoint-guard/build makes it"
         )
     home = java_home(settings.state)
+    conf = spark_conf(settings) | endpoint_conf(settings)
     # What queries spilled to disk before the endpoint was killed.
-    shutil.rmtree(endpoint_conf(settings)["spark.local.dir"], ignore_errors=True)
+    shutil.rmtree(conf["spark.local.dir"], ignore_errors=True)
     submit = [str(Path(spark_home()) / "bin" / "spark-submit"), "--name", "sql-endpoint"]
-    for key, value in (spark_conf(settings) | endpoint_conf(settings)).items():
+    for key, value in conf.items():
         submit += ["--conf", f"{key}={value}"]
     log = (ASSETS / "log4j2-console.properties").as_uri()
     submit += ["--conf", f"spark.driver.extraJavaOptions=-Dlog4j2.configurationFile={log}"]
@@ -153,7 +154,7 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
         "spark.lake.query.seconds": str(settings.query_seconds),
         "spark.lake.query.scanBytes": str(settings.query_scan_bytes),
         "spark.lake.query.resultBytes": str(settings.query_result_bytes),
-        "spark.driver.maxResultSize": str(max(4 * settings.query_result_bytes, 32 * 2**20)),
+        "spark.driver.maxResultSize": str(max(4 * settings.query_result_bytes, 32 * MIB)),
         # Small tasks: a core is free for another query when one ends, and the rows of one must fit into that limit.
         "spark.sql.files.maxPartitionBytes": "2m",
         "spark.sql.files.openCostInBytes": "512k",

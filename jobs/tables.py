@@ -119,7 +119,8 @@ def read_rows(spark: SparkSession, table: str, locations: Locations, where: pc.E
 
 def locations(spark: SparkSession, table: str, values: Iterable[date | str]) -> Locations:
     """Where those of the given partitions which exist are now."""
-    found = _partitions(spark, table, {str(value) for value in values})
+    column = root_and_column(spark, table)[1]
+    found = _partitions(spark, table, column, {str(value) for value in values})
     return {value: _location(partition) for value, partition in found.items()}
 
 
@@ -153,14 +154,14 @@ def publish(spark: SparkSession, table: str, new: Locations) -> None:
     if not new:
         return
     root, column = root_and_column(spark, table)
-    before = _partitions(spark, table, set(new))
+    before = _partitions(spark, table, column, new.keys())
     missing = new.keys() - before.keys()
     if missing:
         added = " ".join(
             f"PARTITION ({column}='{value}') LOCATION '{root}/{column}={value}/{EMPTY}'" for value in sorted(missing)
         )
         spark.sql(f"ALTER TABLE {table} ADD IF NOT EXISTS {added}")
-        before |= _partitions(spark, table, missing)
+        before |= _partitions(spark, table, column, missing)
     switched = [_moved(spark, before[value], folder) for value, folder in new.items()]
     schema, name = table.split(".")
     _catalog(spark).alterPartitions(schema, name, _seq(spark, switched))
@@ -213,12 +214,11 @@ def _table_metadata(spark: SparkSession, table: str) -> JavaObject:
     return _catalog(spark).getTable(schema, name)
 
 
-def _partitions(spark: SparkSession, table: str, values: Set[str]) -> dict[str, JavaObject]:
+def _partitions(spark: SparkSession, table: str, column: str, values: Set[str]) -> dict[str, JavaObject]:
     """Those of the given partitions that exist, by value."""
     if len(values) > FEW:
         return {value: partition for value, partition in _all_partitions(spark, table).items() if value in values}
     schema, name = table.split(".")
-    column = root_and_column(spark, table)[1]
     to_map = _jvm(spark).org.apache.spark.api.python.PythonUtils.toScalaMap
     found = {value: _catalog(spark).getPartitionOption(schema, name, to_map({column: value})) for value in values}
     return {value: partition.get() for value, partition in found.items() if partition.isDefined()}

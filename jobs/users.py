@@ -95,21 +95,25 @@ def _read(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _changed(path: Path) -> Iterator[dict[str, Any]]:
-    """The entries, to be changed: written under another name and moved into place, so a reader sees old or new."""
+    """The entries, to be changed, by one at a time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (path.parent / f".{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         entries = _read(path)
         yield entries
-        # mkstemp makes the file readable by its owner alone.
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                json.dump({"version": 1, "users": entries}, file, indent=1, sort_keys=True)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_private(path, json.dumps({"version": 1, "users": entries}, indent=1, sort_keys=True) + "\n")
+
+
+def write_private(path: Path, content: str) -> None:
+    """Write a file for its owner alone, under another name and moved into place, so a reader sees old or new."""
+    # mkstemp makes the file readable by its owner alone.
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -9,16 +9,12 @@ contestants take turns, query by query, so that whatever else the machine does m
 execute and fetch at the client, milliseconds.
 """
 
-import os
 import random
-import socket
 import statistics
-import subprocess
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,7 +26,8 @@ from dotenv import dotenv_values
 from pyarrow.fs import S3FileSystem
 from pyhive import hive
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.stack.conftest import REPOSITORY, free_port, running_stack
+
 FIRST = date(2021, 1, 1)
 QUERIES = {
     "active_agreements_on": "SELECT count(*) FROM gold.active_agreements_on({day})",
@@ -70,17 +67,22 @@ def main(
     clients: Annotated[int, typer.Option(help="Clients at once, in the second part.")] = 20,
 ) -> None:
     """Measure, and print two tables in Markdown."""
-    with tempfile.TemporaryDirectory() as folder, stack(Path(folder)) as (call, ports):
-        call("make", "sample", f"ARGS=--meterpoints {meterpoints} --days {days} --out /landing")
-        call("make", "run")
-        password = call("make", "-s", "user", "NAME=bench").strip()
-        call(
-            "docker", "compose", "run", "--detach", "--no-deps", "--publish", f"127.0.0.1:{ports['untuned']}:10000",
+    with tempfile.TemporaryDirectory() as folder, running_stack("meter-lakehouse-bench", Path(folder)) as stack:
+        stack.landing.chmod(0o777)
+        stack.make("sample", f"ARGS=--meterpoints {meterpoints} --days {days} --out /landing")
+        stack.make("run", timeout=1800)
+        stack.add_user("bench", "analyst")
+        untuned_port = free_port()
+        stack.compose(
+            "run", "--detach", "--no-deps", "--publish", f"127.0.0.1:{untuned_port}:10000",
             "--env", "LAKE_STATE=/tmp/state", "--entrypoint", "python", "sql-endpoint", "-c", UNTUNED,
         )  # fmt: skip
-        tuned = hive.connect("127.0.0.1", ports["LAKE_SQL_PORT"], username="bench", password=password, auth="CUSTOM")
-        untuned = _patiently(lambda: hive.connect("127.0.0.1", ports["untuned"], username="bench", auth="NONE"))
-        asks = {"endpoint": _asker(tuned), "untuned": _asker(untuned), "DuckDB": _duckdb(ports["LAKE_S3_PORT"])}
+        servers: dict[str, Callable[[], Any]] = {
+            "endpoint": lambda: stack.connect("bench"),
+            "untuned": lambda: hive.connect("127.0.0.1", untuned_port, username="bench", auth="NONE"),
+        }
+        asks = {who: _asker(_patiently(connect)) for who, connect in servers.items()}
+        asks["DuckDB"] = _duckdb(stack.s3_port)
 
         times = {(name, who): list[float]() for name in QUERIES for who in asks}
         for turn in range(2 * rounds):
@@ -102,41 +104,9 @@ def main(
             print(f"| `{name}` | {' | '.join([*cells, *ratios])} |")
 
         print(f"\n| {clients} clients | queries a second | p50, ms | p99, ms |\n|---|---|---|---|")
-        for who, connect in (
-            ("endpoint", lambda: _login(ports["LAKE_SQL_PORT"], password)),
-            ("untuned", lambda: _login(ports["untuned"], None)),
-        ):
+        for who, connect in servers.items():
             rate, each = _at_once(connect, clients, days)
             print(f"| {who} | {rate:.1f} | {statistics.median(each):.0f} | {_p99(each):.0f} |")
-
-
-@contextmanager
-def stack(landing: Path) -> Iterator[tuple[Callable[..., str], dict[str, int]]]:
-    """A stack with ports of its own, and how to call something in it."""
-    landing.chmod(0o777)
-    names = ("LAKE_SQL_PORT", "LAKE_REPORTS_PORT", "LAKE_S3_PORT", "LAKE_S3_CONSOLE_PORT", "untuned")
-    ports = {name: _free_port() for name in names}
-    # Called by make itself, with arguments that are not for these calls.
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "ARGS"))}
-    env |= {name: str(port) for name, port in ports.items()}
-    env |= {"COMPOSE_PROJECT_NAME": "meter-lakehouse-bench", "LAKE_LANDING_DIR": str(landing)}
-
-    def call(*command: str) -> str:
-        return subprocess.run(
-            command, cwd=REPOSITORY, env=env, check=True, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
-        ).stdout
-
-    try:
-        call("make", "up")
-        yield call, ports
-    finally:
-        call("docker", "compose", "--profile", "jobs", "down", "--volumes", "--remove-orphans")
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _patiently(connect: Callable[[], Any]) -> Any:
@@ -147,11 +117,6 @@ def _patiently(connect: Callable[[], Any]) -> Any:
         except Exception:
             time.sleep(2)
     return connect()
-
-
-def _login(port: int, password: str | None) -> Any:
-    auth = "CUSTOM" if password else "NONE"
-    return hive.connect("127.0.0.1", port, username="bench", password=password, auth=auth)
 
 
 def _asker(connection: Any) -> Ask:
@@ -206,11 +171,8 @@ def _at_once(connect: Callable[[], Any], clients: int, days: int, seconds: int =
             day = f"DATE '{FIRST + timedelta(choice.randrange(days))}'"
             times.append(_took(ask, QUERIES[choice.choice(names)].format(day=day)))
 
-    threads = [threading.Thread(target=client, args=(ask, seed)) for seed, ask in enumerate(askers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(clients) as pool:
+        list(pool.map(client, askers, range(clients)))
     return len(times) / seconds, times
 
 

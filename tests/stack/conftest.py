@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,10 @@ class Stack:
             text=True,
         )
 
+    def container(self, service: str) -> str:
+        """The id of a service's container."""
+        return self.compose("ps", "--quiet", service).stdout.strip()
+
     def connect(self, user: str, password: str | None = None, **options: Any) -> Any:
         """A PyHive connection, with the user's own password if none is given."""
         return hive.connect(
@@ -105,7 +109,7 @@ class Stack:
             self.add_user(role, role)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with closing(socket.socket()) as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -122,9 +126,21 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     # pytest's folders are closed to other users, and the container's user is one.
     for folder in (landing, *list(landing.parents)[:2]):
         folder.chmod(0o755)
-    sql_port, reports_port, s3_port, console_port = (_free_port() for _ in range(4))
-    env = os.environ | {
-        "COMPOSE_PROJECT_NAME": PROJECT,
+    with running_stack(PROJECT, landing) as stack:
+        stack.add_people()
+        run = stack.make("run")
+        assert "14,400 loaded" in run.stderr
+        yield stack
+
+
+@contextmanager
+def running_stack(project: str, landing: Path) -> Iterator[Stack]:
+    """A stack with ports and volumes of its own, which is gone in the end."""
+    sql_port, reports_port, s3_port, console_port = (free_port() for _ in range(4))
+    # What make was called with is not for the calls of make in here.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "ARGS"))}
+    env = inherited | {
+        "COMPOSE_PROJECT_NAME": project,
         "LAKE_LANDING_DIR": str(landing),
         "LAKE_SQL_PORT": str(sql_port),
         "LAKE_REPORTS_PORT": str(reports_port),
@@ -135,9 +151,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     try:
         up = stack.make("up", timeout=2400)
         assert f"127.0.0.1:{sql_port}" in up.stdout
-        stack.add_people()
-        run = stack.make("run")
-        assert "14,400 loaded" in run.stderr
         yield stack
     finally:
         stack.compose("down", "--volumes", "--remove-orphans", check=False)

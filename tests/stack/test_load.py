@@ -1,8 +1,8 @@
 """Fifty analysts at once."""
 
 import random
-import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 from tests.stack.conftest import Stack
@@ -21,8 +21,8 @@ MIXED = (
 
 def test_fifty_clients_at_once_get_right_answers(stack: Stack) -> None:
     right = {query: stack.query(query, "analyst") for query in MIXED}
-    container = stack.compose("ps", "--quiet", "sql-endpoint").stdout.strip()
-    inspect = ["docker", "inspect", "--format", "{{.RestartCount}} {{.State.StartedAt}}", container]
+    started = "{{.RestartCount}} {{.State.StartedAt}}"
+    inspect = ["docker", "inspect", "--format", started, stack.container("sql-endpoint")]
     before = stack.call(inspect, timeout=60, check=True).stdout
     outcomes: list[str] = []
 
@@ -38,11 +38,8 @@ def test_fifty_clients_at_once_get_right_answers(stack: Stack) -> None:
         except Exception as error:
             outcomes.append(f"{type(error).__name__}: {str(error)[:300]}")
 
-    threads = [threading.Thread(target=analyst, args=(seed,)) for seed in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(CLIENTS) as analysts:
+        list(analysts.map(analyst, range(CLIENTS)))
 
     assert Counter(outcomes) == {"right": CLIENTS * QUERIES}
     assert stack.call(inspect, timeout=60, check=True).stdout == before

@@ -48,29 +48,26 @@ final class CachedCatalog extends HiveExternalCatalog {
     this.catalog = catalog;
   }
 
-  /** Puts itself before Spark's own catalog, once. Spark has no setting for it. */
-  static synchronized void install(SparkSession session) {
+  /** The one that stands before Spark's own catalog; put there for the first session. Spark has no setting for it. */
+  static synchronized CachedCatalog of(SparkSession session) {
     SharedState state = ((org.apache.spark.sql.classic.SparkSession) session).sharedState();
     ExternalCatalogWithListener outer = state.externalCatalog();
-    if (outer.unwrapped() instanceof CachedCatalog) {
-      return;
+    if (outer.unwrapped() instanceof CachedCatalog installed) {
+      return installed;
     }
+    CachedCatalog installed = new CachedCatalog((HiveExternalCatalog) outer.unwrapped(), state);
     try {
       Field delegate = ExternalCatalogWithListener.class.getDeclaredField("delegate");
       delegate.setAccessible(true);
-      delegate.set(outer, new CachedCatalog((HiveExternalCatalog) outer.unwrapped(), state));
+      delegate.set(outer, installed);
+      return installed;
     } catch (ReflectiveOperationException error) {
       throw new IllegalStateException("the endpoint's catalog does not fit this version of Spark", error);
     }
   }
 
   /** At the begin of a statement: forget what may have changed since the last one. */
-  static void look(SparkSession session) {
-    SharedState state = ((org.apache.spark.sql.classic.SparkSession) session).sharedState();
-    ((CachedCatalog) state.externalCatalog().unwrapped()).look();
-  }
-
-  private void look() {
+  void look() {
     Known before = known;
     String mark = null;
     try {

@@ -51,8 +51,7 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
     extensions.injectParser(new AbstractFunction2<>() {
       @Override
       public ParserInterface apply(SparkSession session, ParserInterface parser) {
-        CachedCatalog.install(session);
-        return new Parser(session, parser);
+        return new Parser(session, parser, CachedCatalog.of(session));
       }
     });
     extensions.injectCheckRule(new AbstractFunction1<>() {
@@ -137,11 +136,11 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
   }
 
   /** Spark's parser, with a check of what it makes. Views and SQL functions are parsed by it, too. */
-  private record Parser(SparkSession session, ParserInterface parser) implements ParserInterface {
+  private record Parser(SparkSession session, ParserInterface parser, CachedCatalog catalog) implements ParserInterface {
     /** A statement begins: views are parsed by parseQuery. */
     private void begin() {
       checkSettings(session);
-      CachedCatalog.look(session);
+      catalog.look();
       session.sparkContext().setLocalProperty(PlanLimits.RESULT, PlanLimits.UNDECIDED);
     }
 
