@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help up user users certificate run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack soak bench bench-endpoint fuzz lint format lock check
+.PHONY: help up user users certificate dashboard run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack soak bench bench-endpoint fuzz lint format lock check
 
 PYTHON ?= python3
-COMPOSE = docker compose --profile jobs
+COMPOSE = docker compose --profile jobs --profile dashboard
 BIN = .venv/bin
 # Statements may hold any character, so they go through the environment and not through the shell.
 export Q
@@ -24,6 +24,9 @@ users: ## List the users of the SQL endpoint (ARGS="passwd ana", ARGS="remove an
 certificate: ## Have the SQL endpoint speak TLS, with a new certificate for NAME=lake.example.org
 	@docker/lake certificate generate "$(or $(NAME),$(error give NAME=…))"
 	@docker compose restart sql-endpoint
+
+dashboard: ## Start Superset with an example dashboard, in the stack
+	@docker/dashboard/start
 
 run: ## Load what is new in ./landing: in the stack if it is up, else embedded (ARGS=… are handed on)
 	@docker/lake run $(ARGS)
@@ -91,8 +94,10 @@ format: .venv/ready ## Format the code
 
 check: lint test ## All that CI checks
 
-lock: ## Pin all dependencies anew in requirements.lock (needs uv)
+lock: ## Pin all dependencies anew in requirements.lock, and the dashboard's in its own (needs uv)
 	uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-annotate --no-header --quiet --upgrade -o requirements.lock
+	cd docker/dashboard && uv pip compile requirements.in --python-version 3.11 --python-platform linux --exclude-newer 2026-05-15 \
+	  --generate-hashes --no-annotate --no-header --quiet --upgrade -o requirements.lock
 
 # The virtual environment; made anew when the lock file changes.
 .venv/ready: requirements.lock

@@ -1,14 +1,31 @@
 """SQLAlchemy dialect: meterlake://user:password@host:10000/gold?tls=true&certificate=/path/to/certificate.pem"""
 
+from __future__ import annotations
+
 import re
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyhive.sqlalchemy_hive import HiveDialect, _type_map
-from sqlalchemy import URL, Connection, exc, text, types
-from sqlalchemy.engine.interfaces import ReflectedColumn, ReflectedTableComment
+from sqlalchemy import exc, text, types
+
+if TYPE_CHECKING:  # Superset has SQLAlchemy 1.4, which does not know them all
+    from sqlalchemy import URL, Connection, Dialect
+    from sqlalchemy.engine.interfaces import ReflectedColumn, ReflectedTableComment
 
 TRUE = {"true": True, "1": True, "false": False, "0": False}
+
+
+class _String(types.String):
+    def literal_processor(self, dialect: Dialect) -> Callable[[str], str]:
+        """Spark's form of a string: two quotes in it would be two strings, and a backslash escapes what follows."""
+        percent = "%%" if dialect.identifier_preparer._double_percents else "%"
+
+        def literal(value: str) -> str:
+            return "'" + value.replace("\\", r"\\").replace("'", r"\'").replace("%", percent) + "'"
+
+        return literal
 
 
 class MeterlakeDialect(HiveDialect):  # type: ignore[misc] # PyHive has no types
@@ -18,12 +35,19 @@ class MeterlakeDialect(HiveDialect):  # type: ignore[misc] # PyHive has no types
     driver = "thrift"
     supports_comments = True
     supports_statement_cache = False  # PyHive's compiler was not made for it
+    colspecs = HiveDialect.colspecs | {types.String: _String}
+    # SQLAlchemy 1.4, which Superset has, would decode what is a string already.
+    returns_unicode_strings = getattr(types.String, "RETURNS_UNICODE", True)
 
     @classmethod
     def import_dbapi(cls) -> ModuleType:
         import meterlake
 
         return meterlake
+
+    @classmethod
+    def dbapi(cls) -> ModuleType:  # SQLAlchemy 1.4
+        return cls.import_dbapi()
 
     def create_connect_args(self, url: URL) -> tuple[list[Any], dict[str, Any]]:
         arguments: dict[str, Any] = {

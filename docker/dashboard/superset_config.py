@@ -1,0 +1,41 @@
+"""Superset's settings for the example dashboard: what differs from superset/config.py. Secrets are in the environment."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+HOME = Path(os.environ["SUPERSET_HOME"])
+# The SQL endpoint's; empty where it speaks no TLS. Written by `make dashboard`.
+CERTIFICATE = HOME / "endpoint.pem"
+
+SECRET_KEY = os.environ["LAKE_DASHBOARD_SECRET"]
+SQLALCHEMY_DATABASE_URI = f"sqlite:///{HOME / 'superset.db'}"
+RATELIMIT_STORAGE_URI = "memory://"  # there is one process
+# Pages load nothing from elsewhere and report to nobody; Superset's own list allows maps, examples and a usage counter.
+TALISMAN_CONFIG = {
+    "content_security_policy": {
+        "base-uri": ["'self'"],
+        "default-src": ["'self'"],
+        "img-src": ["'self'", "blob:", "data:"],
+        "worker-src": ["'self'", "blob:"],
+        "connect-src": ["'self'"],
+        "object-src": "'none'",
+        "style-src": ["'self'", "'unsafe-inline'"],
+        "script-src": ["'self'", "'strict-dynamic'"],
+    },
+    "content_security_policy_nonce_in": ["script-src"],
+    "force_https": False,
+    "session_cookie_secure": False,
+}
+
+
+def DB_CONNECTION_MUTATOR(uri: Any, params: dict[str, Any], *_: Any) -> tuple[Any, dict[str, Any]]:
+    """The SQL endpoint's address, password and certificate, so that no file and no export of Superset's has them."""
+    if uri.drivername == "meterlake" and uri.username == "dashboard":
+        host, port = os.environ["LAKE_ENDPOINT"].split(":")
+        uri = uri.set(host=host, port=int(port), password=os.environ["LAKE_DASHBOARD_SQL_PASSWORD"])
+        if CERTIFICATE.exists() and CERTIFICATE.stat().st_size:
+            # It names the host by which people know the endpoint: here it must be this very certificate.
+            tls = {"tls": True, "certificate": str(CERTIFICATE), "check_hostname": False}
+            params["connect_args"] = {**params.get("connect_args", {}), **tls}
+    return uri, params
