@@ -7,7 +7,7 @@ import meterlake
 from jobs.users import RESERVED
 
 
-def connect(host: str, port: int, tls: Path) -> meterlake.Connection:
+def connect(host: str, port: int, tls: Path, http: bool) -> meterlake.Connection:
     """A connection as the user lake-jobs, whose password is LAKE_SQL_PASSWORD; `tls` is the endpoint's certificate.
 
     That names the host by which people know it: here it must be this very certificate, whatever it names.
@@ -19,6 +19,7 @@ def connect(host: str, port: int, tls: Path) -> meterlake.Connection:
         port,
         username=RESERVED,
         password=os.environ.get("LAKE_SQL_PASSWORD", ""),
+        http=http,
         tls=tls.exists(),
         certificate=str(tls) if tls.exists() else None,
         check_hostname=False,

@@ -54,7 +54,8 @@ class Runner:
 
         endpoint = urlsplit(f"//{self.settings.endpoint}")
         try:
-            with closing(connect(str(endpoint.hostname), endpoint.port or 10000, self.settings.tls)) as connection:
+            address = str(endpoint.hostname), endpoint.port or 10000
+            with closing(connect(*address, self.settings.tls, self.settings.http)) as connection:
                 cursor = connection.cursor()
                 cursor.execute(sql)
                 if not cursor.description:

@@ -7,7 +7,7 @@ Secrets are not settings: the object store's keys are read by Spark and Arrow th
 
 from pathlib import Path
 
-from pydantic import ByteSize, Field, field_validator
+from pydantic import ByteSize, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -44,11 +44,30 @@ class Settings(BaseSettings):
     tls: Path = Field(
         Path("var/users/tls.pem"), description="Key and certificate of the SQL endpoint; no such file: no TLS"
     )
+    http: bool = Field(False, description="The SQL endpoint speaks Thrift over HTTP, and nothing else")
+    ldap_url: str = Field("", description="ldaps:// URL of a directory whose users may log in at the SQL endpoint")
+    ldap_bind: str = Field("", description="Name as which a user binds, with {user} for what was typed")
+    ldap_base: str = Field("", description="DN under which the two filters search")
+    ldap_analysts: str = Field("", description="Filter that finds something if {user}, or {dn}, is an analyst")
+    ldap_engineers: str = Field("", description="Filter that finds something if {user}, or {dn}, is an engineer")
     s3_endpoint: str | None = Field(None, description="URL of an S3-compatible store other than AWS")
     spark_master: str = Field("local[*]", description="local[*], spark://…, k8s://… or yarn")
     driver_memory: str = Field("2g", description="Heap of the Spark driver, which in local mode does all the work")
     retention_hours: float = Field(24, description="How long a folder stays after another took its place")
     lock_wait_seconds: int = Field(60, description="How long a run waits for another one to end before it gives up")
+
+    @model_validator(mode="after")
+    def directory_is_whole(self) -> "Settings":
+        """A directory that cannot work is an error at the start, not one of every login."""
+        if not self.ldap_url:
+            return self
+        if not self.ldap_url.startswith("ldaps://"):
+            raise ValueError("LAKE_LDAP_URL must begin with ldaps://: passwords are sent to it")
+        if "{user}" not in self.ldap_bind:
+            raise ValueError("LAKE_LDAP_BIND must have {user} in it, as in uid={user},ou=people,dc=example,dc=org")
+        if not self.ldap_base or not (self.ldap_analysts or self.ldap_engineers):
+            raise ValueError("LAKE_LDAP_URL needs LAKE_LDAP_BASE, and LAKE_LDAP_ANALYSTS or LAKE_LDAP_ENGINEERS")
+        return self
 
     @field_validator("landing", "warehouse")
     @classmethod

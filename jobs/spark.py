@@ -132,9 +132,8 @@ def serve(settings: Settings) -> None:
     log = (ASSETS / "log4j2-console.properties").as_uri()
     submit += ["--conf", f"spark.driver.extraJavaOptions=-Dlog4j2.configurationFile={log}"]
     submit += ["--class", "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2", "spark-internal"]
-    for key, value in (HIVE_CONF | _tls_conf(settings)).items():
+    for key, value in (HIVE_CONF | _transport_conf(settings) | _tls_conf(settings)).items():
         submit += ["--hiveconf", f"{key}={value}"]
-    submit += ["--hiveconf", f"hive.server2.thrift.port={settings.endpoint_port}"]
     environment = {"JAVA_HOME": str(home), "PYSPARK_PYTHON": sys.executable, "LAKE_USERS": str(settings.users)}
     os.execve(submit[0], submit, os.environ | environment)
 
@@ -164,6 +163,21 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
         # Or set:system:… at connect time would set properties of this JVM: a proxy, a trust store.
         "spark.sql.legacy.hive.thriftServer.allowSettingSystemProperties": "false",
         "spark.hadoop.hive.server2.authentication": "CUSTOM",
+    }
+
+
+def _transport_conf(settings: Settings) -> dict[str, str]:
+    port = str(settings.endpoint_port)
+    if not settings.http:
+        return {"hive.server2.thrift.port": port}
+    return {
+        "hive.server2.transport.mode": "http",
+        "hive.server2.thrift.http.port": port,
+        # A cookie would be good for a day, whatever became of the password.
+        "hive.server2.thrift.http.cookie.auth.enabled": "false",
+        # No connection says that a client is gone.
+        "hive.server2.session.check.interval": "5m",
+        "hive.server2.idle.session.timeout": "1h",
     }
 
 

@@ -3,10 +3,12 @@
 TLS with a checked certificate, queries that end when their client does, dates as dates, and errors in one line.
 """
 
+import base64
 import logging
 import re
 import ssl
 from datetime import date
+from http import HTTPStatus
 from typing import Any
 
 import thrift_sasl
@@ -25,6 +27,7 @@ from pyhive.exc import (
 from pyhive.hive import apilevel, paramstyle, threadsafety
 from pyhive.sasl_compat import PureSASLClient
 from TCLIService.ttypes import TOperationState
+from thrift.transport.THttpClient import THttpClient
 from thrift.transport.TSocket import TSocket
 from thrift.transport.TSSLSocket import TSSLSocket
 from thrift.transport.TTransport import TTransportException
@@ -61,11 +64,12 @@ def connect(
     username: str,
     password: str,
     database: str = "default",
+    http: bool = False,
     tls: bool = False,
     certificate: str | None = None,
     check_hostname: bool = True,
 ) -> "Connection":
-    """A connection to the SQL endpoint.
+    """A connection to the SQL endpoint; over HTTP where that is what it speaks.
 
     `tls` encrypts it and checks the server's certificate: against the system's authorities, or against those in the PEM
     file `certificate`, which may be the server's own. `check_hostname=False` is for a server that is reached under
@@ -73,20 +77,37 @@ def connect(
 
     Raises OperationalError where no endpoint answers, its certificate will not do, or the password is wrong.
     """
+    context = None
     if tls:
         context = ssl.create_default_context(cafile=certificate)
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a certificate that is trusted by itself
         context.check_hostname = check_hostname
-        socket = _TLSSocket(host, port, ssl_context=context, validate_callback=lambda *_: None)  # OpenSSL does
+    if http:
+        transport = _HTTP(f"{'https' if tls else 'http'}://{host}:{port}/cliservice", ssl_context=context)
+        credentials = base64.b64encode(f"{username}:{password}".encode()).decode()
+        transport.setCustomHeaders({"Authorization": f"Basic {credentials}"})
     else:
-        socket = TSocket(host, port)
-    transport = thrift_sasl.TSaslClientTransport(
-        lambda: PureSASLClient(host, username=username, password=password, service=None), "PLAIN", socket
-    )
+        if tls:
+            socket = _TLSSocket(host, port, ssl_context=context, validate_callback=lambda *_: None)  # OpenSSL does
+        else:
+            socket = TSocket(host, port)
+        transport = thrift_sasl.TSaslClientTransport(
+            lambda: PureSASLClient(host, username=username, password=password, service=None), "PLAIN", socket
+        )
     try:
         return Connection(thrift_transport=transport, username=username, database=database)
     except (TTransportException, OSError) as error:
         raise OperationalError(f"{host}:{port}: {getattr(error, 'inner', None) or error}") from error
+
+
+class _HTTP(THttpClient):  # type: ignore[misc] # thrift has no types
+    def flush(self) -> None:
+        super().flush()
+        if self.code != HTTPStatus.OK:
+            refused = self.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+            reason = "wrong user name or password" if refused else f"{self.code} {self.message}"
+            self.close()
+            raise TTransportException(message=reason)
 
 
 class _TLSSocket(TSSLSocket):  # type: ignore[misc] # thrift has no types

@@ -1,4 +1,4 @@
-"""Superset's settings for the example dashboard: what differs from superset/config.py. Secrets are in the environment."""
+"""What differs from superset/config.py, for the example dashboard. Secrets are in the environment."""
 
 import os
 from pathlib import Path
@@ -34,8 +34,8 @@ def DB_CONNECTION_MUTATOR(uri: Any, params: dict[str, Any], *_: Any) -> tuple[An
     if uri.drivername == "meterlake" and uri.username == "dashboard":
         host, port = os.environ["LAKE_ENDPOINT"].split(":")
         uri = uri.set(host=host, port=int(port), password=os.environ["LAKE_DASHBOARD_SQL_PASSWORD"])
+        params["connect_args"] = {**params.get("connect_args", {}), "http": os.environ["LAKE_HTTP"] == "true"}
         if CERTIFICATE.exists() and CERTIFICATE.stat().st_size:
             # It names the host by which people know the endpoint: here it must be this very certificate.
-            tls = {"tls": True, "certificate": str(CERTIFICATE), "check_hostname": False}
-            params["connect_args"] = {**params.get("connect_args", {}), **tls}
+            params["connect_args"] |= {"tls": True, "certificate": str(CERTIFICATE), "check_hostname": False}
     return uri, params

@@ -1,28 +1,34 @@
-"""The SQL endpoint with limits that a test can reach, and with TLS."""
+"""The SQL endpoint with limits that a test can reach, with TLS, with an LDAP directory, and over HTTP."""
 
 import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any
 
 import pandas as pd
 import pytest
 import sqlalchemy
 from pyhive import exc, hive
+from thrift.transport.THttpClient import THttpClient
 from thrift.transport.TTransport import TTransportException
 
 import meterlake
+from jobs.certificate import generate, public
 from tests.stack.conftest import REPOSITORY, Stack
 
 SECONDS = 40
 # Minutes of all cores, in tasks that take long, and nothing to read.
 HEAVY = "SELECT count(*), sum(a.id * b.id % 7) FROM range(0, 900000, 1, 64) a CROSS JOIN range(900000) b"
 SMALL = "SELECT count(*) FROM gold.daily_product_consumption WHERE date = DATE '2021-01-02'"
+# The directory's people: in a group for each role, and in none.
+PEOPLE = {"lotte": "analysts", "emil": "engineers", "gast": ""}
 # Of a sample of three dates one may be read, and fewer rows be held than it has.
 LIMITS = {
     "LAKE_QUERY_SECONDS": str(SECONDS),
@@ -37,16 +43,24 @@ class Endpoint:
 
     stack: Stack
     certificate: str
+    http: bool = False
 
-    def connect(self, host: str = "127.0.0.1", *, certificate: str | None) -> meterlake.Connection:
-        password = self.stack.passwords["analyst"]
+    def connect(
+        self, host: str = "127.0.0.1", *, certificate: str | None, user: str = "analyst", password: str | None = None
+    ) -> meterlake.Connection:
         return meterlake.connect(
-            host, self.stack.sql_port, username="analyst", password=password, tls=True, certificate=certificate
+            host,
+            self.stack.sql_port,
+            username=user,
+            password=self.stack.passwords[user] if password is None else password,
+            http=self.http,
+            tls=True,
+            certificate=certificate,
         )
 
-    def query(self, *statements: str) -> list[tuple[Any, ...]]:
+    def query(self, *statements: str, user: str = "analyst", password: str | None = None) -> list[tuple[Any, ...]]:
         """The rows of the last statement."""
-        with closing(self.connect(certificate=self.certificate)) as connection:
+        with closing(self.connect(certificate=self.certificate, user=user, password=password)) as connection:
             cursor = connection.cursor()
             for statement in statements:
                 cursor.execute(statement)
@@ -59,11 +73,12 @@ class Endpoint:
             rm -f /tmp/trust.p12
             keytool -importcert -noprompt -alias lake -file /tmp/certificate.pem -keystore /tmp/trust.p12 \
               -storepass changeit >/dev/null 2>&1
-            url="jdbc:hive2://localhost:10000/gold;ssl=true;sslTrustStore=/tmp/trust.p12;trustStorePassword=changeit"
+            url="jdbc:hive2://localhost:10000/gold;ssl=true;sslTrustStore=/tmp/trust.p12;trustStorePassword=changeit$4"
             exec timeout -s KILL "$3" beeline -u "$url" -n analyst -p "$1" --outputformat=csv2 --silent=true -e "$2"
         """
         result = self.stack.compose(
             "exec", "-T", "sql-endpoint", "sh", "-euc", script, "-", self.stack.passwords["analyst"], sql, str(seconds),
+            ";transportMode=http;httpPath=cliservice" if self.http else "",
             stdin=Path(self.certificate).read_text(), check=False,
         )  # fmt: skip
         return result.stdout if not result.returncode else result.stdout + result.stderr
@@ -74,18 +89,69 @@ class Endpoint:
         return float(self.stack.call(stats, timeout=60, check=True).stdout.strip().rstrip("%")) / 100
 
 
+def restart(stack: Stack, **settings: str) -> None:
+    command = ["docker", "compose", "up", "--detach", "--wait", "--force-recreate", "--no-deps", "sql-endpoint"]
+    stack.call(command, timeout=300, check=True, **settings)
+
+
 @pytest.fixture(scope="module")
-def endpoint(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    restart = ("docker", "compose", "up", "--detach", "--wait", "--force-recreate", "--no-deps", "sql-endpoint")
+def directory(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """An OpenLDAP server in the endpoint's network, and the settings with which the endpoint asks it."""
+    data = tmp_path_factory.mktemp("directory")
+    data.chmod(0o755)
+    name = f"{stack.env['COMPOSE_PROJECT_NAME']}-directory"
+    generate(data / "tls.pem", name)
+    (data / "authorities.pem").write_text(public(data / "tls.pem"))
+    entries = [
+        "dn: dc=example,dc=org\nobjectClass: domain",
+        "dn: ou=people,dc=example,dc=org\nobjectClass: organizationalUnit",
+    ]
+    for person, group in PEOPLE.items():
+        stack.passwords[person] = token_urlsafe(12) + "é:"
+        dn = f"uid={person},ou=people,dc=example,dc=org"
+        secret = b64encode(stack.passwords[person].encode()).decode()
+        entries.append(f"dn: {dn}\nobjectClass: inetOrgPerson\ncn: {person}\nsn: {person}\nuserPassword:: {secret}")
+        if group:
+            entries.append(f"dn: cn={group},dc=example,dc=org\nobjectClass: groupOfNames\nmember: {dn}")
+    (data / "people.ldif").write_text("\n\n".join(entries) + "\n")
+    for file in data.iterdir():
+        file.chmod(0o644)
+    image = "localhost/meter-lakehouse/test-directory:dev"
+    stack.call(["docker", "build", "--quiet", "--tag", image, "tests/stack/directory"], timeout=300, check=True)
+    network = f"{stack.env['COMPOSE_PROJECT_NAME']}_query"
+    run = ["docker", "run", "--detach", "--name", name, "--network", network, "--volume", f"{data}:/data:ro", image]
+    stack.call(run, timeout=60, check=True)
+    try:
+        yield {
+            "LAKE_LDAP_URL": f"ldaps://{name}:6360",
+            "LAKE_LDAP_BIND": "uid={user},ou=people,dc=example,dc=org",
+            "LAKE_LDAP_BASE": "dc=example,dc=org",
+            "LAKE_LDAP_ANALYSTS": "(&(cn=analysts)(member={dn}))",
+            "LAKE_LDAP_ENGINEERS": "(&(cn=engineers)(member={dn}))",
+            "LAKE_LDAP_AUTHORITIES": str(data / "authorities.pem"),
+        }
+    finally:
+        stack.call(["docker", "rm", "--force", name], timeout=60, check=True)
+
+
+@pytest.fixture(scope="module")
+def endpoint(stack: Stack, directory: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     stack.call(["docker/lake", "certificate", "generate", "lake.example.org"], timeout=120, check=True)
     try:
-        stack.call([*restart], timeout=300, check=True, **LIMITS)
+        restart(stack, **LIMITS, **directory)
         certificate = tmp_path_factory.mktemp("tls") / "certificate.pem"
         certificate.write_text(stack.call(["docker/lake", "certificate", "show"], timeout=120, check=True).stdout)
         yield Endpoint(stack, str(certificate))
     finally:
         stack.call(["docker/lake", "certificate", "remove"], timeout=120, check=True)
-        stack.call([*restart], timeout=300, check=True)
+        restart(stack)
+
+
+@pytest.fixture(scope="module")
+def over_http(endpoint: Endpoint) -> Endpoint:
+    """For the last tests here."""
+    restart(endpoint.stack, **LIMITS, LAKE_HTTP="true")
+    return replace(endpoint, http=True)
 
 
 def test_a_query_that_would_read_too_much_is_refused(endpoint: Endpoint) -> None:
@@ -199,3 +265,89 @@ def test_a_certificate_that_is_not_trusted_or_of_another_host_is_refused(endpoin
         endpoint.connect(certificate=None)
     with pytest.raises(meterlake.OperationalError, match=r"certificate verify failed: .* mismatch"):
         endpoint.connect("127.1", certificate=endpoint.certificate)
+
+
+def test_people_of_the_directory_have_the_rights_of_their_group(endpoint: Endpoint) -> None:
+    assert endpoint.query(SMALL, user="lotte") == endpoint.query(SMALL, user="emil") == endpoint.query(SMALL)
+    assert endpoint.query("SELECT count(*) > 0 FROM ops.loads", user="emil") == [(True,)]
+    with pytest.raises(meterlake.OperationalError, match=r"^\[PERMISSION\]"):
+        endpoint.query("SELECT count(*) FROM ops.loads", user="lotte")
+
+
+@pytest.mark.parametrize(
+    ("user", "password"),
+    [
+        ("gast", None),  # known, and in neither group
+        ("lotte", "wrong"),
+        ("lotte", ""),  # to a directory that is no wrong password, but none
+        ("nobody", "wrong"),
+        ("lotte)(uid=*", "wrong"),
+        ("emil,ou=people", "wrong"),
+        ("", "wrong"),
+    ],
+)
+def test_nobody_else_comes_in_by_the_directory(endpoint: Endpoint, user: str, password: str | None) -> None:
+    with pytest.raises(meterlake.OperationalError, match="Error validating the login"):
+        endpoint.query("SELECT 1", user=user, password=password)
+
+
+def test_over_http_the_same_holds(over_http: Endpoint) -> None:
+    assert over_http.query(SMALL)[0][0] > 0
+    assert over_http.beeline(SMALL).split()[-1] == str(over_http.query(SMALL)[0][0])
+    with pytest.raises(meterlake.OperationalError, match=r"^\[PERMISSION\]"):
+        over_http.query("SELECT count(*) FROM ops.loads")
+    with pytest.raises(meterlake.OperationalError, match=r"^\[LIMIT\]"):
+        over_http.query("SELECT count(*) FROM gold.readings_enriched")
+    with pytest.raises(meterlake.OperationalError, match=r"^\[READ_ONLY\]"):
+        over_http.query("DROP TABLE silver.readings")
+    with pytest.raises(meterlake.OperationalError, match="certificate verify failed"):
+        over_http.connect(certificate=None)
+    for user, password in (("analyst", "wrong"), ("analyst", ""), ("nobody", "wrong")):
+        with pytest.raises(meterlake.OperationalError, match="wrong user name or password"):
+            over_http.connect(certificate=over_http.certificate, user=user, password=password)
+
+
+def test_over_http_a_user_is_who_the_password_says(over_http: Endpoint) -> None:
+    """Not whom a request names besides, and without a cookie that outlives a password."""
+    with closing(over_http.connect(certificate=over_http.certificate)) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT current_user()")
+        assert cursor.fetchall() == [("analyst",)]
+        assert "set-cookie" not in {name.lower() for name in connection._transport.headers}
+    transport = _as_another(over_http, "engineer")
+    with (
+        pytest.raises((meterlake.Error, TTransportException)),
+        closing(hive.Connection(thrift_transport=transport)) as it,
+    ):
+        it.cursor().execute("SELECT count(*) FROM ops.loads")
+
+
+def _as_another(endpoint: Endpoint, user: str) -> THttpClient:
+    """An analyst's transport whose requests ask to act for another user."""
+    with closing(endpoint.connect(certificate=endpoint.certificate)) as connection:
+        transport = connection._transport
+    transport.path += f"?doAs={user}"
+    transport.open()
+    return transport
+
+
+def test_sqlalchemy_and_pyhive_read_over_http(over_http: Endpoint) -> None:
+    expected = [(count,)] = over_http.query(SMALL)
+    url = sqlalchemy.URL.create(
+        "meterlake", "analyst", over_http.stack.passwords["analyst"], "127.0.0.1", over_http.stack.sql_port, "gold",
+        query={"http": "true", "tls": "true", "certificate": over_http.certificate},
+    )  # fmt: skip
+    assert pd.read_sql_query(SMALL, sqlalchemy.create_engine(url)).iloc[0, 0] == count
+    connection = hive.connect(
+        "127.0.0.1", over_http.stack.sql_port, scheme="https", ssl_cert="none", auth="BASIC",
+        username="analyst", password=over_http.stack.passwords["analyst"],
+    )  # fmt: skip
+    with closing(connection):
+        cursor = connection.cursor()
+        cursor.execute(SMALL)
+        assert cursor.fetchall() == expected
+
+
+def test_the_lakehouses_own_commands_use_http(over_http: Endpoint) -> None:
+    shown = over_http.stack.make("-s", "sql", f"Q={SMALL}", LAKE_HTTP="true").stdout
+    assert shown.splitlines()[-1] == str(over_http.query(SMALL)[0][0])

@@ -22,7 +22,8 @@ import org.apache.hive.service.auth.PasswdAuthenticationProvider;
  * <p>A password is kept as PBKDF2-HMAC-SHA256. One check takes some tenths of a second of a core, the same for a wrong
  * password and an unknown user, and few run at once. A login that was right is remembered for some minutes, as a keyed
  * hash in memory alone, so that a dashboard's fifty connections cost one check. From the fifth wrong password on a user
- * must wait, twice as long each time, up to a minute; while that lasts no password is looked at.
+ * must wait, twice as long each time, up to a minute; while that lasts no password is looked at. Who is not in the users'
+ * file may be in an LDAP directory, if there is one ({@link Ldap}).
  */
 public final class Login implements PasswdAuthenticationProvider {
   private static final int ITERATIONS = 600_000;
@@ -70,11 +71,20 @@ public final class Login implements PasswdAuthenticationProvider {
 
   private static boolean right(String user, String secret, long now) throws AuthenticationException {
     Users.User known = user.equals(Users.SERVICE) ? null : Users.find(user);
+    boolean ldap = known == null && Ldap.isSet() && !user.equals(Users.SERVICE);
     // The stored hash is part of what is remembered: a changed password, or a removed user, is forgotten at once.
-    byte[] mac = known == null ? null : mac(new String(known.hash(), StandardCharsets.ISO_8859_1), secret);
+    byte[] mac = ldap ? mac("ldap", secret)
+        : known == null ? null : mac(new String(known.hash(), StandardCharsets.ISO_8859_1), secret);
     Success success = SUCCESSES.get(user);
     if (mac != null && success != null && now - success.until() < 0 && MessageDigest.isEqual(success.mac(), mac)) {
       return true;
+    }
+    if (ldap) {
+      boolean right = Ldap.login(user, secret);
+      if (right) {
+        SUCCESSES.put(user, new Success(mac, System.nanoTime() + REMEMBER));
+      }
+      return right;
     }
     byte[] salt = known == null ? NO_SALT : known.salt();
     int iterations = known == null ? ITERATIONS : known.iterations();
@@ -145,7 +155,7 @@ public final class Login implements PasswdAuthenticationProvider {
   }
 
   /** A map that forgets its oldest entry, so that invented user names do not fill the memory. */
-  private static <V> Map<String, V> bounded() {
+  static <V> Map<String, V> bounded() {
     return java.util.Collections.synchronizedMap(new LinkedHashMap<>(16, 0.75f, true) {
       @Override
       protected boolean removeEldestEntry(Map.Entry<String, V> eldest) {

@@ -12,7 +12,10 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 
-/** Who may log in, and which schemas they may read: the file that {@code lake users} writes, and the jobs' own user. */
+/**
+ * Who may log in, and which schemas they may read: the file that {@code lake users} writes, and the jobs' own user. Others
+ * may come from a directory ({@link Ldap}).
+ */
 final class Users {
   /** The user of the `lake` commands and of the health check. Its password is in the environment, generated at the first start. */
   static final String SERVICE = "lake-jobs";
@@ -38,7 +41,8 @@ final class Users {
       return "engineer";
     }
     User user = name == null ? null : find(name);
-    return user == null ? "none" : user.role();
+    String role = user != null ? user.role() : name == null ? null : Ldap.role(name);
+    return role == null ? "none" : role;
   }
 
   static boolean mayRead(String role, String schema) {
