@@ -59,6 +59,7 @@ def store(path: Path, pem: bytes) -> x509.Certificate:
     key, chain = _parse(pem)
     if chain[0].not_valid_after_utc < datetime.now(UTC):
         raise CertificateError(f"the certificate was valid until {chain[0].not_valid_after_utc:%Y-%m-%d}")
+    _host_name(chain[0])
     _write(path, key, chain)
     return chain[0]
 
@@ -66,6 +67,11 @@ def store(path: Path, pem: bytes) -> x509.Certificate:
 def public(path: Path) -> str:
     """The certificate chain, as clients may have it. Raises CertificateError."""
     return _pem(_parse(path.read_bytes())[1])
+
+
+def host_name(path: Path) -> str:
+    """A name that the certificate is for. Raises CertificateError."""
+    return _host_name(_parse(path.read_bytes())[1][0])
 
 
 def keystore(path: Path, password: str) -> bytes:
@@ -86,6 +92,14 @@ def _parse(pem: bytes) -> tuple[PrivateKey, list[x509.Certificate]]:
     if chain[0].public_key() != key.public_key():
         raise CertificateError("the first certificate is not that of the private key")
     return key, chain
+
+
+def _host_name(certificate: x509.Certificate) -> str:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        raise CertificateError("the certificate has no subject alternative name, which clients ask for") from None
+    return str(next(iter(names)).value).replace("*", "any", 1)
 
 
 def _name(name: str) -> x509.GeneralName:

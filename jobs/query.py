@@ -50,6 +50,7 @@ class Runner:
 
     def _through_endpoint(self, sql: str) -> Result:
         import meterlake
+        from jobs.certificate import CertificateError
         from jobs.endpoint import connect
 
         endpoint = urlsplit(f"//{self.settings.endpoint}")
@@ -61,7 +62,7 @@ class Runner:
                 if not cursor.description:
                     return Result([], [])
                 return Result([column[0] for column in cursor.description], cursor.fetchall())
-        except meterlake.Error as error:
+        except (meterlake.Error, CertificateError) as error:
             raise QueryError(str(error)) from None
 
     def _on_own_session(self, sql: str) -> Result:

@@ -6,6 +6,7 @@ TLS with a checked certificate, queries that end when their client does, dates a
 import base64
 import logging
 import re
+import socket
 import ssl
 from datetime import date
 from http import HTTPStatus
@@ -67,32 +68,29 @@ def connect(
     http: bool = False,
     tls: bool = False,
     certificate: str | None = None,
-    check_hostname: bool = True,
+    server_name: str | None = None,
 ) -> "Connection":
     """A connection to the SQL endpoint; over HTTP where that is what it speaks.
 
     `tls` encrypts it and checks the server's certificate: against the system's authorities, or against those in the PEM
-    file `certificate`, which may be the server's own. `check_hostname=False` is for a server that is reached under
-    another name than its certificate has, and is sound only together with the server's own certificate.
+    file `certificate`, which may be the server's own. `server_name` is the name that must be in it, where the server is
+    reached under another one.
 
     Raises OperationalError where no endpoint answers, its certificate will not do, or the password is wrong.
     """
+    name = server_name or host
     context = None
     if tls:
         context = ssl.create_default_context(cafile=certificate)
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a certificate that is trusted by itself
-        context.check_hostname = check_hostname
     if http:
-        transport = _HTTP(f"{'https' if tls else 'http'}://{host}:{port}/cliservice", ssl_context=context)
+        transport = _HTTP((host, port), f"{'https' if tls else 'http'}://{name}:{port}/cliservice", context)
         credentials = base64.b64encode(f"{username}:{password}".encode()).decode()
         transport.setCustomHeaders({"Authorization": f"Basic {credentials}"})
     else:
-        if tls:
-            socket = _TLSSocket(host, port, ssl_context=context, validate_callback=lambda *_: None)  # OpenSSL does
-        else:
-            socket = TSocket(host, port)
+        stream = _TLSSocket(host, port, name, context) if context else TSocket(host, port)
         transport = thrift_sasl.TSaslClientTransport(
-            lambda: PureSASLClient(host, username=username, password=password, service=None), "PLAIN", socket
+            lambda: PureSASLClient(host, username=username, password=password, service=None), "PLAIN", stream
         )
     try:
         return Connection(thrift_transport=transport, username=username, database=database)
@@ -101,16 +99,32 @@ def connect(
 
 
 class _HTTP(THttpClient):  # type: ignore[misc] # thrift has no types
+    def __init__(self, address: tuple[str, int], url: str, context: ssl.SSLContext | None) -> None:
+        super().__init__(url, ssl_context=context)
+        self.address = address
+
+    def open(self) -> None:
+        super().open()
+        # The host of the URL is the one that the certificate names; this is where it is.
+        self._THttpClient__http._create_connection = lambda _, *rest: socket.create_connection(self.address, *rest)
+
     def flush(self) -> None:
         super().flush()
+        if self.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            raise TTransportException(message="wrong user name or password")
         if self.code != HTTPStatus.OK:
-            refused = self.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
-            reason = "wrong user name or password" if refused else f"{self.code} {self.message}"
-            self.close()
-            raise TTransportException(message=reason)
+            raise TTransportException(message=f"{self.code} {self.message}")
+
+    def close(self) -> None:
+        if self.isOpen():  # PyHive closes what was not opened, too
+            super().close()
 
 
-class _TLSSocket(TSSLSocket):  # type: ignore[misc] # thrift has no types
+class _TLSSocket(TSSLSocket):  # type: ignore[misc]
+    def __init__(self, host: str, port: int, name: str, context: ssl.SSLContext) -> None:
+        # OpenSSL checks the certificate.
+        super().__init__(host, port, ssl_context=context, server_hostname=name, validate_callback=lambda *_: None)
+
     def close(self) -> None:
         if self.handle:  # or the error of an attempt to connect would give way to one of closing
             super().close()

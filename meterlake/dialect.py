@@ -58,7 +58,7 @@ class MeterlakeDialect(HiveDialect):  # type: ignore[misc] # PyHive has no types
             "database": url.database or "default",
         }
         for key, value in url.query.items():
-            if key in ("http", "tls", "check_hostname"):
+            if key in ("http", "tls"):
                 if value not in TRUE:
                     raise exc.ArgumentError(f"{key}={value}: true or false is meant")
                 arguments[key] = TRUE[str(value)]

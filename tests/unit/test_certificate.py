@@ -35,6 +35,12 @@ def test_the_file_is_for_its_owner_alone_and_shows_no_key(tmp_path: Path) -> Non
     assert x509.load_pem_x509_certificate(certificate.public(path).encode()) == taken
 
 
+def test_a_name_of_the_certificate_is_what_the_lakehouses_own_commands_ask_for(tmp_path: Path) -> None:
+    for name, asked in (("lake.example.org", "lake.example.org"), ("192.0.2.7", "192.0.2.7"), ("*.x.org", "any.x.org")):
+        certificate.generate(tmp_path / "tls.pem", name)
+        assert certificate.host_name(tmp_path / "tls.pem") == asked
+
+
 def test_java_gets_key_and_certificate(tmp_path: Path) -> None:
     path = tmp_path / "tls.pem"
     taken = certificate.store(path, pem(tmp_path))
