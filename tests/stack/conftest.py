@@ -116,21 +116,30 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The stack, up and with the sample loaded by `make up && make run`."""
+def docker() -> None:
+    """A Docker engine that answers."""
     docker = shutil.which("docker")
     if not docker or subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
         message = "no Docker engine answers, so the stack was not tested"
         pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
-    landing = tmp_path_factory.mktemp("landing")
-    # pytest's folders are closed to other users, and the container's user is one.
-    for folder in (landing, *list(landing.parents)[:2]):
-        folder.chmod(0o755)
-    with running_stack(PROJECT, landing) as stack:
+
+
+@pytest.fixture(scope="session")
+def stack(docker: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack, up and with the sample loaded by `make up && make run`."""
+    with running_stack(PROJECT, landing_place(tmp_path_factory)) as stack:
         stack.add_people()
         run = stack.make("run")
         assert "14,400 loaded" in run.stderr
         yield stack
+
+
+def landing_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder that the container's user can read, to whom pytest's folders are closed."""
+    landing = tmp_path_factory.mktemp("landing")
+    for folder in (landing, *list(landing.parents)[:2]):
+        folder.chmod(0o755)
+    return landing
 
 
 @contextmanager

@@ -6,8 +6,10 @@ import random
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from decimal import Decimal
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -238,3 +240,140 @@ def test_services_die_while_a_load_is_at_work(stack: Stack, deliveries: Deliveri
     again = stack.make("run", check=False)
     assert again.returncode == 0, again.stderr
     assert_like_undisturbed(stack)
+
+
+@contextmanager
+def proxy(stack: Stack, service: str, *faults: str) -> Iterator[tuple[str, str]]:
+    """A proxy before a service, with faults as tests/stack/proxy.py reads them: its host and its container's id."""
+    script = f"{REPOSITORY}/tests/stack/proxy.py:/proxy.py:ro"
+    network = f"{stack.env['COMPOSE_PROJECT_NAME']}_load"
+    command = [
+        "docker",
+        "run",
+        "--detach",
+        "--rm",
+        "--network",
+        network,
+        "--network-alias",
+        "proxy",
+        "--volume",
+        script,
+    ]
+    image = ["--entrypoint", "python", "localhost/meter-lakehouse/lake:dev", "/proxy.py"]
+    container = stack.call([*command, *image, service, *faults], timeout=60, check=True).stdout.strip()
+    try:
+        yield f"proxy:{service.split(':')[1]}", container
+    finally:
+        stack.call(["docker", "rm", "--force", container], timeout=60, check=True)
+
+
+def struck(stack: Stack, container: str) -> Counter[str]:
+    """How often each fault was done."""
+    return Counter(stack.call(["docker", "logs", container], timeout=60, check=True).stdout.split()[1:])
+
+
+def run_with(stack: Stack, **settings: str) -> CompletedProcess[str]:
+    """`lake run` with other settings than the stack's."""
+    options = [option for name, value in settings.items() for option in ("--env", f"{name}={value}")]
+    return stack.compose("run", "--rm", *options, "jobs", "run", check=False, timeout=600)
+
+
+def assert_ended_with_a_clear_error(run: CompletedProcess[str], message: str) -> None:
+    said = run.stderr.splitlines()
+    assert run.returncode == 1, said
+    assert [message in line for line in said if line.startswith("error: ")] == [True], said
+    assert not any("Exception in thread" in line or "\tat " in line for line in said), said
+
+
+REQUEST = " HTTP/1.1\r\n"
+
+
+def test_the_object_store_is_busy_and_connections_end(stack: Stack, deliveries: Deliveries, reader: Reader) -> None:
+    deliveries.arrive()
+    faults = [
+        f"busy,{REQUEST},0.15,1,-1",
+        f"reset,{REQUEST},0.1,1,-1",
+        f"lost,{REQUEST},0.1,1,-1",
+        f"stall,{REQUEST},0.1,50,1",
+    ]
+    with proxy(stack, "object-store:9000", *faults) as (host, container):
+        run = run_with(stack, LAKE_S3_ENDPOINT=f"http://{host}")
+        done = struck(stack, container)
+
+    assert run.returncode == 0, run.stderr
+    assert min(done[kind] for kind in ("busy", "reset", "lost")) >= 5, done
+    assert done["stall"] == 1
+    assert_like_undisturbed(stack)
+    assert reader.wrong == []
+
+
+def test_the_object_store_stays_busy(stack: Stack, deliveries: Deliveries, reader: Reader) -> None:
+    deliveries.arrive()
+    with proxy(stack, "object-store:9000", "busy,PUT /,1,5,-1") as (host, _):
+        run = run_with(stack, LAKE_S3_ENDPOINT=f"http://{host}")
+
+    assert_ended_with_a_clear_error(run, "503")
+    again = stack.make("run", check=False)
+    assert again.returncode == 0, again.stderr
+    assert_like_undisturbed(stack)
+    assert reader.wrong == []
+
+
+@pytest.mark.parametrize("kind", ["reset", "lost"])
+def test_the_call_that_publishes_is_lost_or_its_answer_is(
+    stack: Stack, deliveries: Deliveries, reader: Reader, kind: str
+) -> None:
+    """Was it committed or not? It is repeated, and is the same the second time."""
+    deliveries.arrive()
+    with proxy(stack, "metastore:9083", f"{kind},alter_partitions,1,1,2") as (host, container):
+        run = run_with(stack, LAKE_METASTORE=f"thrift://{host}")
+        assert struck(stack, container) == {kind: 2}
+
+    assert run.returncode == 0, run.stderr
+    assert_like_undisturbed(stack)
+    assert reader.wrong == []
+
+
+def test_the_metastore_never_answers_the_call_that_publishes(
+    stack: Stack, deliveries: Deliveries, reader: Reader
+) -> None:
+    """The second one of the load: silver is switched, and what follows is not."""
+    deliveries.arrive()
+    with proxy(stack, "metastore:9083", "lost,alter_partitions,1,2,-1") as (host, container):
+        run = run_with(stack, LAKE_METASTORE=f"thrift://{host}")
+        assert struck(stack, container)["lost"] >= 5
+
+    assert_ended_with_a_clear_error(run, "Spark failed after 'validate'")
+    assert stack.query("SELECT publishing_load_id IS NULL FROM gold.data_freshness") == [(False,)]
+    again = stack.make("run", check=False)
+    assert again.returncode == 0, again.stderr
+    assert_like_undisturbed(stack)
+    assert reader.wrong == []
+
+
+def test_a_query_that_began_before_a_correction_is_published_reads_to_its_end(
+    stack: Stack, deliveries: Deliveries
+) -> None:
+    """Rows are read while they are fetched, so the last date is read long after its folder was replaced."""
+    deliveries.arrive()
+    stack.make("run")
+    [(corrected, before)] = stack.query(
+        "SELECT date, sum(consumption_kwh) FROM silver.readings GROUP BY 1 ORDER BY 1 DESC LIMIT 1"
+    )
+    dates = [*(f"2021-01-0{day}" for day in (1, 2, 3)), corrected]
+    parts = [f"SELECT date, consumption_kwh FROM silver.readings WHERE date = DATE '{date}'" for date in dates]
+    with closing(stack.connect("analyst")) as connection:
+        cursor = connection.cursor(arraysize=100)
+        cursor.execute(" UNION ALL ".join(parts))
+        rows = cursor.fetchmany(100)
+        deliveries.arrive()
+        stack.make("run")
+        stack.call(["docker/lake", "collect"], timeout=300, check=True)
+        rows += cursor.fetchall()
+
+    last = [Decimal(kwh) for date, kwh in rows if date == corrected]
+    assert (len(last), sum(last)) == (96, Decimal(before))
+    now = f"SELECT sum(consumption_kwh) FROM silver.readings WHERE date = DATE '{corrected}'"
+    assert stack.query(now) != [(before,)]
+    without_retention = stack.compose("run", "--rm", "--env", "LAKE_RETENTION_HOURS=0", "jobs", "collect")
+    assert f"silver.db/readings/date={corrected}/load=" in without_retention.stdout + without_retention.stderr

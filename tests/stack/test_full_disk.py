@@ -1,0 +1,60 @@
+"""The object store's disk is full while a load writes."""
+
+import io
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from minio import Minio, S3Error
+
+from tests.stack.conftest import REPOSITORY, Stack, landing_place, running_stack
+from tests.stack.test_faults import Deliveries, assert_ended_with_a_clear_error, assert_like_undisturbed
+
+PROJECT = "meter-lakehouse-full"
+DISK = "96m"
+PIECE = 2**20
+
+
+@pytest.fixture(scope="module")
+def small(docker: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack whose object store has a small disk, in memory."""
+    options = ["--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", f"o=size={DISK},uid=10010"]
+    subprocess.run(["docker", "volume", "create", *options, f"{PROJECT}_objects"], check=True, capture_output=True)
+    with running_stack(PROJECT, landing_place(tmp_path_factory)) as stack:
+        stack.add_people()
+        stack.make("run")
+        yield stack
+
+
+def fill(store: Minio) -> list[str]:
+    """Put objects into the bucket until no more fits. Returns their names."""
+    names: list[str] = []
+    while True:
+        name = f"filler/{len(names)}"
+        try:
+            store.put_object("lake", name, io.BytesIO(bytes(PIECE)), PIECE)
+        except S3Error as error:
+            assert error.code == "XMinioStorageFull"
+            return names
+        names.append(name)
+
+
+def test_a_load_on_a_full_disk_ends_with_an_error_and_the_next_one_makes_up_for_it(small: Stack) -> None:
+    secrets = dict(line.split("=", 1) for line in (REPOSITORY / ".env").read_text().splitlines() if "=" in line)
+    key = secrets["LAKE_S3_ADMIN_SECRET"]
+    store = Minio(f"127.0.0.1:{small.s3_port}", access_key="lake-admin", secret_key=key, secure=False)
+    before = small.query("SELECT date, sum(consumption_kwh) FROM gold.half_hourly_consumption GROUP BY date")
+    deliveries = Deliveries(small.landing)
+    deliveries.arrive()
+    fillers = fill(store)
+    assert len(fillers) > 20
+
+    full = small.make("run", check=False)
+
+    assert_ended_with_a_clear_error(full, "free drive threshold")
+    assert small.query("SELECT date, sum(consumption_kwh) FROM gold.half_hourly_consumption GROUP BY date") == before
+    for name in fillers:
+        store.remove_object("lake", name)
+    again = small.make("run", check=False)
+    assert again.returncode == 0, again.stderr
+    assert_like_undisturbed(small)
