@@ -79,7 +79,6 @@ def _job() -> Iterator[tuple[Settings, "Stage", Stages]]:
     from jobs import lock, ops
     from jobs.rollback import RollbackError
     from jobs.versions import VersionError
-    from meterlake import first_line
 
     settings = Settings()
     stages: Stages = {}
@@ -102,7 +101,14 @@ def _job() -> Iterator[tuple[Settings, "Stage", Stages]]:
         raise fail(str(error)) from None
     except (PySparkException, Py4JError) as error:
         log = "" if settings.metastore else f"; more in {settings.state}/spark.log"
-        raise fail(f"Spark failed after {next(reversed(stages), 'no stage')!r}: {first_line(error)}{log}") from None
+        raise fail(f"Spark failed after {next(reversed(stages), 'no stage')!r}: {_cause(error)}{log}") from None
+
+
+def _cause(error: Exception) -> str:
+    """What is wrong, in a line: of a failed task, which brings a stack trace for each layer, what the innermost said."""
+    from meterlake import first_line
+
+    return first_line(str(error).rpartition("Caused by: ")[2])
 
 
 def _session(settings: Settings, stage: "Stage") -> "SparkSession":

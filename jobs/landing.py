@@ -7,7 +7,15 @@ from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem, S3FileSystem
+from pyarrow.fs import (
+    AwsStandardS3RetryStrategy,
+    FileInfo,
+    FileSelector,
+    FileSystem,
+    FileType,
+    LocalFileSystem,
+    S3FileSystem,
+)
 
 
 class Delivered(NamedTuple):
@@ -23,10 +31,10 @@ def open_folder(location: str, s3_endpoint: str | None) -> tuple[FileSystem, str
     parts = urlsplit(location)
     if parts.scheme in ("s3", "s3a"):
         endpoint = urlsplit(s3_endpoint) if s3_endpoint else None
-        file_system = (
-            S3FileSystem(endpoint_override=endpoint.netloc, scheme=endpoint.scheme) if endpoint else S3FileSystem()
-        )
-        return file_system, parts.netloc + parts.path
+        where = {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme} if endpoint else {}
+        # Three tries, the default, is what a store that is busy for some seconds outlasts.
+        patient = AwsStandardS3RetryStrategy(max_attempts=10)
+        return S3FileSystem(retry_strategy=patient, **where), parts.netloc + parts.path
     return LocalFileSystem(), unquote(parts.path) if parts.scheme == "file" else location
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -97,6 +98,7 @@ def test_every_chart_is_drawn(stack: Stack, dashboard: Superset, browser: webdri
     browser.get(f"{dashboard.url}/superset/dashboard/meters/")
     wait.until(lambda _: len(browser.find_elements(By.CSS_SELECTOR, ".slice_container")) == CHARTS)
     wait.until(lambda _: not browser.find_elements(By.CSS_SELECTOR, ".loading"))
+    time.sleep(2)  # curves are drawn from left to right
     browser.save_screenshot(str(tmp_path / "dashboard.png"))
 
     shown = [number.text for number in browser.find_elements(By.CSS_SELECTOR, ".header-line")]

@@ -291,9 +291,9 @@ REQUEST = " HTTP/1.1\r\n"
 def test_the_object_store_is_busy_and_connections_end(stack: Stack, deliveries: Deliveries, reader: Reader) -> None:
     deliveries.arrive()
     faults = [
-        f"busy,{REQUEST},0.15,1,-1",
-        f"reset,{REQUEST},0.1,1,-1",
-        f"lost,{REQUEST},0.1,1,-1",
+        f"busy,{REQUEST},0.06,1,-1",
+        f"reset,{REQUEST},0.03,1,-1",
+        f"lost,{REQUEST},0.03,1,-1",
         f"stall,{REQUEST},0.1,50,1",
     ]
     with proxy(stack, "object-store:9000", *faults) as (host, container):
@@ -376,4 +376,4 @@ def test_a_query_that_began_before_a_correction_is_published_reads_to_its_end(
     now = f"SELECT sum(consumption_kwh) FROM silver.readings WHERE date = DATE '{corrected}'"
     assert stack.query(now) != [(before,)]
     without_retention = stack.compose("run", "--rm", "--env", "LAKE_RETENTION_HOURS=0", "jobs", "collect")
-    assert f"silver.db/readings/date={corrected}/load=" in without_retention.stdout + without_retention.stderr
+    assert f"silver/readings/date={corrected}/load=" in without_retention.stdout + without_retention.stderr

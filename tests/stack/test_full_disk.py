@@ -8,7 +8,7 @@ import pytest
 from minio import Minio, S3Error
 
 from tests.stack.conftest import REPOSITORY, Stack, landing_place, running_stack
-from tests.stack.test_faults import Deliveries, assert_ended_with_a_clear_error, assert_like_undisturbed
+from tests.stack.test_faults import Deliveries, assert_ended_with_a_clear_error, assert_like_undisturbed, run_with
 
 PROJECT = "meter-lakehouse-full"
 DISK = "96m"
@@ -49,7 +49,7 @@ def test_a_load_on_a_full_disk_ends_with_an_error_and_the_next_one_makes_up_for_
     fillers = fill(store)
     assert len(fillers) > 20
 
-    full = small.make("run", check=False)
+    full = run_with(small)
 
     assert_ended_with_a_clear_error(full, "free drive threshold")
     assert small.query("SELECT date, sum(consumption_kwh) FROM gold.half_hourly_consumption GROUP BY date") == before
