@@ -105,7 +105,7 @@ def _job() -> Iterator[tuple[Settings, "Stage", Stages]]:
 
 
 def _cause(error: Exception) -> str:
-    """What is wrong, in a line: of a failed task, which brings a stack trace for each layer, what the innermost said."""
+    """What is wrong, in a line: of a failed task, which brings a stack trace of each layer, the innermost's words."""
     from meterlake import first_line
 
     return first_line(str(error).rpartition("Caused by: ")[2])
