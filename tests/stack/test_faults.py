@@ -22,29 +22,36 @@ from tests.integration.oracle import Oracle
 from tests.stack.conftest import LONG_RUNNING, REPOSITORY, Stack
 
 KILLED = 137  # by signal 9, as a container's exit status has it
-# Moment, call, table among its arguments, and the second after the call began in which a kill comes in its middle.
-Point = tuple[str, str, str, str]
+# Moment, call, table among its arguments, and the seconds within which a kill comes in the middle of the call.
+Point = tuple[str, str, str, float]
 POINTS: list[Point] = [
-    ("before", "ops.new_files", "", "0"),
-    ("after", "ops.become_writer", "", "0"),
-    ("during", "tables.write", "silver.readings", "0.5"),
-    ("after", "tables.write", "silver.readings", "0"),
-    ("during", "tables.write", "mart.half_hourly_consumption", "0.3"),
-    ("after", "load._audit", "", "0"),
-    ("after", "ops.begin_publication", "", "0"),
-    ("during", "tables.publish", "silver.readings", "0.1"),
-    ("after", "tables.publish", "silver.readings", "0"),
-    ("after", "tables.publish", "mart.half_hourly_consumption", "0"),
-    ("before", "tables.publish", "silver.current_snapshot", "0"),
-    ("before", "load._record", "", "0"),
-    ("after", "tables.publish", "ops.load_files", "0"),
-    ("during", "tables.publish", "ops.loads", "0.05"),
-    ("before", "quality.build_docs", "", "0"),
-    ("during", "collect.collect", "", "0.2"),
+    ("before", "ops.new_files", "", 0),
+    ("after", "ops.become_writer", "", 0),
+    ("during", "tables.write", "silver.readings", 2),
+    ("after", "tables.write", "silver.readings", 0),
+    ("during", "tables.write", "mart.half_hourly_consumption", 1.5),
+    ("after", "load._audit", "", 0),
+    ("after", "ops.begin_publication", "", 0),
+    ("during", "tables.publish", "silver.readings", 0.8),
+    ("after", "tables.publish", "silver.readings", 0),
+    ("after", "tables.publish", "mart.half_hourly_consumption", 0),
+    ("before", "tables.publish", "silver.current_snapshot", 0),
+    ("before", "load._record", "", 0),
+    ("after", "tables.publish", "ops.load_files", 0),
+    ("during", "tables.publish", "ops.loads", 0.4),
+    ("before", "quality.build_docs", "", 0),
+    ("during", "collect.collect", "", 1),
 ]
-# A round: one run after the other is killed, and only then one comes to its end. A kill costs half a minute, so all the
-# points are for `make soak`.
-ROUNDS = [POINTS[1::4], POINTS[3::4]]
+
+
+def with_seed(seed: int, count: int) -> list[Point]:
+    """Some of the points in random order, each with the very moment of the kill."""
+    chance = random.Random(seed)
+    return [(*point[:3], round(chance.uniform(0, point[3]), 2)) for point in chance.sample(POINTS, count)]
+
+
+# A round: one run after the other is killed, and only then one comes to its end. Three seeds, each of twelve points.
+ROUNDS = [with_seed(seed, 12)[half : half + 6] for seed in (1, 2, 3) for half in (0, 6)]
 
 
 class Deliveries:
@@ -136,12 +143,12 @@ def reader(stack: Stack) -> Iterator[Reader]:
     thread.join(60)
 
 
-def killed_run(stack: Stack, *point: str) -> CompletedProcess[str]:
+def killed_run(stack: Stack, point: Point) -> CompletedProcess[str]:
     script = f"{REPOSITORY}/tests/stack/killed.py:/killed.py:ro"
     # A Java that lives for seconds is faster without its optimising compiler.
     (options,) = (f"{name}={value}" for name, value in SHORT_LIVED_JVM.items())
     command = ["run", "--rm", "--volume", script, "--env", options, "--entrypoint", "python", "jobs", "/killed.py"]
-    return stack.compose(*command, *point, check=False)
+    return stack.compose(*command, *map(str, point), check=False)
 
 
 def assert_like_undisturbed(stack: Stack) -> None:
@@ -166,7 +173,7 @@ def _texts(row: Any) -> list[str]:
 def killed_and_run_again(stack: Stack, deliveries: Deliveries, points: list[Point]) -> None:
     for point in points:
         deliveries.arrive()
-        killed = killed_run(stack, *point)
+        killed = killed_run(stack, point)
         assert killed.returncode == KILLED, f"{point}: {killed.stderr}"
     again = stack.make("run", check=False)
     assert again.returncode == 0, again.stderr
@@ -189,8 +196,7 @@ if "LAKE_SOAK_MINUTES" in os.environ:  # make soak
         chance = random.Random(os.environ.get("LAKE_SOAK_SEED", "1"))
         ends, kills = time.monotonic() + 60 * float(os.environ["LAKE_SOAK_MINUTES"]), 0
         while time.monotonic() < ends:
-            points = [chance.choice(POINTS) for _ in range(chance.randint(1, 4))]
-            points = [(m, f, table, str(chance.uniform(0, 2)) if m == "during" else "0") for m, f, table, _ in points]
+            points = with_seed(chance.randrange(2**32), chance.randint(1, 4))
             print(points, flush=True)
             killed_and_run_again(stack, deliveries, points)
             kills += len(points)
