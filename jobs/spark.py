@@ -73,8 +73,8 @@ def spark_conf(settings: Settings) -> dict[str, str]:
             "spark.hadoop.fs.s3a.endpoint": settings.s3_endpoint,
             "spark.hadoop.fs.s3a.endpoint.region": "us-east-1",
             "spark.hadoop.fs.s3a.path.style.access": "true",
-            # The defaults wait for minutes: 7 tries, each of 5 by the SDK, with 200 s for an answer. Where the store says
-            # that it is busy they wait for hours: 20 tries, each after twice the time of the one before.
+            # The defaults wait for minutes: 7 tries, each of 5 by the SDK, with 200 s for an answer. Where the store is
+            # busy and says so, they wait for hours: 20 tries, each after twice the time of the one before.
             "spark.hadoop.fs.s3a.attempts.maximum": "3",
             "spark.hadoop.fs.s3a.retry.throttle.limit": "5",
             "spark.hadoop.fs.s3a.connection.establish.timeout": "5s",
