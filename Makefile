@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help up user users certificate dashboard run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack soak bench bench-endpoint fuzz lint format lock check
+.PHONY: help up user users certificate dashboard run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack soak soak-endpoint bench bench-endpoint fuzz lint format lock check
 
 PYTHON ?= python3
 COMPOSE = docker compose --profile jobs --profile dashboard
@@ -73,6 +73,9 @@ test-stack: .venv/ready ## Test the stack that compose.yaml makes, beside one th
 
 soak: .venv/ready ## Kill loads in the stack at random points (MINUTES=30)
 	@LAKE_SOAK_MINUTES=$(or $(MINUTES),30) $(BIN)/pytest tests/stack/test_faults.py -k random -s
+
+soak-endpoint: .venv/ready ## Query the stack's endpoint with fifty clients at once (MINUTES=10)
+	@LAKE_SOAK_MINUTES=$(or $(MINUTES),10) $(BIN)/pytest tests/stack/test_load.py -s
 
 bench: .venv/ready ## Measure speed and memory against peers in the same run
 	@$(BIN)/python -m tests.bench.ingest $(ARGS)

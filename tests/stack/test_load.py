@@ -1,6 +1,8 @@
-"""Fifty analysts at once."""
+"""Fifty analysts at once: once, or with `make soak-endpoint` for as long as one likes."""
 
+import os
 import random
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -8,7 +10,8 @@ from contextlib import closing
 from tests.stack.conftest import Stack
 
 CLIENTS = 50
-QUERIES = 8  # by each
+SOAK_SECONDS = 60 * float(os.environ.get("LAKE_SOAK_MINUTES", 0))
+QUERIES = 20 if SOAK_SECONDS else 8  # in each session
 # Of mixed size, with answers that do not change.
 MIXED = (
     "SELECT 1",
@@ -25,21 +28,30 @@ def test_fifty_clients_at_once_get_right_answers(stack: Stack) -> None:
     inspect = ["docker", "inspect", "--format", started, stack.container("sql-endpoint")]
     before = stack.call(inspect, timeout=60, check=True).stdout
     outcomes: list[str] = []
+    ends = time.monotonic() + SOAK_SECONDS
 
-    def analyst(seed: int) -> None:
-        choice = random.Random(seed)
-        try:
-            with closing(stack.connect("analyst")) as connection:
-                cursor = connection.cursor()
-                for _ in range(QUERIES):
-                    query = choice.choice(MIXED)
-                    cursor.execute(query)
-                    outcomes.append("right" if cursor.fetchall() == right[query] else f"wrong: {query}")
-        except Exception as error:
-            outcomes.append(f"{type(error).__name__}: {str(error)[:300]}")
+    def session(choice: random.Random) -> None:
+        with closing(stack.connect("analyst")) as connection:
+            cursor = connection.cursor()
+            for _ in range(QUERIES):
+                query = choice.choice(MIXED)
+                cursor.execute(query)
+                outcomes.append("right" if cursor.fetchall() == right[query] else f"wrong: {query}")
+
+    def analyst(seed: int) -> int:
+        choice, sessions = random.Random(seed), 0
+        while not sessions or time.monotonic() < ends:
+            sessions += 1
+            try:
+                session(choice)
+            except Exception as error:
+                outcomes.append(f"{type(error).__name__}: {str(error)[:300]}")
+        return sessions
 
     with ThreadPoolExecutor(CLIENTS) as analysts:
-        list(analysts.map(analyst, range(CLIENTS)))
+        sessions = sum(analysts.map(analyst, range(CLIENTS)))
 
-    assert Counter(outcomes) == {"right": CLIENTS * QUERIES}
+    memory = ["docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", stack.container("sql-endpoint")]
+    print(f"{len(outcomes)} queries in {sessions} sessions; memory {stack.call(memory, timeout=60, check=True).stdout}")
+    assert Counter(outcomes) == {"right": sessions * QUERIES}
     assert stack.call(inspect, timeout=60, check=True).stdout == before
