@@ -243,6 +243,9 @@ def status() -> None:
     from jobs.query import show
 
     with _runner() as query:
+        if not query("SHOW SCHEMAS LIKE 'gold'").rows:
+            console.print("Nothing was loaded yet: make run")
+            return
         show(query("SELECT * FROM gold.data_freshness"), Format.lines)
         print()
         show(

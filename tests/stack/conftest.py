@@ -129,6 +129,7 @@ def stack(docker: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
     """The stack, up and with the sample loaded by `make up && make run`."""
     with running_stack(PROJECT, landing_place(tmp_path_factory)) as stack:
         stack.add_people()
+        assert "Nothing was loaded yet" in stack.make("status").stderr
         run = stack.make("run")
         assert "14,400 loaded" in run.stderr
         yield stack
