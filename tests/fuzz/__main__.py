@@ -1,18 +1,23 @@
 """Mutated readings and SQLite files, for as long as one likes: make fuzz MINUTES=10
 
 Nothing may crash, nothing may hang, and of every file each row is either good or rejected. Prints how many were tried.
+Half of the time the parser alone has input that atheris makes, where there is an atheris for the machine.
 """
 
 import json
 import random
+import re
 import signal
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -139,6 +144,20 @@ def fuzz_reference(database: bytes, folder: Path, chance: random.Random) -> Coun
     return found
 
 
+def fuzz_parser(seeds: list[bytes], folder: Path, seconds: int) -> Counter[str]:
+    """Run tests/fuzz/parser.py in a process of its own, which atheris ends."""
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    for number, content in enumerate(seeds):
+        (corpus / str(number)).write_bytes(b"\xff" + content if content[:2] == b"\x1f\x8b" else b"\x00" + content)
+    command = [sys.executable, "-m", "tests.fuzz.parser", f"-max_total_time={seconds}", str(corpus)]
+    run = subprocess.run(command, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
+    done = re.search(r"Done (\d+) runs", run.stderr)
+    if run.returncode or not done:
+        raise AssertionError(run.stderr[-5000:])
+    return Counter({"inputs of the parser by atheris": int(done[1])})
+
+
 @app.command()
 def main(minutes: Annotated[float, typer.Option(min=0)] = 10, seed: int = 1) -> None:
     with tempfile.TemporaryDirectory() as temporary:
@@ -151,8 +170,12 @@ def main(minutes: Annotated[float, typer.Option(min=0)] = 10, seed: int = 1) -> 
         with sqlite3.connect(folder / "landing/case_study.db") as connection:
             connection.execute("VACUUM")
         database = (folder / "landing/case_study.db").read_bytes()
+        found = Counter[str]()
+        if find_spec("atheris"):
+            found += fuzz_parser(seeds, folder, int(30 * minutes))
+            minutes /= 2
         spark = start_session(Settings(warehouse=f"{folder}/warehouse", state=folder / "state", driver_memory="1g"))
-        chance, found, ends = random.Random(seed), Counter[str](), time.monotonic() + 60 * minutes
+        chance, ends = random.Random(seed), time.monotonic() + 60 * minutes
         rounds: list[Callable[[], Counter[str]]] = [
             lambda: fuzz_readings(spark, seeds, chance),
             lambda: fuzz_reference(database, folder, chance),
