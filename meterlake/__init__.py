@@ -105,7 +105,7 @@ class _HTTP(THttpClient):  # type: ignore[misc] # thrift has no types
 
     def open(self) -> None:
         super().open()
-        # The host of the URL is the one that the certificate names; this is where it is.
+        # The host of the URL is the one that the certificate names; this is where it is. http.client has no other way.
         self._THttpClient__http._create_connection = lambda _, *rest: socket.create_connection(self.address, *rest)
 
     def flush(self) -> None:

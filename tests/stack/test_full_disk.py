@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from minio import Minio, S3Error
 
+from jobs.sample import write_sample
 from tests.stack.conftest import REPOSITORY, Stack, landing_place, running_stack
 from tests.stack.test_faults import Deliveries, assert_ended_with_a_clear_error, assert_like_undisturbed, run_with
 
@@ -22,6 +23,7 @@ def small(docker: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
     subprocess.run(["docker", "volume", "create", *options, f"{PROJECT}_objects"], check=True, capture_output=True)
     with running_stack(PROJECT, landing_place(tmp_path_factory)) as stack:
         stack.add_people()
+        write_sample(stack.landing, meterpoints=2, days=1)
         stack.make("run")
         yield stack
 
