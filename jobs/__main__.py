@@ -1,3 +1,3 @@
-from jobs.cli import app
+from jobs.cli import main
 
-app(prog_name="lake")
+main()

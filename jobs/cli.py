@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -37,6 +38,19 @@ certificate = typer.Typer(
 app.add_typer(certificate, name="certificate")
 # What a person watches goes to standard error; standard output is for results.
 console = Console(stderr=True, highlight=False)
+
+
+def main() -> None:
+    """The command `lake`. A setting that will not do is an error in a line, whichever command meets it."""
+    try:
+        app(prog_name="lake")
+    except ValidationError as error:
+        if error.title != Settings.__name__:
+            raise
+        for wrong in error.errors():
+            name = "".join(f"LAKE_{part}: ".upper() for part in wrong["loc"])
+            fail(name + wrong["msg"].removeprefix("Value error, "))
+        raise SystemExit(1) from None
 
 
 def fail(message: str) -> typer.Exit:

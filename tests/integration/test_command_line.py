@@ -120,6 +120,32 @@ def test_sql_refuses_an_unknown_format_before_it_starts_spark(tmp_path: Path) ->
     assert not (tmp_path / "var" / "metastore").exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"LAKE_QUERY_SECONDS": "soon"}, "LAKE_QUERY_SECONDS: Input should be a valid integer"),
+        ({"LAKE_LDAP_URL": "ldap://ldap.example.org"}, "LAKE_LDAP_URL must begin with ldaps://"),
+        (
+            {"LAKE_LDAP_URL": "ldaps://ldap.example.org", "LAKE_LDAP_BIND": "cn=x"},
+            "LAKE_LDAP_BIND must have {user} in it",
+        ),
+        (
+            {"LAKE_LDAP_URL": "ldaps://ldap.example.org", "LAKE_LDAP_BIND": "{user}"},
+            "LAKE_LDAP_URL needs LAKE_LDAP_BASE",
+        ),
+    ],
+)
+def test_a_setting_that_will_not_do_is_an_error_in_a_line(
+    tmp_path: Path, settings: dict[str, str], message: str
+) -> None:
+    for command in ("run", "serve"):
+        done = Command(tmp_path, **settings)(command)
+
+        assert done.returncode == 1
+        (line,) = done.stderr.strip().splitlines()
+        assert line.startswith(f"error: {message}")
+
+
 def test_sample_refuses_a_folder_that_has_other_input(tmp_path: Path) -> None:
     precious = tmp_path / "out" / "readings" / "precious.json"
     precious.parent.mkdir(parents=True)
