@@ -38,6 +38,7 @@ def main() -> None:
             password=os.environ["LAKE_DASHBOARD_PASSWORD"],
         )
         contents = {str(path.relative_to(ASSETS)): path.read_text() for path in sorted(ASSETS.rglob("*.yaml"))}
+        contents["metadata.yaml"] = "version: 1.0.0\ntype: assets\n"  # an export says that it is a dashboard
         with override_user(admin):
             try:
                 ImportAssetsCommand(contents).run()

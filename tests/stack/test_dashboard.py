@@ -5,8 +5,10 @@ import shutil
 import time
 from collections.abc import Iterator
 from decimal import Decimal
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 import requests
@@ -170,6 +172,25 @@ def test_sql_lab_knows_the_views_and_only_reads(dashboard: Superset) -> None:
         dashboard.run("DROP TABLE silver.readings")
     with pytest.raises(AssertionError, match="PERMISSION"):  # it has an analyst's rights
         dashboard.run("SELECT * FROM ops.loads")
+
+
+def test_what_superset_exports_can_take_the_place_of_the_assets(
+    stack: Stack, dashboard: Superset, tmp_path: Path
+) -> None:
+    number = dashboard.id_of("dashboard", "slug", "meters")
+    archive = dashboard.session.get(f"{dashboard.url}/api/v1/dashboard/export/?q=!({number})", timeout=60)
+    with ZipFile(BytesIO(archive.content)) as files:
+        files.extractall(tmp_path)
+    [assets] = tmp_path.iterdir()
+    for folder in (assets, *list(assets.parents)[:3]):
+        folder.chmod(0o755)
+
+    volume = f"{assets}:/srv/dashboard/assets:ro"
+    stack.compose("--profile", "dashboard", "run", "--rm", "--volume", volume, "dashboard-init")
+
+    assert dashboard.get("/api/v1/dashboard/")["count"] == 1
+    assert dashboard.get("/api/v1/chart/")["count"] == CHARTS
+    assert dashboard.rows("load_history", metrics=["loaded"])[0]["loaded"] >= 14_400
 
 
 def test_again_with_tls_and_with_what_people_made(stack: Stack, dashboard: Superset) -> None:
