@@ -97,9 +97,10 @@ def _parse(pem: bytes) -> tuple[PrivateKey, list[x509.Certificate]]:
 def _host_name(certificate: x509.Certificate) -> str:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        raise CertificateError("the certificate has no subject alternative name, which clients ask for") from None
-    return str(next(iter(names)).value).replace("*", "any", 1)
+        hosts = [*names.get_values_for_type(x509.DNSName), *names.get_values_for_type(x509.IPAddress)]
+        return str(hosts[0]).replace("*", "any", 1)
+    except (x509.ExtensionNotFound, IndexError):
+        raise CertificateError("the certificate names no host as subject alternative name, as clients ask") from None
 
 
 def _name(name: str) -> x509.GeneralName:

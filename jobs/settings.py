@@ -5,6 +5,7 @@ Secrets are not settings: the object store's keys are read by Spark and Arrow th
 `LAKE_SQL_PASSWORD` where it is used, so that no key is ever a JVM property or a log line.
 """
 
+import re
 from pathlib import Path
 
 from pydantic import ByteSize, Field, field_validator, model_validator
@@ -56,13 +57,21 @@ class Settings(BaseSettings):
     retention_hours: float = Field(24, description="How long a folder stays after another took its place")
     lock_wait_seconds: int = Field(60, description="How long a run waits for another one to end before it gives up")
 
+    @field_validator("http", mode="before")
+    @classmethod
+    def spelled_out(cls, value: object) -> object:
+        """The health check and `make up` read it, too."""
+        if value not in (True, False, "true", "false"):
+            raise ValueError("true or false is meant")
+        return value
+
     @model_validator(mode="after")
     def directory_is_whole(self) -> "Settings":
         """A directory that cannot work is an error at the start, not one of every login."""
         if not self.ldap_url:
             return self
-        if not self.ldap_url.startswith("ldaps://"):
-            raise ValueError("LAKE_LDAP_URL must begin with ldaps://: passwords are sent to it")
+        if not re.fullmatch(r"ldaps://\S+", self.ldap_url):
+            raise ValueError("LAKE_LDAP_URL must be one ldaps:// URL: passwords are sent to it")
         if "{user}" not in self.ldap_bind:
             raise ValueError("LAKE_LDAP_BIND must have {user} in it, as in uid={user},ou=people,dc=example,dc=org")
         if not self.ldap_base or not (self.ldap_analysts or self.ldap_engineers):

@@ -179,7 +179,6 @@ def _transport_conf(settings: Settings) -> dict[str, str]:
         # A cookie would be good for a day, whatever became of the password.
         "hive.server2.thrift.http.cookie.auth.enabled": "false",
         # No connection says that a client is gone.
-        "hive.server2.session.check.interval": "5m",
         "hive.server2.idle.session.timeout": "1h",
     }
 

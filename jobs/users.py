@@ -72,6 +72,8 @@ def _hashed(password: str) -> dict[str, Any]:
         raise UserError(f"the password is too short: use {SHORTEST_PASSWORD} characters or more")
     if len(password) > 200 or not password.isprintable():
         raise UserError("the password must be one line of at most 200 printable characters")
+    if ":" in password:
+        raise UserError("the password must not have a ':', after which the endpoint reads nothing over HTTP")
     salt = secrets.token_bytes(16)
     digest = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, ITERATIONS)
     return {

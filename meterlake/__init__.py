@@ -79,12 +79,15 @@ def connect(
     Raises OperationalError where no endpoint answers, its certificate will not do, or the password is wrong.
     """
     name = server_name or host
+    in_url = f"[{name}]" if ":" in name else name
     context = None
     if tls:
         context = ssl.create_default_context(cafile=certificate)
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a certificate that is trusted by itself
+    if http and ":" in password:
+        raise OperationalError("over HTTP the endpoint takes no password with a ':'")
     if http:
-        transport = _HTTP((host, port), f"{'https' if tls else 'http'}://{name}:{port}/cliservice", context)
+        transport = _HTTP((host, port), f"{'https' if tls else 'http'}://{in_url}:{port}/cliservice", context)
         credentials = base64.b64encode(f"{username}:{password}".encode()).decode()
         transport.setCustomHeaders({"Authorization": f"Basic {credentials}"})
     else:
@@ -101,6 +104,8 @@ def connect(
 class _HTTP(THttpClient):  # type: ignore[misc] # thrift has no types
     def __init__(self, address: tuple[str, int], url: str, context: ssl.SSLContext | None) -> None:
         super().__init__(url, ssl_context=context)
+        if self.using_proxy():  # of the environment; the endpoint is reached without
+            self.host, self.port, self.realhost = self.realhost, self.realport, None  # type: ignore[has-type]
         self.address = address
 
     def open(self) -> None:

@@ -29,14 +29,14 @@ def main() -> None:
         upgrade()
         appbuilder.add_permissions(update_perms=True)
         security_manager.sync_role_definitions()
-        admin = security_manager.find_user("admin") or security_manager.add_user(
-            username="admin",
-            first_name="Lakehouse",
-            last_name="Admin",
-            email="admin@localhost",
-            role=security_manager.find_role("Admin"),
-            password=os.environ["LAKE_DASHBOARD_PASSWORD"],
-        )
+        password = os.environ["LAKE_DASHBOARD_PASSWORD"]
+        admin = security_manager.find_user("admin")
+        if admin:
+            security_manager.reset_password(admin.id, password)
+        else:
+            role = security_manager.find_role("Admin")
+            names = {"username": "admin", "first_name": "Lakehouse", "last_name": "Admin", "email": "admin@localhost"}
+            admin = security_manager.add_user(**names, role=role, password=password)
         contents = {str(path.relative_to(ASSETS)): path.read_text() for path in sorted(ASSETS.rglob("*.yaml"))}
         contents["metadata.yaml"] = "version: 1.0.0\ntype: assets\n"  # an export says that it is a dashboard
         with override_user(admin):

@@ -172,7 +172,7 @@ def main(minutes: Annotated[float, typer.Option(min=0)] = 10, seed: int = 1) -> 
         database = (folder / "landing/case_study.db").read_bytes()
         found = Counter[str]()
         if find_spec("atheris"):
-            found += fuzz_parser(seeds, folder, int(30 * minutes))
+            found += fuzz_parser(seeds, folder, max(1, int(30 * minutes)))  # 0 is for ever
             minutes /= 2
         spark = start_session(Settings(warehouse=f"{folder}/warehouse", state=folder / "state", driver_memory="1g"))
         chance, ends = random.Random(seed), time.monotonic() + 60 * minutes

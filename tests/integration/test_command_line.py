@@ -123,8 +123,9 @@ def test_sql_refuses_an_unknown_format_before_it_starts_spark(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"LAKE_HTTP": "yes"}, "LAKE_HTTP: true or false is meant"),
         ({"LAKE_QUERY_SECONDS": "soon"}, "LAKE_QUERY_SECONDS: Input should be a valid integer"),
-        ({"LAKE_LDAP_URL": "ldap://ldap.example.org"}, "LAKE_LDAP_URL must begin with ldaps://"),
+        ({"LAKE_LDAP_URL": "ldap://ldap.example.org"}, "LAKE_LDAP_URL must be one ldaps:// URL"),
         (
             {"LAKE_LDAP_URL": "ldaps://ldap.example.org", "LAKE_LDAP_BIND": "cn=x"},
             "LAKE_LDAP_BIND must have {user} in it",

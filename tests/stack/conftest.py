@@ -46,7 +46,10 @@ class Stack:
         self, *arguments: str, timeout: int = 300, check: bool = True, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         return self.call(
-            ["docker", "compose", "--profile", "jobs", *arguments], timeout=timeout, check=check, stdin=stdin
+            ["docker", "compose", "--profile", "jobs", "--profile", "dashboard", *arguments],
+            timeout=timeout,
+            check=check,
+            stdin=stdin,
         )
 
     def call(

@@ -70,7 +70,7 @@ def dashboard(stack: Stack) -> Iterator[Superset]:
         secrets = dict(line.split("=", 1) for line in (REPOSITORY / ".env").read_text().splitlines() if "=" in line)
         yield Superset(f"http://127.0.0.1:{port}", secrets["LAKE_DASHBOARD_PASSWORD"])
     finally:
-        stack.compose("--profile", "dashboard", "rm", "--force", "--stop", "dashboard", "dashboard-init", check=False)
+        stack.compose("rm", "--force", "--stop", "dashboard", "dashboard-init", check=False)
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_what_superset_exports_can_take_the_place_of_the_assets(
         folder.chmod(0o755)
 
     volume = f"{assets}:/srv/dashboard/assets:ro"
-    stack.compose("--profile", "dashboard", "run", "--rm", "--volume", volume, "dashboard-init")
+    stack.compose("run", "--rm", "--volume", volume, "dashboard-init")
 
     assert dashboard.get("/api/v1/dashboard/")["count"] == 1
     assert dashboard.get("/api/v1/chart/")["count"] == CHARTS

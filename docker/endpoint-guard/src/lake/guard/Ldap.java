@@ -10,6 +10,7 @@ import java.security.cert.Certificate;
 import java.security.cert.CertificateFactory;
 import java.util.Hashtable;
 import java.util.Map;
+import java.util.concurrent.Semaphore;
 import java.util.regex.Pattern;
 import javax.naming.Context;
 import javax.naming.NamingEnumeration;
@@ -36,8 +37,10 @@ final class Ldap {
   private static final String ENGINEERS = setting("LAKE_LDAP_ENGINEERS");
   private static final String AUTHORITIES = setting("LAKE_LDAP_AUTHORITIES");
   private static final String PATIENCE_MS = "5000";
-  // None of these means anything in a DN or in a filter.
-  private static final Pattern NAME = Pattern.compile("[A-Za-z0-9][A-Za-z0-9._@-]{0,63}");
+  // None of these means anything in a DN or in a filter; and what follows an @ the Thrift server does not take for part of
+  // the name: eve@elsewhere would be eve.
+  private static final Pattern NAME = Pattern.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}");
+  private static final Semaphore AT_ONCE = new Semaphore(4, true);
   private static final Map<String, String> ROLES = Login.bounded();
 
   private Ldap() {}
@@ -57,6 +60,15 @@ final class Ldap {
     if (!NAME.matcher(user).matches() || password.isEmpty()) {
       return false;
     }
+    AT_ONCE.acquireUninterruptibly();
+    try {
+      return bind(user, password);
+    } finally {
+      AT_ONCE.release();
+    }
+  }
+
+  private static boolean bind(String user, String password) throws AuthenticationException {
     String principal = BIND.replace("{user}", user);
     LdapContext context = null;
     try {

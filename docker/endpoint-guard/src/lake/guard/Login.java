@@ -5,6 +5,7 @@ import java.security.GeneralSecurityException;
 import java.security.MessageDigest;
 import java.security.SecureRandom;
 import java.util.LinkedHashMap;
+import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
@@ -53,15 +54,18 @@ public final class Login implements PasswdAuthenticationProvider {
       return;
     }
     long now = System.nanoTime();
-    Failures failures = FAILURES.get(user);
+    // A directory takes a name in capital letters for the same.
+    String person = user.toLowerCase(Locale.ROOT);
+    Failures failures = FAILURES.get(person);
     if (failures != null && now - failures.until() < 0) {
       throw new AuthenticationException("too many wrong passwords, wait a minute");
     }
     if (!right(user, secret, now)) {
-      remember(user, failures, System.nanoTime());
+      long then = System.nanoTime();
+      FAILURES.compute(person, (key, before) -> oneMore(before, then));
       throw new AuthenticationException("wrong user name or password");
     }
-    FAILURES.remove(user);
+    FAILURES.remove(person);
   }
 
   private static boolean isService(String secret) {
@@ -96,11 +100,11 @@ public final class Login implements PasswdAuthenticationProvider {
     return true;
   }
 
-  private static void remember(String user, Failures before, long now) {
+  private static Failures oneMore(Failures before, long now) {
     boolean old = before == null || now - before.last() > TimeUnit.MINUTES.toNanos(15);
     int count = old ? 1 : before.count() + 1;
     long wait = count < FREE_FAILURES ? 0 : Math.min(LONGEST_WAIT_SECONDS, 1L << Math.min(count - FREE_FAILURES, 10));
-    FAILURES.put(user, new Failures(count, now, now + TimeUnit.SECONDS.toNanos(wait)));
+    return new Failures(count, now, now + TimeUnit.SECONDS.toNanos(wait));
   }
 
   private static byte[] hash(String secret, byte[] salt, int iterations) throws AuthenticationException {
