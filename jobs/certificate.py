@@ -97,7 +97,7 @@ def _parse(pem: bytes) -> tuple[PrivateKey, list[x509.Certificate]]:
 def _host_name(certificate: x509.Certificate) -> str:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        hosts = [*names.get_values_for_type(x509.DNSName), *names.get_values_for_type(x509.IPAddress)]
+        hosts = [name.value for name in names if isinstance(name, x509.DNSName | x509.IPAddress)]
         return str(hosts[0]).replace("*", "any", 1)
     except (x509.ExtensionNotFound, IndexError):
         raise CertificateError("the certificate names no host as subject alternative name, as clients ask") from None

@@ -41,7 +41,7 @@ def DB_CONNECTION_MUTATOR(uri: Any, params: dict[str, Any], *_: Any) -> tuple[An
             # It names the host by which people know the endpoint.
             certificate = x509.load_pem_x509_certificate(CERTIFICATE.read_bytes())
             names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-            hosts = [*names.get_values_for_type(x509.DNSName), *names.get_values_for_type(x509.IPAddress)]
+            hosts = [name.value for name in names if isinstance(name, x509.DNSName | x509.IPAddress)]
             name = str(hosts[0]).replace("*", "any", 1)
             params["connect_args"] |= {"tls": True, "certificate": str(CERTIFICATE), "server_name": name}
     return uri, params
