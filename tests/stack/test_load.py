@@ -28,15 +28,17 @@ def test_fifty_clients_at_once_get_right_answers(stack: Stack) -> None:
     inspect = ["docker", "inspect", "--format", started, stack.container("sql-endpoint")]
     before = stack.call(inspect, timeout=60, check=True).stdout
     outcomes: list[str] = []
+    seconds: list[float] = []
     ends = time.monotonic() + SOAK_SECONDS
 
     def session(choice: random.Random) -> None:
         with closing(stack.connect("analyst")) as connection:
             cursor = connection.cursor()
             for _ in range(QUERIES):
-                query = choice.choice(MIXED)
+                query, began = choice.choice(MIXED), time.monotonic()
                 cursor.execute(query)
                 outcomes.append("right" if cursor.fetchall() == right[query] else f"wrong: {query}")
+                seconds.append(time.monotonic() - began)
 
     def analyst(seed: int) -> int:
         choice, sessions = random.Random(seed), 0
@@ -52,6 +54,9 @@ def test_fifty_clients_at_once_get_right_answers(stack: Stack) -> None:
         sessions = sum(analysts.map(analyst, range(CLIENTS)))
 
     memory = ["docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", stack.container("sql-endpoint")]
-    print(f"{len(outcomes)} queries in {sessions} sessions; memory {stack.call(memory, timeout=60, check=True).stdout}")
+    print(
+        f"{len(outcomes)} queries in {sessions} sessions, the longest {max(seconds):.0f} s, "
+        f"memory {stack.call(memory, timeout=60, check=True).stdout}"
+    )
     assert Counter(outcomes) == {"right": sessions * QUERIES}
     assert stack.call(inspect, timeout=60, check=True).stdout == before

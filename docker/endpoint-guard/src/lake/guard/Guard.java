@@ -48,6 +48,7 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
 
   @Override
   public BoxedUnit apply(SparkSessionExtensions extensions) {
+    RunLimits.numberStages();
     extensions.injectParser(new AbstractFunction2<>() {
       @Override
       public ParserInterface apply(SparkSession session, ParserInterface parser) {

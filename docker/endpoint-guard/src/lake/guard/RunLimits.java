@@ -1,5 +1,6 @@
 package lake.guard;
 
+import java.lang.reflect.Method;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.Map;
@@ -8,8 +9,10 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.spark.SparkConf;
 import org.apache.spark.SparkContext;
+import org.apache.spark.scheduler.DAGScheduler;
 import org.apache.spark.scheduler.SparkListener;
 import org.apache.spark.scheduler.SparkListenerEvent;
 import org.apache.spark.scheduler.SparkListenerJobEnd;
@@ -83,6 +86,21 @@ public final class RunLimits extends SparkListener {
     limitNanos = TimeUnit.SECONDS.toNanos(conf.getLong("spark.lake.query.seconds", 0));
     limitBytes = conf.getLong("spark.lake.query.resultBytes", Long.MAX_VALUE);
     clock.scheduleWithFixedDelay(this::makeRoom, 1, 1, TimeUnit.SECONDS);
+  }
+
+  /**
+   * Of stages that have equally little at work, Spark's fair pool takes the one whose number comes first as text: the
+   * oldest, but where numbers get a digit more. There stage 999 would wait as long as there is one of the thousands. So
+   * all numbers get ten digits.
+   */
+  static void numberStages() {
+    try {
+      Method next = DAGScheduler.class.getDeclaredMethod("nextStageId");
+      next.setAccessible(true);
+      ((AtomicInteger) next.invoke(SparkContext.getOrCreate().dagScheduler())).accumulateAndGet(1_000_000_000, Math::max);
+    } catch (ReflectiveOperationException error) {
+      throw new IllegalStateException("this Spark numbers its stages in another way", error);
+    }
   }
 
   @Override
