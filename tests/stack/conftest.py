@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import sqlalchemy
+from dotenv import dotenv_values
 from pyhive import hive
 
 # As its installation does (meterlake/pyproject.toml).
@@ -69,6 +70,14 @@ class Stack:
             pytest.fail(f"{' '.join(command)}: exit status {result.returncode}\n{result.stdout}\n{result.stderr}")
         return result
 
+    def lake(self, *arguments: str, stdin: str | None = None) -> str:
+        """What the command `lake` prints, run as a person runs it."""
+        return self.call(["docker/lake", *arguments], timeout=300, check=True, stdin=stdin).stdout
+
+    def secret(self, name: str) -> str:
+        """A secret that the first `make up` wrote."""
+        return str(dotenv_values(REPOSITORY / ".env")[name])
+
     def start(self, *command: str) -> "subprocess.Popen[str]":
         """Start a command, and go on. What it says is on its standard error."""
         return subprocess.Popen(
@@ -118,13 +127,19 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def cannot_run(message: str) -> NoReturn:
+    """Skip, but in CI fail: a skipped test is not a passed one."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
 @pytest.fixture(scope="session")
 def docker() -> None:
     """A Docker engine that answers."""
     docker = shutil.which("docker")
     if not docker or subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
-        message = "no Docker engine answers, so the stack was not tested"
-        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+        cannot_run("no Docker engine answers, so the stack was not tested")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Superset with the example dashboard: what its charts show, and what it lets through to the endpoint."""
 
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.stack.conftest import REPOSITORY, Stack, free_port
+from tests.stack.conftest import Stack, cannot_run, free_port
 
 CHARTS = 10
 
@@ -67,8 +66,7 @@ def dashboard(stack: Stack) -> Iterator[Superset]:
     try:
         made = stack.make("dashboard", timeout=1200)
         assert f"http://127.0.0.1:{port}/superset/dashboard/meters/" in made.stdout
-        secrets = dict(line.split("=", 1) for line in (REPOSITORY / ".env").read_text().splitlines() if "=" in line)
-        yield Superset(f"http://127.0.0.1:{port}", secrets["LAKE_DASHBOARD_PASSWORD"])
+        yield Superset(f"http://127.0.0.1:{port}", stack.secret("LAKE_DASHBOARD_PASSWORD"))
     finally:
         stack.compose("rm", "--force", "--stop", "dashboard", "dashboard-init", check=False)
 
@@ -77,8 +75,7 @@ def dashboard(stack: Stack) -> Iterator[Superset]:
 def browser() -> Iterator[webdriver.Chrome]:
     driver = shutil.which("chromedriver")
     if not driver:
-        message = "no Chromium with its driver, so the dashboard was not looked at"
-        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+        cannot_run("no Chromium with its driver, so the dashboard was not looked at")
     options = webdriver.ChromeOptions()
     for argument in ("--headless=new", "--no-sandbox", "--window-size=1500,2050", "--hide-scrollbars"):
         options.add_argument(argument)
@@ -203,22 +200,10 @@ def test_again_with_tls_and_with_what_people_made(stack: Stack, dashboard: Super
     dashboard.post("/api/v1/chart/", chart)
     charts = dashboard.get("/api/v1/chart/")["count"]
     # People reach the endpoint under a name that it does not have in here; its health check and Superset take it, too.
-    request = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=lake.example.org",
-    ]
-    pem = stack.call(
-        [*request, "-keyout", "-", "-addext", "subjectAltName=DNS:lake.example.org"], timeout=60, check=True
-    )
-    stack.call(["docker/lake", "certificate", "import"], timeout=120, check=True, stdin=pem.stdout)
+    request = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -keyout - -subj /CN=lake.example.org"
+    names = ["-addext", "subjectAltName=DNS:lake.example.org"]
+    pem = stack.call([*request.split(), *names], timeout=60, check=True)
+    stack.lake("certificate", "import", stdin=pem.stdout)
     try:
         stack.compose("restart", "sql-endpoint")
         stack.make("dashboard", timeout=600)
@@ -227,6 +212,6 @@ def test_again_with_tls_and_with_what_people_made(stack: Stack, dashboard: Super
         assert dashboard.get("/api/v1/chart/")["count"] == charts
         assert dashboard.get("/api/v1/dashboard/")["count"] == 1
     finally:
-        stack.call(["docker/lake", "certificate", "remove"], timeout=120, check=True)
+        stack.lake("certificate", "remove")
         stack.compose("restart", "sql-endpoint")
         stack.compose("up", "--detach", "--wait", "sql-endpoint")

@@ -139,14 +139,14 @@ def directory(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def endpoint(stack: Stack, directory: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    stack.call(["docker/lake", "certificate", "generate", "lake.example.org"], timeout=120, check=True)
+    stack.lake("certificate", "generate", "lake.example.org")
     try:
         restart(stack, **LIMITS, **directory)
         certificate = tmp_path_factory.mktemp("tls") / "certificate.pem"
-        certificate.write_text(stack.call(["docker/lake", "certificate", "show"], timeout=120, check=True).stdout)
+        certificate.write_text(stack.lake("certificate", "show"))
         yield Endpoint(stack, str(certificate))
     finally:
-        stack.call(["docker/lake", "certificate", "remove"], timeout=120, check=True)
+        stack.lake("certificate", "remove")
         restart(stack)
 
 

@@ -168,6 +168,20 @@ def assert_like_undisturbed(stack: Stack) -> None:
         assert stack.query(strangers) == [], table
 
 
+def assert_next_run_makes_up_for_it(stack: Stack) -> None:
+    again = stack.make("run", check=False)
+    assert again.returncode == 0, again.stderr
+    assert_like_undisturbed(stack)
+
+
+def the_error(said: list[str]) -> str:
+    """The one line that says what is wrong, of what a failed run said; there is no stack trace."""
+    assert not any("Exception in thread" in line or "\tat " in line for line in said), said
+    errors = [line for line in said if line.startswith("error: ")]
+    assert len(errors) == 1, said
+    return errors[0]
+
+
 def _texts(row: Any) -> list[str]:
     return [str(as_json(value)) for value in row]
 
@@ -177,9 +191,7 @@ def killed_and_run_again(stack: Stack, deliveries: Deliveries, points: list[Poin
         deliveries.arrive()
         killed = killed_run(stack, point)
         assert killed.returncode == KILLED, f"{point}: {killed.stderr}"
-    again = stack.make("run", check=False)
-    assert again.returncode == 0, again.stderr
-    assert_like_undisturbed(stack)
+    assert_next_run_makes_up_for_it(stack)
 
 
 @pytest.mark.parametrize("points", ROUNDS)
@@ -242,12 +254,9 @@ def test_services_die_while_a_load_is_at_work(stack: Stack, deliveries: Deliveri
 
         assert any(f"✓ {stage} " in line for line in said), said
         if status:  # it waited for the service, but not for ever
-            assert len([line for line in said if line.startswith("error: ")]) == 1, said
-            assert not any("Exception in thread" in line or "\tat " in line for line in said), said
+            the_error(said)
         wait_until_healthy(stack)
-    again = stack.make("run", check=False)
-    assert again.returncode == 0, again.stderr
-    assert_like_undisturbed(stack)
+    assert_next_run_makes_up_for_it(stack)
 
 
 @contextmanager
@@ -255,20 +264,11 @@ def proxy(stack: Stack, service: str, *faults: str) -> Iterator[tuple[str, str]]
     """A proxy before a service, with faults as tests/stack/proxy.py reads them: its host and its container's id."""
     script = f"{REPOSITORY}/tests/stack/proxy.py:/proxy.py:ro"
     network = f"{stack.env['COMPOSE_PROJECT_NAME']}_load"
-    command = [
-        "docker",
-        "run",
-        "--detach",
-        "--rm",
-        "--network",
-        network,
-        "--network-alias",
-        "proxy",
-        "--volume",
-        script,
-    ]
+    command = f"docker run --detach --rm --network {network} --network-alias proxy".split()
     image = ["--entrypoint", "python", "localhost/meter-lakehouse/lake:dev", "/proxy.py"]
-    container = stack.call([*command, *image, service, *faults], timeout=60, check=True).stdout.strip()
+    container = stack.call(
+        [*command, "--volume", script, *image, service, *faults], timeout=60, check=True
+    ).stdout.strip()
     try:
         yield f"proxy:{service.split(':')[1]}", container
     finally:
@@ -287,10 +287,8 @@ def run_with(stack: Stack, **settings: str) -> CompletedProcess[str]:
 
 
 def assert_ended_with_a_clear_error(run: CompletedProcess[str], message: str) -> None:
-    said = run.stderr.splitlines()
-    assert run.returncode == 1, said
-    assert [message in line for line in said if line.startswith("error: ")] == [True], said
-    assert not any("Exception in thread" in line or "\tat " in line for line in said), said
+    assert run.returncode == 1, run.stderr
+    assert message in the_error(run.stderr.splitlines())
 
 
 REQUEST = " HTTP/1.1\r\n"
@@ -346,9 +344,7 @@ def test_the_metastore_never_answers_the_call_that_publishes(
 
     assert_ended_with_a_clear_error(run, "Spark failed after 'validate'")
     assert stack.query("SELECT publishing_load_id IS NULL FROM gold.data_freshness") == [(False,)]
-    again = stack.make("run", check=False)
-    assert again.returncode == 0, again.stderr
-    assert_like_undisturbed(stack)
+    assert_next_run_makes_up_for_it(stack)
     assert reader.wrong == []
 
 
@@ -369,7 +365,7 @@ def test_a_query_that_began_before_a_correction_is_published_reads_to_its_end(
         rows = cursor.fetchmany(100)
         deliveries.arrive()
         stack.make("run")
-        stack.call(["docker/lake", "collect"], timeout=300, check=True)
+        stack.lake("collect")
         rows += cursor.fetchall()
 
     last = [Decimal(kwh) for date, kwh in rows if date == corrected]
