@@ -176,6 +176,8 @@ def running_stack(project: str, landing: Path) -> Iterator[Stack]:
         "LAKE_S3_CONSOLE_PORT": str(console_port),
     }
     stack = Stack(env, landing, sql_port, reports_port, s3_port, {})
+    # A run that was killed could not tidy up, and its users and data are not ours.
+    stack.compose("down", "--volumes", "--remove-orphans", check=False)
     try:
         up = stack.make("up", timeout=2400)
         assert f"127.0.0.1:{sql_port}" in up.stdout

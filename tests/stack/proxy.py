@@ -76,6 +76,7 @@ async def converse(client: asyncio.StreamReader, answer: asyncio.StreamWriter) -
             fault = next((fault for fault in FAULTS if fault.strikes(chunk)), None)
             if fault and fault.kind != "reset":
                 answers.cancel()
+                await asyncio.wait([answers])  # until then it still reads
             if fault and fault.kind == "busy":
                 return await answer_busy(chunk, client, answer)
             if fault and fault.kind == "stall":
