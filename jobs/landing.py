@@ -34,8 +34,8 @@ def open_folder(location: str, s3_endpoint: str | None) -> tuple[FileSystem, str
         where = {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme} if endpoint else {}
         # Three tries, the default, is what a store that is busy for some seconds outlasts.
         patient = AwsStandardS3RetryStrategy(max_attempts=10)
-        # A file of a few MB is one request then, which can be repeated when its answer is lost. Of an upload in parts the
-        # request that completes it can not: by then there is no such upload.
+        # A file of a few MB is one request then, which can be repeated when its answer is lost. The request that
+        # completes an upload in parts can not: by then there is no such upload.
         return S3FileSystem(retry_strategy=patient, allow_delayed_open=True, **where), parts.netloc + parts.path
     return LocalFileSystem(), unquote(parts.path) if parts.scheme == "file" else location
 
