@@ -12,12 +12,20 @@ import org.apache.spark.sql.catalyst.catalog.CatalogTable;
 import org.apache.spark.sql.catalyst.catalog.CatalogTablePartition;
 import org.apache.spark.sql.catalyst.catalog.ExternalCatalogWithListener;
 import org.apache.spark.sql.catalyst.expressions.Expression;
+import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan;
+import org.apache.spark.sql.catalyst.rules.Rule;
+import org.apache.spark.sql.execution.datasources.CatalogFileIndex;
+import org.apache.spark.sql.execution.datasources.FileIndex;
+import org.apache.spark.sql.execution.datasources.HadoopFsRelation;
+import org.apache.spark.sql.execution.datasources.InMemoryFileIndex;
+import org.apache.spark.sql.execution.datasources.LogicalRelation;
 import org.apache.spark.sql.hive.HiveExternalCatalog;
 import org.apache.spark.sql.hive.client.HiveClient;
 import org.apache.spark.sql.internal.SharedState;
 import scala.Option;
 import scala.collection.immutable.Seq;
 import scala.jdk.javaapi.CollectionConverters;
+import scala.runtime.AbstractPartialFunction;
 
 /**
  * The metastore as queries see it, remembered for as long as nothing is published. Without it each query asks a dozen times
@@ -139,9 +147,58 @@ final class CachedCatalog extends HiveExternalCatalog {
   @Override
   public Seq<CatalogTablePartition> listPartitionsByFilter(
       String schema, String table, Seq<Expression> filters, String timeZone) {
-    // As SQL, because other texts have numbers that differ from query to query.
-    String where = CollectionConverters.asJava(filters).stream().map(Expression::sql).collect(Collectors.joining(" AND "));
-    return remember("partitions " + schema + "." + table + " where " + where,
+    return remember("partitions " + schema + "." + table + " where " + sql(filters),
         () -> super.listPartitionsByFilter(schema, table, filters, timeZone));
+  }
+
+  /** Other texts have numbers that differ from query to query. */
+  private static String sql(Seq<Expression> filters) {
+    return CollectionConverters.asJava(filters).stream().map(Expression::sql).collect(Collectors.joining(" AND "));
+  }
+
+  /** Makes an optimised plan's tables ask here for their files. */
+  Rule<LogicalPlan> files() {
+    return new Rule<>() {
+      @Override
+      public LogicalPlan apply(LogicalPlan plan) {
+        return plan.exists(node -> table(node) != null) ? (LogicalPlan) plan.transformUp(replacement) : plan;
+      }
+    };
+  }
+
+  private final AbstractPartialFunction<LogicalPlan, LogicalPlan> replacement = new AbstractPartialFunction<>() {
+    @Override
+    public boolean isDefinedAt(LogicalPlan node) {
+      return table(node) != null;
+    }
+
+    @Override
+    public LogicalPlan apply(LogicalPlan node) {
+      LogicalRelation read = (LogicalRelation) node;
+      HadoopFsRelation table = (HadoopFsRelation) read.relation();
+      FileIndex files = remember("files of " + table(node).table().identifier(), () -> new Files(table(node), table));
+      // With another option, or Spark would keep the table as it was: to it, the two indexes are equal.
+      return read.copy(new HadoopFsRelation(files, table.partitionSchema(), table.dataSchema(), table.bucketSpec(),
+          table.fileFormat(), table.options().updated("lake.files", "remembered"), table.sparkSession()), read.output(),
+          read.catalogTable(), read.isStreaming(), read.stream());
+    }
+  };
+
+  /** The index of a table's files, if the node reads one with Spark's own. */
+  private static CatalogFileIndex table(LogicalPlan node) {
+    return node instanceof LogicalRelation read && read.relation() instanceof HadoopFsRelation table
+        && table.location().getClass() == CatalogFileIndex.class ? (CatalogFileIndex) table.location() : null;
+  }
+
+  /** A table whose files are remembered, too: Spark would list them anew in each session. */
+  private final class Files extends CatalogFileIndex {
+    private Files(CatalogFileIndex index, HadoopFsRelation table) {
+      super(table.sparkSession(), index.table(), index.sizeInBytes());
+    }
+
+    @Override
+    public InMemoryFileIndex filterPartitions(Seq<Expression> filters) {
+      return remember("files of " + table().identifier() + " where " + sql(filters), () -> super.filterPartitions(filters));
+    }
   }
 }

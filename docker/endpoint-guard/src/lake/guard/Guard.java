@@ -16,6 +16,7 @@ import org.apache.spark.sql.catalyst.parser.ParseException;
 import org.apache.spark.sql.catalyst.parser.ParserInterface;
 import org.apache.spark.sql.catalyst.parser.SqlStatementSplitResult;
 import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan;
+import org.apache.spark.sql.catalyst.rules.Rule;
 import org.apache.spark.sql.execution.SparkStrategy;
 import org.apache.spark.sql.types.DataType;
 import org.apache.spark.sql.types.StructType;
@@ -67,10 +68,22 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
         };
       }
     });
+    extensions.injectOptimizerRule(new AbstractFunction1<>() {
+      @Override
+      public Rule<LogicalPlan> apply(SparkSession session) {
+        return CachedCatalog.of(session).files();
+      }
+    });
     extensions.injectPlannerStrategy(new AbstractFunction1<>() {
       @Override
       public SparkStrategy apply(SparkSession session) {
         return new PlanLimits(session);
+      }
+    });
+    extensions.injectPlannerStrategy(new AbstractFunction1<>() {
+      @Override
+      public SparkStrategy apply(SparkSession session) {
+        return new SmallTables(session);
       }
     });
     return BoxedUnit.UNIT;

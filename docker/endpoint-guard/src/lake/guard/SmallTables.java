@@ -1,0 +1,349 @@
+package lake.guard;
+
+import java.io.Closeable;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.IdentityHashMap;
+import java.util.Iterator;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import org.apache.spark.sql.SparkSession;
+import org.apache.spark.sql.catalyst.InternalRow;
+import org.apache.spark.sql.catalyst.expressions.Add;
+import org.apache.spark.sql.catalyst.expressions.Alias;
+import org.apache.spark.sql.catalyst.expressions.And;
+import org.apache.spark.sql.catalyst.expressions.Attribute;
+import org.apache.spark.sql.catalyst.expressions.AttributeReference;
+import org.apache.spark.sql.catalyst.expressions.BindReferences;
+import org.apache.spark.sql.catalyst.expressions.CaseWhen;
+import org.apache.spark.sql.catalyst.expressions.Cast;
+import org.apache.spark.sql.catalyst.expressions.Coalesce;
+import org.apache.spark.sql.catalyst.expressions.Divide;
+import org.apache.spark.sql.catalyst.expressions.EqualNullSafe;
+import org.apache.spark.sql.catalyst.expressions.EqualTo;
+import org.apache.spark.sql.catalyst.expressions.Expression;
+import org.apache.spark.sql.catalyst.expressions.GreaterThan;
+import org.apache.spark.sql.catalyst.expressions.GreaterThanOrEqual;
+import org.apache.spark.sql.catalyst.expressions.If;
+import org.apache.spark.sql.catalyst.expressions.In;
+import org.apache.spark.sql.catalyst.expressions.InSet;
+import org.apache.spark.sql.catalyst.expressions.InterpretedPredicate;
+import org.apache.spark.sql.catalyst.expressions.InterpretedUnsafeProjection;
+import org.apache.spark.sql.catalyst.expressions.IsNotNull;
+import org.apache.spark.sql.catalyst.expressions.IsNull;
+import org.apache.spark.sql.catalyst.expressions.KnownFloatingPointNormalized;
+import org.apache.spark.sql.catalyst.expressions.LessThan;
+import org.apache.spark.sql.catalyst.expressions.LessThanOrEqual;
+import org.apache.spark.sql.catalyst.expressions.Literal;
+import org.apache.spark.sql.catalyst.expressions.Multiply;
+import org.apache.spark.sql.catalyst.expressions.NamedExpression;
+import org.apache.spark.sql.catalyst.expressions.Not;
+import org.apache.spark.sql.catalyst.expressions.Or;
+import org.apache.spark.sql.catalyst.expressions.ScalarSubquery;
+import org.apache.spark.sql.catalyst.expressions.SortOrder;
+import org.apache.spark.sql.catalyst.expressions.Subtract;
+import org.apache.spark.sql.catalyst.expressions.UnsafeProjection;
+import org.apache.spark.sql.catalyst.expressions.UnsafeRow;
+import org.apache.spark.sql.catalyst.expressions.aggregate.AggregateExpression;
+import org.apache.spark.sql.catalyst.expressions.aggregate.Average;
+import org.apache.spark.sql.catalyst.expressions.aggregate.Count;
+import org.apache.spark.sql.catalyst.expressions.aggregate.Max;
+import org.apache.spark.sql.catalyst.expressions.aggregate.Min;
+import org.apache.spark.sql.catalyst.expressions.aggregate.Sum;
+import org.apache.spark.sql.catalyst.expressions.package$;
+import org.apache.spark.sql.catalyst.optimizer.BuildRight$;
+import org.apache.spark.sql.catalyst.planning.ExtractEquiJoinKeys;
+import org.apache.spark.sql.catalyst.planning.PhysicalOperation;
+import org.apache.spark.sql.catalyst.plans.Inner$;
+import org.apache.spark.sql.catalyst.plans.LeftOuter$;
+import org.apache.spark.sql.catalyst.plans.logical.Aggregate;
+import org.apache.spark.sql.catalyst.plans.logical.Filter;
+import org.apache.spark.sql.catalyst.plans.logical.GlobalLimit;
+import org.apache.spark.sql.catalyst.plans.logical.Join;
+import org.apache.spark.sql.catalyst.plans.logical.LocalLimit;
+import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan;
+import org.apache.spark.sql.catalyst.plans.logical.OneRowRelation;
+import org.apache.spark.sql.catalyst.plans.logical.Project;
+import org.apache.spark.sql.catalyst.plans.logical.ReturnAnswer;
+import org.apache.spark.sql.catalyst.plans.logical.Sort;
+import org.apache.spark.sql.execution.FilterExec;
+import org.apache.spark.sql.execution.LocalTableScanExec;
+import org.apache.spark.sql.execution.ProjectExec;
+import org.apache.spark.sql.execution.QueryExecution;
+import org.apache.spark.sql.execution.SparkPlan;
+import org.apache.spark.sql.execution.SparkStrategy;
+import org.apache.spark.sql.execution.datasources.CatalogFileIndex;
+import org.apache.spark.sql.execution.datasources.FileFormat;
+import org.apache.spark.sql.execution.datasources.FileIndex;
+import org.apache.spark.sql.execution.datasources.FileStatusWithMetadata;
+import org.apache.spark.sql.execution.datasources.HadoopFsRelation;
+import org.apache.spark.sql.execution.datasources.LogicalRelation;
+import org.apache.spark.sql.execution.datasources.PartitionDirectory;
+import org.apache.spark.sql.execution.datasources.PartitionedFile;
+import org.apache.spark.sql.execution.datasources.parquet.ParquetFileFormat;
+import org.apache.spark.sql.execution.joins.ShuffledHashJoinExec;
+import org.apache.spark.sql.types.StructType;
+import scala.Function1;
+import scala.Option;
+import scala.Tuple3;
+import scala.collection.immutable.Map$;
+import scala.collection.immutable.Seq;
+import scala.jdk.javaapi.CollectionConverters;
+
+/**
+ * Small queries are answered without a Spark job, which would take most of their time.
+ *
+ * <p>Small partitions, such as those of most marts, are kept in memory as rows. What only selects from them is answered while
+ * it is planned; what also aggregates, sorts or joins them becomes a {@link HereExec}. Nothing can stop either, so both are
+ * for expressions that are listed here alone. All other queries are Spark's, but read the rows from memory, in one task.
+ *
+ * <p>A partition's files never change: jobs write each into a fresh folder (jobs/tables.py). So what was read stays right,
+ * and the catalog says whether it is still what a table shows. Of the rows that are kept, those used longest ago make room
+ * for others.
+ */
+final class SmallTables extends SparkStrategy {
+  /** Of a query's files from one table. As rows they take some ten times as much. */
+  private static final long SMALL = 256 << 10;
+  /** Partitions that a query reads by itself, one after the other; with more, Spark's tasks are quicker. */
+  private static final int FEW = 8;
+  private static final long ROOM = Runtime.getRuntime().maxMemory() / 16;
+  /** Such as cannot fail, and take no time and memory to speak of. */
+  private static final Set<Class<?>> SIMPLE = Set.of(
+      Alias.class, And.class, AttributeReference.class, EqualNullSafe.class, EqualTo.class, GreaterThan.class,
+      GreaterThanOrEqual.class, In.class, InSet.class, IsNotNull.class, IsNull.class, LessThan.class, LessThanOrEqual.class,
+      Literal.class, Not.class, Or.class);
+
+  /** Such as take about as long for each row. */
+  private static final Set<Class<?>> CHEAP = Set.of(
+      Add.class, AggregateExpression.class, Average.class, CaseWhen.class, Cast.class, Coalesce.class, Count.class,
+      Divide.class, If.class, KnownFloatingPointNormalized.class, Max.class, Min.class, Multiply.class,
+      ScalarSubquery.class, SortOrder.class, Subtract.class, Sum.class);
+  private static final Set<Class<?>> CHEAP_PLANS = Set.of(
+      Aggregate.class, Filter.class, GlobalLimit.class, Join.class, LocalLimit.class, LogicalRelation.class,
+      OneRowRelation.class, Project.class, Sort.class);
+  /** Rows that the joins of a query could make, at worst. */
+  private static final double MOST = 10_000_000;
+
+  private record Partition(StructType schema, List<String> files) {}
+
+  private static final Map<Partition, List<UnsafeRow>> KEPT = new LinkedHashMap<>(16, 0.75f, true);
+  private static long kept;
+
+  private final SparkSession session;
+  /** Of the tables of one statement: Spark makes its strategies anew for each. */
+  private final Map<FileIndex, Optional<List<InternalRow>>> found = new IdentityHashMap<>();
+
+  SmallTables(SparkSession session) {
+    this.session = session;
+  }
+
+  @Override
+  public Seq<SparkPlan> apply(LogicalPlan plan) {
+    SparkPlan answer = answer(plan);
+    return seq(answer == null ? List.of() : List.of(answer));
+  }
+
+  private SparkPlan answer(LogicalPlan plan) {
+    if (plan instanceof ReturnAnswer answer) {
+      SparkPlan rows = answer(answer.child());
+      if (rows instanceof LocalTableScanExec) {
+        return new HereExec(rows);
+      }
+      return here(answer.child()) ? new HereExec(prepared(answer.child())) : null;
+    }
+    if (plan instanceof Join join) {
+      return joined(join);
+    }
+    Option<Tuple3<Seq<NamedExpression>, Seq<Expression>, LogicalPlan>> operation = PhysicalOperation.unapply(plan);
+    if (operation.isEmpty()) {
+      return null;
+    }
+    LogicalPlan table = operation.get()._3();
+    List<NamedExpression> columns = CollectionConverters.asJava(operation.get()._1());
+    List<Expression> conditions = CollectionConverters.asJava(operation.get()._2());
+    boolean simple = columns.stream().allMatch(column -> simple((Expression) column))
+        && conditions.stream().allMatch(SmallTables::simple);
+    if (table instanceof OneRowRelation && simple) {
+      return scan(columns, conditions, List.of(), List.of(InternalRow.empty()));
+    }
+    if (!(table instanceof LogicalRelation read) || !small(read)) {
+      return null;
+    }
+    List<InternalRow> rows = rows((HadoopFsRelation) read.relation());
+    if (rows == null) {
+      return null;
+    }
+    List<Attribute> input = List.copyOf(CollectionConverters.asJava(read.output()));
+    if (simple) {
+      return scan(columns, conditions, input, rows);
+    }
+    SparkPlan scan = new LocalTableScanExec(seq(input), seq(rows), Option.empty(), true);
+    SparkPlan filter = conditions.isEmpty() ? scan : new FilterExec(all(conditions), scan);
+    return new ProjectExec(operation.get()._1(), filter);
+  }
+
+  /** Ready to run, and without Spark's planning anew while it runs, which a single task has no need of. */
+  private SparkPlan prepared(LogicalPlan plan) {
+    SparkPlan planned = Check.state(session).planner().plan(plan).next();
+    return QueryExecution.prepareExecutedPlan((org.apache.spark.sql.classic.SparkSession) session, planned);
+  }
+
+  /** Whether all that a query reads is small, and what it does with it is cheap. */
+  private boolean here(LogicalPlan plan) {
+    if (plan.exists(node -> !CHEAP_PLANS.contains(node.getClass())
+        || CollectionConverters.asJava(node.expressions()).stream().anyMatch(expression -> !cheap(expression)))) {
+      return false;
+    }
+    double most = 1;
+    for (LogicalPlan leaf : CollectionConverters.asJava(plan.collectLeaves())) {
+      if (leaf instanceof LogicalRelation read) {
+        List<InternalRow> rows = small(read) ? rows((HadoopFsRelation) read.relation()) : null;
+        if (rows == null) {
+          return false;
+        }
+        most *= Math.max(1, rows.size());
+      }
+    }
+    return most <= MOST;
+  }
+
+  /** Without Spark's broadcast, which is a job of its own. */
+  private SparkPlan joined(Join join) {
+    var keys = ExtractEquiJoinKeys.unapply(join);
+    boolean possible = join.joinType() == Inner$.MODULE$ || join.joinType() == LeftOuter$.MODULE$;
+    if (keys.isEmpty() || !possible || !here(join)) {
+      return null;
+    }
+    var equi = keys.get();
+    return new ShuffledHashJoinExec(equi._2(), equi._3(), join.joinType(), BuildRight$.MODULE$, equi._4(),
+        planLater(join.left()), planLater(join.right()), false);
+  }
+
+  private static boolean cheap(Expression expression) {
+    return !expression.exists(node -> !SIMPLE.contains(node.getClass()) && !CHEAP.contains(node.getClass()));
+  }
+
+  private static boolean small(LogicalRelation read) {
+    return read.relation() instanceof HadoopFsRelation files && files.fileFormat() instanceof ParquetFileFormat
+        && read.output().size() == files.schema().size();
+  }
+
+  private static boolean simple(Expression expression) {
+    return !expression.exists(node -> !SIMPLE.contains(node.getClass()));
+  }
+
+  /** Evaluated without generated code, which would be compiled anew for each date that a query names. */
+  private static SparkPlan scan(
+      List<NamedExpression> columns, List<Expression> conditions, List<Attribute> input, List<? extends InternalRow> rows) {
+    UnsafeProjection project = InterpretedUnsafeProjection.createProjection(
+        seq(columns.stream().map(column -> bound(column, input)).toList()));
+    InterpretedPredicate wanted = conditions.isEmpty() ? null : new InterpretedPredicate(bound(all(conditions), input));
+    List<InternalRow> result = new ArrayList<>();
+    for (InternalRow row : rows) {
+      if (wanted == null || wanted.eval(row)) {
+        result.add(project.apply(row).copy());
+      }
+    }
+    return new LocalTableScanExec(
+        seq(columns.stream().map(NamedExpression::toAttribute).toList()), seq(result), Option.empty(), true);
+  }
+
+  private static Expression bound(NamedExpression column, List<Attribute> input) {
+    return bound((Expression) column, input);
+  }
+
+  private static Expression bound(Expression expression, List<Attribute> input) {
+    return BindReferences.bindReference(expression, package$.MODULE$.AttributeSeq(seq(input)), false);
+  }
+
+  private static Expression all(List<Expression> conditions) {
+    return conditions.stream().reduce(And::new).orElseThrow();
+  }
+
+  /** All rows of the files, or null where they are not small, or too many of them would have to be read first. */
+  private List<InternalRow> rows(HadoopFsRelation table) {
+    return found.computeIfAbsent(table.location(), location -> Optional.ofNullable(find(table))).orElse(null);
+  }
+
+  private List<InternalRow> find(HadoopFsRelation table) {
+    // A table whose partitions no filter has chosen does not know its size yet.
+    FileIndex index = table.location() instanceof CatalogFileIndex all ? all.filterPartitions(seq(List.of())) : table.location();
+    if (index.sizeInBytes() > SMALL) {
+      return null;
+    }
+    List<PartitionDirectory> folders = CollectionConverters.asJava(index.listFiles(seq(List.of()), seq(List.of())));
+    Map<PartitionDirectory, List<UnsafeRow>> parts = new LinkedHashMap<>();
+    int missing = 0;
+    for (PartitionDirectory folder : folders) {
+      List<UnsafeRow> rows = known(key(table, folder));
+      missing += rows == null ? 1 : 0;
+      parts.put(folder, rows);
+    }
+    if (missing > FEW) {
+      return null;
+    }
+    List<InternalRow> all = new ArrayList<>();
+    for (Map.Entry<PartitionDirectory, List<UnsafeRow>> folder : parts.entrySet()) {
+      all.addAll(folder.getValue() != null ? folder.getValue() : read(table, folder.getKey()));
+    }
+    return all;
+  }
+
+  private List<UnsafeRow> read(HadoopFsRelation table, PartitionDirectory folder) {
+    scala.collection.immutable.Map<String, String> options =
+        table.options().updated(FileFormat.OPTION_RETURNING_BATCH(), "false");
+    Function1<PartitionedFile, scala.collection.Iterator<InternalRow>> reader = table.fileFormat()
+        .buildReaderWithPartitionValues(session, table.dataSchema(), table.partitionSchema(), table.dataSchema(),
+            seq(List.of()), options, table.getHadoopConf(session, options));
+    UnsafeProjection copy = UnsafeProjection.create(table.schema());
+    List<UnsafeRow> rows = new ArrayList<>();
+    for (FileStatusWithMetadata file : CollectionConverters.asJava(folder.files())) {
+      PartitionedFile whole = new PartitionedFile(folder.values(), org.apache.spark.paths.SparkPath.fromPath(file.getPath()),
+          0, file.getLen(), new String[0], file.getModificationTime(), file.getLen(), Map$.MODULE$.empty());
+      scala.collection.Iterator<InternalRow> content = reader.apply(whole);
+      try (Closeable end = content instanceof Closeable closeable ? closeable : () -> {}) {
+        while (content.hasNext()) {
+          rows.add(copy.apply(content.next()).copy());
+        }
+      } catch (IOException error) {
+        throw new java.io.UncheckedIOException(error);
+      }
+    }
+    keep(key(table, folder), rows);
+    return rows;
+  }
+
+  private static Partition key(HadoopFsRelation table, PartitionDirectory folder) {
+    return new Partition(table.schema(), CollectionConverters.asJava(folder.files()).stream()
+        .map(file -> file.getPath() + " " + file.getLen() + " " + file.getModificationTime()).toList());
+  }
+
+  private static List<UnsafeRow> known(Partition partition) {
+    synchronized (KEPT) {
+      return KEPT.get(partition);
+    }
+  }
+
+  private static void keep(Partition partition, List<UnsafeRow> rows) {
+    synchronized (KEPT) {
+      kept += size(rows);
+      List<UnsafeRow> before = KEPT.put(partition, rows);
+      kept -= before == null ? 0 : size(before);
+      for (Iterator<List<UnsafeRow>> oldest = KEPT.values().iterator(); kept > ROOM; oldest.remove()) {
+        kept -= size(oldest.next());
+      }
+    }
+  }
+
+  private static long size(List<UnsafeRow> rows) {
+    return 1000 + rows.stream().mapToLong(row -> row.getSizeInBytes() + 100).sum(); // with what an object takes
+  }
+
+  private static <T> Seq<T> seq(List<? extends T> items) {
+    return CollectionConverters.<T>asScala(new ArrayList<T>(items)).toSeq();
+  }
+}

@@ -1,0 +1,132 @@
+"""Small queries take a way of their own in the endpoint, without a Spark job, and say the same as any other."""
+
+from contextlib import closing
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.stack.conftest import Stack
+
+VIEW = "gold.half_hourly_product_consumption"
+TYPES = {
+    "product_display_name": "VARCHAR",
+    "interval_start": "TIMESTAMP",
+    "interval_start_utc": "TIMESTAMP",
+    "date": "DATE",
+    "meterpoint_count": "BIGINT",
+    "consumption_kwh": "DECIMAL(38, 6)",
+    "average_kwh": "DOUBLE",
+}
+# What leaves nothing but the rows in memory, and no file to be scanned.
+IN_MEMORY = [
+    f"SELECT * FROM {VIEW} WHERE date = DATE '2021-01-02'",
+    f"SELECT interval_start AS t, 1 AS one FROM {VIEW} WHERE date = DATE '2021-01-02' AND meterpoint_count > 1 LIMIT 3",
+    f"SELECT product_display_name, sum(average_kwh) FROM {VIEW} WHERE date = DATE '2021-01-02' GROUP BY 1 ORDER BY 2",
+    "SELECT count(*) FROM gold.active_agreements_on(DATE '2021-01-02')",
+    "SELECT 1",
+]
+# What nothing could stop may not take that way, and what is not small cannot.
+SPARK = [
+    "SELECT count(*) FROM range(1000000000)",
+    f"SELECT repeat(product_display_name, 1000000) FROM {VIEW} WHERE date = DATE '2021-01-02'",
+    f"SELECT count(*) FROM {VIEW} WHERE product_display_name RLIKE '(a*)*b'",
+    f"SELECT explode(sequence(1, 100000)) FROM {VIEW} WHERE date = DATE '2021-01-02'",
+    f"SELECT count(*) FROM {VIEW} a, {VIEW} b, {VIEW} c",
+]
+
+
+def plan(stack: Stack, query: str) -> str:
+    [(text,)] = stack.query(f"EXPLAIN {query}", "analyst")
+    return str(text)
+
+
+@pytest.mark.parametrize("query", IN_MEMORY)
+def test_a_small_query_is_answered_from_memory(stack: Stack, query: str) -> None:
+    text = plan(stack, query)
+
+    assert "\nHere" in text
+    assert "FileScan" not in text
+
+
+@pytest.mark.parametrize("query", SPARK)
+def test_what_may_take_long_is_a_job_that_can_be_stopped(stack: Stack, query: str) -> None:
+    assert "Here" not in plan(stack, query)
+
+
+@pytest.fixture(scope="module")
+def rows(stack: Stack) -> pd.DataFrame:
+    """The whole view, whose content other tests compare with the input."""
+    return pd.DataFrame(stack.query(f"SELECT {', '.join(TYPES)} FROM {VIEW}"), columns=list(TYPES))
+
+
+@pytest.fixture(scope="module")
+def copy(rows: pd.DataFrame) -> duckdb.DuckDBPyConnection:
+    """The view in DuckDB."""
+    connection = duckdb.connect()
+    texts = rows.astype(str)
+    columns = ", ".join(f"CAST({name} AS {type_name}) AS {name}" for name, type_name in TYPES.items())
+    connection.execute(f"CREATE TABLE copy AS SELECT {columns} FROM texts")
+    assert len(texts) > 1000
+    return connection
+
+
+def literal(name: str, value: Any) -> str:
+    text = str(value).replace("'", "''")
+    return f"CAST('{text}' AS {TYPES[name].replace('VARCHAR', 'STRING')})"
+
+
+@st.composite
+def conditions(draw: Any, rows: pd.DataFrame, table: str, depth: int = 2) -> str:
+    """A condition as a BI tool might put it together from what a person clicked."""
+    if depth and draw(st.booleans()):
+        left, right = (draw(conditions(rows, table, depth - 1)) for _ in range(2))
+        return str(draw(st.sampled_from([f"({left} AND {right})", f"({left} OR {right})", f"NOT ({left})"])))
+    name = draw(st.sampled_from(list(TYPES)))
+    chosen = draw(st.lists(st.sampled_from(list(rows[name])), min_size=1, max_size=15))
+    values = [literal(name, value) for value in chosen]
+    comparison = draw(st.sampled_from(["=", "<>", "<", "<=", ">", ">="]))
+    ends = [f"{comparison} {values[0]}", f"IN ({', '.join(values)})", "IS NULL", "IS NOT NULL"]
+    return f"{table}.{name} " + str(draw(st.sampled_from(ends)))
+
+
+AGGREGATES = "count(*), min(interval_start), max(product_display_name), sum(consumption_kwh), sum(meterpoint_count)"
+QUERIES = [
+    "SELECT * FROM {view} a WHERE {condition}",
+    f"SELECT {AGGREGATES} FROM {{view}} a WHERE {{condition}}",
+    f"SELECT date, {AGGREGATES} FROM {{view}} a WHERE {{condition}} GROUP BY date",
+    """SELECT a.interval_start, a.average_kwh, b.consumption_kwh FROM {view} a JOIN {view} b
+    ON a.interval_start = b.interval_start_utc AND a.product_display_name = b.product_display_name WHERE {condition}""",
+    """SELECT a.interval_start, a.average_kwh, b.consumption_kwh FROM {view} a LEFT JOIN {view} b
+    ON a.consumption_kwh = b.consumption_kwh AND b.date = DATE '2021-01-02' WHERE {condition}""",
+]
+
+
+def test_conditions_select_what_they_select_elsewhere(
+    stack: Stack, rows: pd.DataFrame, copy: duckdb.DuckDBPyConnection
+) -> None:
+    with closing(stack.connect("analyst")) as connection, closing(connection.cursor()) as cursor:
+
+        @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+        @given(query=st.sampled_from(QUERIES), condition=conditions(rows, "a"))
+        def check(query: str, condition: str) -> None:
+            cursor.execute(query.format(view=VIEW, condition=condition))
+            expected = copy.execute(query.format(view="copy", condition=condition)).fetchall()
+            assert texts(cursor.fetchall()) == texts(expected)
+
+        check()
+
+
+def texts(rows: list[tuple[Any, ...]]) -> list[tuple[str, ...]]:
+    """In one order, and without what clients make of types: numbers and timestamps without a needless fraction."""
+    return sorted(tuple(plain(value) for value in row) for row in rows)
+
+
+def plain(value: Any) -> str:
+    text = str(value)
+    if "." not in text:
+        return text
+    return text.rstrip("0").rstrip(".")
