@@ -24,6 +24,8 @@ sqlalchemy.dialects.registry.register("meterlake", "meterlake.dialect", "Meterla
 
 REPOSITORY = Path(__file__).parents[2]
 PROJECT = "meter-lakehouse-test"
+# All that is not as in compose.yaml: jobs of tests are short, and Java takes options for that.
+SHORT_LIVED = "tests/stack/short-lived.yaml"
 LONG_RUNNING = ("metadata-db", "object-store", "metastore", "metastore-read", "sql-endpoint", "reports")
 
 
@@ -169,6 +171,7 @@ def running_stack(project: str, landing: Path) -> Iterator[Stack]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "ARGS"))}
     env = inherited | {
         "COMPOSE_PROJECT_NAME": project,
+        "COMPOSE_FILE": f"compose.yaml:{SHORT_LIVED}",
         "LAKE_LANDING_DIR": str(landing),
         "LAKE_SQL_PORT": str(sql_port),
         "LAKE_REPORTS_PORT": str(reports_port),

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.integration.command import as_json
-from tests.integration.lake import SHORT_LIVED_JVM, day
+from tests.integration.lake import day
 from tests.integration.oracle import Oracle
 from tests.stack.conftest import LONG_RUNNING, REPOSITORY, Stack
 
@@ -147,9 +147,7 @@ def reader(stack: Stack) -> Iterator[Reader]:
 
 def killed_run(stack: Stack, point: Point) -> CompletedProcess[str]:
     script = f"{REPOSITORY}/tests/stack/killed.py:/killed.py:ro"
-    # A Java that lives for seconds is faster without its optimising compiler.
-    (options,) = (f"{name}={value}" for name, value in SHORT_LIVED_JVM.items())
-    command = ["run", "--rm", "--volume", script, "--env", options, "--entrypoint", "python", "jobs", "/killed.py"]
+    command = ["run", "--rm", "--volume", script, "--entrypoint", "python", "jobs", "/killed.py"]
     return stack.compose(*command, *map(str, point), check=False)
 
 

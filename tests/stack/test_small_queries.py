@@ -57,6 +57,15 @@ def test_what_may_take_long_is_a_job_that_can_be_stopped(stack: Stack, query: st
     assert "Here" not in plan(stack, query)
 
 
+def test_a_large_result_of_small_tables_is_stopped(stack: Stack) -> None:
+    with pytest.raises(Exception, match=r"\[LIMIT\] query stopped: its result is larger than"):
+        stack.query(
+            f"SELECT a.product_display_name, b.* FROM {VIEW} a JOIN {VIEW} b ON a.date = b.date "
+            "WHERE a.date = DATE '2021-01-02'",
+            "analyst",
+        )
+
+
 @pytest.fixture(scope="module")
 def rows(stack: Stack) -> pd.DataFrame:
     """The whole view, whose content other tests compare with the input."""

@@ -14,6 +14,7 @@ import org.apache.spark.memory.TaskMemoryManager;
 import org.apache.spark.rdd.RDD;
 import org.apache.spark.sql.catalyst.InternalRow;
 import org.apache.spark.sql.catalyst.expressions.Attribute;
+import org.apache.spark.sql.catalyst.expressions.UnsafeRow;
 import org.apache.spark.sql.execution.LocalTableScanExec;
 import org.apache.spark.sql.execution.SparkPlan;
 import scala.Option;
@@ -27,6 +28,8 @@ import scala.jdk.javaapi.CollectionConverters;
  * own work. Nothing can stop it, so {@link SmallTables} puts it only over what is small.
  */
 public final class HereExec extends SparkPlan {
+  /** Bytes of a result. */
+  private static final long SMALL = 4 << 20;
   /** Or many clients' queries would slow each other down, and share out the memory until none had enough. */
   private static final Semaphore TURNS = new Semaphore(Runtime.getRuntime().availableProcessors(), true);
   /** Spark counts its tasks upwards from 0; memory is accounted by this number. */
@@ -44,7 +47,8 @@ public final class HereExec extends SparkPlan {
       return CollectionConverters.asJava(known.rows()).toArray(new InternalRow[0]);
     }
     RDD<InternalRow> rows = child.execute();
-    return single(rows) ? collected(rows) : super.executeCollect();
+    InternalRow[] result = single(rows) ? collected(rows) : null;
+    return result == null ? super.executeCollect() : result;
   }
 
   /** Of one partition, and without a shuffle or anything else that needs more tasks. */
@@ -53,6 +57,7 @@ public final class HereExec extends SparkPlan {
         .allMatch(dependency -> dependency instanceof NarrowDependency && single(dependency.rdd()));
   }
 
+  /** Null for a result that is not small: it has to be a job's, for which there are limits ({@link RunLimits}). */
   private static InternalRow[] collected(RDD<InternalRow> rows) {
     TURNS.acquireUninterruptibly();
     long number = NUMBERS.getAndDecrement();
@@ -63,8 +68,14 @@ public final class HereExec extends SparkPlan {
     TaskContext$.MODULE$.setTaskContext(context);
     try {
       scala.collection.Iterator<InternalRow> each = rows.iterator(rows.partitions()[0], context);
+      long bytes = 0;
       while (each.hasNext()) {
-        result.add(each.next().copy());
+        UnsafeRow row = (UnsafeRow) each.next();
+        bytes += row.getSizeInBytes();
+        if (bytes > SMALL) {
+          return null;
+        }
+        result.add(row.copy());
       }
       return result.toArray(new InternalRow[0]);
     } finally {

@@ -106,10 +106,13 @@ import scala.jdk.javaapi.CollectionConverters;
  * for others.
  */
 final class SmallTables extends SparkStrategy {
-  /** Of a query's files from one table. As rows they take some ten times as much. */
+  /** Bytes of a query's files from one table. As rows they take some ten times as much. */
   private static final long SMALL = 256 << 10;
-  /** Partitions that a query reads by itself, one after the other; with more, Spark's tasks are quicker. */
+  /** Bytes of a partition's rows. */
+  private static final long UNPACKED = 16 << 20;
+  /** Partitions that a query reads by itself, one after the other. Of more the next queries read the rest. */
   private static final int FEW = 8;
+  /** Bytes of all rows that are kept. */
   private static final long ROOM = Runtime.getRuntime().maxMemory() / 16;
   /** Such as cannot fail, and take no time and memory to speak of. */
   private static final Set<Class<?>> SIMPLE = Set.of(
@@ -264,7 +267,7 @@ final class SmallTables extends SparkStrategy {
     return conditions.stream().reduce(And::new).orElseThrow();
   }
 
-  /** All rows of the files, or null where they are not small, or too many of them would have to be read first. */
+  /** All rows of the files, or null where they are not small, or not all of them are in memory yet. */
   private List<InternalRow> rows(HadoopFsRelation table) {
     return found.computeIfAbsent(table.location(), location -> Optional.ofNullable(find(table))).orElse(null);
   }
@@ -276,23 +279,22 @@ final class SmallTables extends SparkStrategy {
       return null;
     }
     List<PartitionDirectory> folders = CollectionConverters.asJava(index.listFiles(seq(List.of()), seq(List.of())));
-    Map<PartitionDirectory, List<UnsafeRow>> parts = new LinkedHashMap<>();
-    int missing = 0;
+    List<InternalRow> all = new ArrayList<>();
+    int read = 0;
     for (PartitionDirectory folder : folders) {
       List<UnsafeRow> rows = known(key(table, folder));
-      missing += rows == null ? 1 : 0;
-      parts.put(folder, rows);
-    }
-    if (missing > FEW) {
-      return null;
-    }
-    List<InternalRow> all = new ArrayList<>();
-    for (Map.Entry<PartitionDirectory, List<UnsafeRow>> folder : parts.entrySet()) {
-      all.addAll(folder.getValue() != null ? folder.getValue() : read(table, folder.getKey()));
+      if (rows == null && read++ < FEW) {
+        rows = read(table, folder);
+      }
+      if (rows == null) {
+        return null;
+      }
+      all.addAll(rows);
     }
     return all;
   }
 
+  /** Null where little was packed, but much in it. */
   private List<UnsafeRow> read(HadoopFsRelation table, PartitionDirectory folder) {
     scala.collection.immutable.Map<String, String> options =
         table.options().updated(FileFormat.OPTION_RETURNING_BATCH(), "false");
@@ -301,13 +303,19 @@ final class SmallTables extends SparkStrategy {
             seq(List.of()), options, table.getHadoopConf(session, options));
     UnsafeProjection copy = UnsafeProjection.create(table.schema());
     List<UnsafeRow> rows = new ArrayList<>();
+    long bytes = 0;
     for (FileStatusWithMetadata file : CollectionConverters.asJava(folder.files())) {
       PartitionedFile whole = new PartitionedFile(folder.values(), org.apache.spark.paths.SparkPath.fromPath(file.getPath()),
           0, file.getLen(), new String[0], file.getModificationTime(), file.getLen(), Map$.MODULE$.empty());
       scala.collection.Iterator<InternalRow> content = reader.apply(whole);
       try (Closeable end = content instanceof Closeable closeable ? closeable : () -> {}) {
         while (content.hasNext()) {
-          rows.add(copy.apply(content.next()).copy());
+          UnsafeRow row = copy.apply(content.next());
+          bytes += row.getSizeInBytes();
+          if (bytes > UNPACKED) {
+            return null;
+          }
+          rows.add(row.copy());
         }
       } catch (IOException error) {
         throw new java.io.UncheckedIOException(error);
