@@ -93,6 +93,7 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, retry: Collection
         interrupted = ops.interrupted(spark)
         if not new_files.num_rows and not interrupted:
             return None
+        quality.preload()
         ops.become_writer(spark, summary.load_id, after=writer)
         unfinished = ops.recover(spark, summary.load_id, started_at.date()) if interrupted else set()
         is_readings = pc.starts_with(new_files["source_file"], "readings/")

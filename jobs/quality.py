@@ -27,7 +27,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
+from importlib import import_module
 from pathlib import Path, PurePosixPath
+from threading import Thread
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:  # Great Expectations takes seconds to import, which a run with nothing to do must not pay for
@@ -334,6 +336,12 @@ def _sources(suite: Suite, measures: Mapping[str, Measure]) -> list[dict[str, st
         {"name": name, "value": _show(measures[name]) if name in measures else "missing", "source": known.get(name, "")}
         for name in {**known, **measures}
     ]
+
+
+def preload() -> None:
+    """Begin to import Great Expectations, which takes seconds, while the load waits for Spark."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    Thread(target=import_module, args=["great_expectations"], daemon=True).start()
 
 
 def _context(reports: Path) -> EphemeralDataContext:
