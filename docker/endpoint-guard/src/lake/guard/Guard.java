@@ -109,7 +109,7 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
 
   // Spark's interfaces, being Scala's, declare no checked exceptions, and HiveSQLException is one.
   @SuppressWarnings("unchecked")
-  private static <E extends Throwable> RuntimeException sneaky(Throwable error) throws E {
+  static <E extends Throwable> RuntimeException sneaky(Throwable error) throws E {
     throw (E) error;
   }
 

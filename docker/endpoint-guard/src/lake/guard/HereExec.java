@@ -24,8 +24,8 @@ import scala.collection.immutable.Seq;
 import scala.jdk.javaapi.CollectionConverters;
 
 /**
- * A plan of a single task, ready to run, which runs in the thread that asks for its result: a Spark job takes longer than a small query's
- * own work. Nothing can stop it, so {@link SmallTables} puts it only over what is small.
+ * A plan of a single task, ready to run, which runs in the thread that asks for its result: a Spark job takes longer than
+ * a small query's own work. Nothing can stop it, so {@link SmallTables} puts it only over what is small.
  */
 public final class HereExec extends SparkPlan {
   /** Bytes of a result. */
@@ -48,7 +48,18 @@ public final class HereExec extends SparkPlan {
     }
     RDD<InternalRow> rows = child.execute();
     InternalRow[] result = single(rows) ? collected(rows) : null;
-    return result == null ? super.executeCollect() : result;
+    return result == null ? collectedByJob() : result;
+  }
+
+  /** A job of one task is at an end before {@link RunLimits} hears how large its result is. Then Spark refuses it. */
+  private InternalRow[] collectedByJob() {
+    try {
+      return super.executeCollect();
+    } catch (Exception error) {
+      String limit = SparkEnv.get().conf().get("spark.lake.query.resultBytes", null);
+      boolean tooLarge = limit != null && String.valueOf(error.getMessage()).contains("spark.driver.maxResultSize");
+      throw tooLarge ? Guard.error(RunLimits.tooLarge(Long.parseLong(limit))) : Guard.sneaky(error);
+    }
   }
 
   /** Of one partition, and without a shuffle or anything else that needs more tasks. */
