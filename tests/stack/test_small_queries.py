@@ -33,9 +33,11 @@ IN_MEMORY = [
 SPARK = [
     "SELECT count(*) FROM range(1000000000)",
     f"SELECT repeat(product_display_name, 1000000) FROM {VIEW} WHERE date = DATE '2021-01-02'",
+    f"SELECT repeat('x', 10000000), * FROM {VIEW} WHERE date = DATE '2021-01-02'",
     f"SELECT count(*) FROM {VIEW} WHERE product_display_name RLIKE '(a*)*b'",
     f"SELECT explode(sequence(1, 100000)) FROM {VIEW} WHERE date = DATE '2021-01-02'",
-    f"SELECT count(*) FROM {VIEW} a, {VIEW} b, {VIEW} c",
+    f"SELECT count(*) FROM {VIEW} a JOIN {VIEW} b ON a.date = b.date JOIN {VIEW} c ON b.date = c.date",
+    f"SELECT * FROM {VIEW} a WHERE meterpoint_count > 9 OR EXISTS (SELECT 1 FROM {VIEW} b WHERE b.date > a.date)",
 ]
 
 
@@ -57,13 +59,20 @@ def test_what_may_take_long_is_a_job_that_can_be_stopped(stack: Stack, query: st
     assert "Here" not in plan(stack, query)
 
 
-def test_a_large_result_of_small_tables_is_stopped(stack: Stack) -> None:
-    with pytest.raises(Exception, match=r"\[LIMIT\] query stopped: its result is larger than"):
-        stack.query(
-            f"SELECT a.product_display_name, b.* FROM {VIEW} a JOIN {VIEW} b ON a.date = b.date "
-            "WHERE a.date = DATE '2021-01-02'",
-            "analyst",
-        )
+def test_a_large_result_of_a_small_table_is_a_jobs(stack: Stack, rows: pd.DataFrame) -> None:
+    wide = ", ".join(f"a.product_display_name AS name_{number}" for number in range(200))
+
+    for order in ("", "ORDER BY interval_start"):
+        answer = stack.query(f"SELECT {wide}, interval_start FROM {VIEW} a WHERE date <= DATE '2021-01-03' {order}")
+        assert sum(len("".join(map(str, row))) for row in answer) > 4 << 20
+        assert sorted(row[0] for row in answer) == sorted(rows["product_display_name"])
+
+
+def test_the_files_of_other_patterns_are_not_remembered(stack: Stack) -> None:
+    for date in ("2021-01-01", "2021-01-02"):
+        condition = f"CAST(date AS STRING) LIKE ANY ('%-0_-{date[-2:]}', 'x_x')"
+        found = stack.query(f"SELECT DISTINCT date FROM gold.half_hourly_consumption WHERE {condition}", "analyst")
+        assert [str(row[0]) for row in found] == [date]
 
 
 @pytest.fixture(scope="module")

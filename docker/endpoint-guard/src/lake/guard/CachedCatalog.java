@@ -3,6 +3,7 @@ package lake.guard;
 import java.lang.reflect.Field;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Predicate;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import org.apache.spark.sql.SparkSession;
@@ -40,6 +41,8 @@ final class CachedCatalog extends HiveExternalCatalog {
   private static final String MARK = "lake.published";
   private static final long LONGEST = 60_000_000_000L;
   private static final int MOST = 10_000;
+  /** Partitions of an answer that is remembered. */
+  private static final int FEW = 400;
 
   /** What is known under one mark. Whoever looks something up puts it where it was missing, never into a newer one. */
   private record Known(String mark, long since, Map<String, Object> answers) {
@@ -90,17 +93,21 @@ final class CachedCatalog extends HiveExternalCatalog {
   }
 
   /** An answer that is remembered. An error is none, nor is "there is no such thing": that may be made any moment. */
-  @SuppressWarnings("unchecked")
   private <T> T remember(String question, Supplier<T> ask) {
+    return remember(question, ask, answer -> true);
+  }
+
+  @SuppressWarnings("unchecked")
+  private <T> T remember(String question, Supplier<T> ask, Predicate<T> worth) {
     Map<String, Object> answers = known.answers();
-    Object answer = answers.get(question);
+    T answer = (T) answers.get(question);
     if (answer == null) {
       answer = ask.get();
-      if (!Boolean.FALSE.equals(answer)) {
+      if (!Boolean.FALSE.equals(answer) && worth.test(answer)) {
         answers.put(question, answer);
       }
     }
-    return (T) answer;
+    return answer;
   }
 
   @Override
@@ -148,7 +155,12 @@ final class CachedCatalog extends HiveExternalCatalog {
   public Seq<CatalogTablePartition> listPartitionsByFilter(
       String schema, String table, Seq<Expression> filters, String timeZone) {
     return remember("partitions " + schema + "." + table + " where " + sql(filters),
-        () -> super.listPartitionsByFilter(schema, table, filters, timeZone));
+        () -> super.listPartitionsByFilter(schema, table, filters, timeZone), partitions -> told(filters, partitions.size()));
+  }
+
+  /** Whether an answer is worth its room, and the filters' SQL says all of them: that of LIKE ANY leaves out the patterns. */
+  private static boolean told(Seq<Expression> filters, int partitions) {
+    return filters.isEmpty() || partitions <= FEW && CollectionConverters.asJava(filters).stream().allMatch(SmallTables::simple);
   }
 
   /** Other texts have numbers that differ from query to query. */
@@ -198,7 +210,8 @@ final class CachedCatalog extends HiveExternalCatalog {
 
     @Override
     public InMemoryFileIndex filterPartitions(Seq<Expression> filters) {
-      return remember("files of " + table().identifier() + " where " + sql(filters), () -> super.filterPartitions(filters));
+      return remember("files of " + table().identifier() + " where " + sql(filters), () -> super.filterPartitions(filters),
+          files -> told(filters, files.rootPaths().size()));
     }
   }
 }

@@ -1,6 +1,7 @@
 package lake.guard;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Properties;
 import java.util.concurrent.Semaphore;
@@ -16,8 +17,10 @@ import org.apache.spark.sql.catalyst.InternalRow;
 import org.apache.spark.sql.catalyst.expressions.Attribute;
 import org.apache.spark.sql.catalyst.expressions.UnsafeRow;
 import org.apache.spark.sql.execution.LocalTableScanExec;
+import org.apache.spark.sql.execution.SortExec;
 import org.apache.spark.sql.execution.SparkPlan;
 import scala.Option;
+import scala.collection.Iterator;
 import scala.collection.immutable.IndexedSeq;
 import scala.collection.immutable.Map$;
 import scala.collection.immutable.Seq;
@@ -29,11 +32,11 @@ import scala.jdk.javaapi.CollectionConverters;
  */
 public final class HereExec extends SparkPlan {
   /** Bytes of a result. */
-  private static final long SMALL = 4 << 20;
+  static final long SMALL = 4 << 20;
   /** Or many clients' queries would slow each other down, and share out the memory until none had enough. */
   private static final Semaphore TURNS = new Semaphore(Runtime.getRuntime().availableProcessors(), true);
-  /** Spark counts its tasks upwards from 0; memory is accounted by this number. */
-  private static final AtomicLong NUMBERS = new AtomicLong(-1);
+  /** Memory is accounted by this number. Spark counts its tasks upwards from 0, and some numbers below have a meaning. */
+  private static final AtomicLong NUMBERS = new AtomicLong(-1_000_000);
 
   private final SparkPlan child;
 
@@ -48,18 +51,7 @@ public final class HereExec extends SparkPlan {
     }
     RDD<InternalRow> rows = child.execute();
     InternalRow[] result = single(rows) ? collected(rows) : null;
-    return result == null ? collectedByJob() : result;
-  }
-
-  /** A job of one task is at an end before {@link RunLimits} hears how large its result is. Then Spark refuses it. */
-  private InternalRow[] collectedByJob() {
-    try {
-      return super.executeCollect();
-    } catch (Exception error) {
-      String limit = SparkEnv.get().conf().get("spark.lake.query.resultBytes", null);
-      boolean tooLarge = limit != null && String.valueOf(error.getMessage()).contains("spark.driver.maxResultSize");
-      throw tooLarge ? Guard.error(RunLimits.tooLarge(Long.parseLong(limit))) : Guard.sneaky(error);
-    }
+    return result == null ? super.executeCollect() : result;
   }
 
   /** Of one partition, and without a shuffle or anything else that needs more tasks. */
@@ -68,33 +60,64 @@ public final class HereExec extends SparkPlan {
         .allMatch(dependency -> dependency instanceof NarrowDependency && single(dependency.rdd()));
   }
 
+  /** A scalar subquery's result is asked for so. */
+  @Override
+  public InternalRow[] executeTake(int most) {
+    InternalRow[] rows = executeCollect();
+    return rows.length <= most ? rows : Arrays.copyOf(rows, most);
+  }
+
   /** Null for a result that is not small: it has to be a job's, for which there are limits ({@link RunLimits}). */
-  private static InternalRow[] collected(RDD<InternalRow> rows) {
-    TURNS.acquireUninterruptibly();
+  private InternalRow[] collected(RDD<InternalRow> rows) {
+    try {
+      TURNS.acquire();
+    } catch (InterruptedException error) {
+      throw Guard.sneaky(error);
+    }
+    try {
+      return alone(rows);
+    } finally {
+      TURNS.release();
+    }
+  }
+
+  private InternalRow[] alone(RDD<InternalRow> rows) {
     long number = NUMBERS.getAndDecrement();
     TaskMemoryManager memory = new TaskMemoryManager(SparkEnv.get().memoryManager(), number);
     TaskContextImpl context = new TaskContextImpl(0, 0, 0, number, 0, 1, memory, new Properties(),
         SparkEnv.get().metricsSystem(), new TaskMetrics(), scala.math.BigDecimal.exact("1"), Map$.MODULE$.empty());
-    List<InternalRow> result = new ArrayList<>();
     TaskContext$.MODULE$.setTaskContext(context);
     try {
-      scala.collection.Iterator<InternalRow> each = rows.iterator(rows.partitions()[0], context);
-      long bytes = 0;
-      while (each.hasNext()) {
-        UnsafeRow row = (UnsafeRow) each.next();
-        bytes += row.getSizeInBytes();
-        if (bytes > SMALL) {
-          return null;
-        }
-        result.add(row.copy());
-      }
-      return result.toArray(new InternalRow[0]);
+      return few(rows.iterator(rows.partitions()[0], context));
     } finally {
-      context.markTaskCompleted(Option.empty());
-      memory.cleanUpAllAllocatedMemory();
-      TaskContext$.MODULE$.unset();
-      TURNS.release();
+      try {
+        context.markTaskCompleted(Option.empty());
+      } finally {
+        memory.cleanUpAllAllocatedMemory();
+        TaskContext$.MODULE$.unset();
+        // It would be sent along with a job's tasks, and cannot be.
+        child.foreach(node -> {
+          if (node instanceof SortExec sort) {
+            sort.rowSorter_$eq(null);
+          }
+          return null;
+        });
+      }
     }
+  }
+
+  private static InternalRow[] few(Iterator<InternalRow> rows) {
+    List<InternalRow> result = new ArrayList<>();
+    long bytes = 0;
+    while (rows.hasNext()) {
+      UnsafeRow row = (UnsafeRow) rows.next();
+      bytes += row.getSizeInBytes();
+      if (bytes > SMALL) {
+        return null;
+      }
+      result.add(row.copy());
+    }
+    return result.toArray(new InternalRow[0]);
   }
 
   @Override

@@ -117,8 +117,7 @@ public final class RunLimits extends SparkListener {
     CollectionConverters.asJava(start.stageIds()).forEach(stage -> jobOfStage.put((Integer) stage, job));
     if (query.jobs++ == 0 && limitNanos > 0) {
       query.since = System.nanoTime();
-      String message = "[LIMIT] query stopped: it ran for " + TimeUnit.NANOSECONDS.toSeconds(limitNanos)
-          + " s, the most that is allowed: " + LESS;
+      String message = "it ran for " + TimeUnit.NANOSECONDS.toSeconds(limitNanos) + " s, the most that is allowed: " + LESS;
       query.end = clock.schedule(() -> stop(query, message), Math.max(0, limitNanos - query.used), TimeUnit.NANOSECONDS);
     }
   }
@@ -179,7 +178,8 @@ public final class RunLimits extends SparkListener {
     }
     job.resultBytes += end.taskMetrics().resultSize();
     if (job.resultBytes > limitBytes) {
-      stop(job.query, tooLarge(limitBytes));
+      stop(job.query, "its result is larger than " + (limitBytes >> 10) + " KiB packed, the most that is held in memory: "
+          + LESS + "; or have it in pieces, after SET " + PlanLimits.STREAM + "=true");
     }
   }
 
@@ -204,13 +204,7 @@ public final class RunLimits extends SparkListener {
     ended.ifPresent(task -> SparkContext.getOrCreate().killTaskAttempt(task.id, true, "another query waits"));
   }
 
-  static String tooLarge(long limitBytes) {
-    return "[LIMIT] query stopped: its result is larger than " + (limitBytes >> 10)
-        + " KiB packed, the most that is held in memory: " + LESS + "; or have it in pieces, after SET " + PlanLimits.STREAM
-        + "=true";
-  }
-
   private static void stop(Query query, String message) {
-    SparkContext.getOrCreate().cancelJobGroup(query.group, message);
+    SparkContext.getOrCreate().cancelJobGroup(query.group, "[LIMIT] query stopped: " + message);
   }
 }

@@ -59,17 +59,20 @@ import org.apache.spark.sql.catalyst.optimizer.BuildRight$;
 import org.apache.spark.sql.catalyst.planning.ExtractEquiJoinKeys;
 import org.apache.spark.sql.catalyst.planning.PhysicalOperation;
 import org.apache.spark.sql.catalyst.plans.Inner$;
+import org.apache.spark.sql.catalyst.plans.JoinType;
 import org.apache.spark.sql.catalyst.plans.LeftOuter$;
 import org.apache.spark.sql.catalyst.plans.logical.Aggregate;
 import org.apache.spark.sql.catalyst.plans.logical.Filter;
 import org.apache.spark.sql.catalyst.plans.logical.GlobalLimit;
 import org.apache.spark.sql.catalyst.plans.logical.Join;
+import org.apache.spark.sql.catalyst.plans.logical.JoinHint;
 import org.apache.spark.sql.catalyst.plans.logical.LocalLimit;
 import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan;
 import org.apache.spark.sql.catalyst.plans.logical.OneRowRelation;
 import org.apache.spark.sql.catalyst.plans.logical.Project;
 import org.apache.spark.sql.catalyst.plans.logical.ReturnAnswer;
 import org.apache.spark.sql.catalyst.plans.logical.Sort;
+import org.apache.spark.sql.catalyst.util.UnsafeRowUtils;
 import org.apache.spark.sql.execution.FilterExec;
 import org.apache.spark.sql.execution.LocalTableScanExec;
 import org.apache.spark.sql.execution.ProjectExec;
@@ -90,6 +93,7 @@ import org.apache.spark.sql.types.StructType;
 import scala.Function1;
 import scala.Option;
 import scala.Tuple3;
+import scala.Tuple8;
 import scala.collection.immutable.Map$;
 import scala.collection.immutable.Seq;
 import scala.jdk.javaapi.CollectionConverters;
@@ -128,7 +132,7 @@ final class SmallTables extends SparkStrategy {
   private static final Set<Class<?>> CHEAP_PLANS = Set.of(
       Aggregate.class, Filter.class, GlobalLimit.class, Join.class, LocalLimit.class, LogicalRelation.class,
       OneRowRelation.class, Project.class, Sort.class);
-  /** Rows that the joins of a query could make, at worst. */
+  /** Rows that the joins of a query could make, at worst, times what is evaluated for each: about a second. */
   private static final double MOST = 10_000_000;
 
   private record Partition(StructType schema, List<String> files) {}
@@ -137,7 +141,7 @@ final class SmallTables extends SparkStrategy {
   private static long kept;
 
   private final SparkSession session;
-  /** Of the tables of one statement: Spark makes its strategies anew for each. */
+  /** Of the tables of one plan: Spark makes its strategies anew for each. */
   private final Map<FileIndex, Optional<List<InternalRow>>> found = new IdentityHashMap<>();
 
   SmallTables(SparkSession session) {
@@ -156,7 +160,8 @@ final class SmallTables extends SparkStrategy {
       if (rows instanceof LocalTableScanExec) {
         return new HereExec(rows);
       }
-      return here(answer.child()) ? new HereExec(prepared(answer.child())) : null;
+      SparkPlan prepared = here(answer.child()) ? prepared(answer.child()) : null;
+      return prepared != null && inMemory(prepared) ? new HereExec(prepared) : null;
     }
     if (plan instanceof Join join) {
       return joined(join);
@@ -195,35 +200,67 @@ final class SmallTables extends SparkStrategy {
     return QueryExecution.prepareExecutedPlan((org.apache.spark.sql.classic.SparkSession) session, planned);
   }
 
+  private static boolean inMemory(SparkPlan plan) {
+    return CollectionConverters.asJava(plan.collectLeaves()).stream().allMatch(LocalTableScanExec.class::isInstance);
+  }
+
   /** Whether all that a query reads is small, and what it does with it is cheap. */
   private boolean here(LogicalPlan plan) {
-    if (plan.exists(node -> !CHEAP_PLANS.contains(node.getClass())
-        || CollectionConverters.asJava(node.expressions()).stream().anyMatch(expression -> !cheap(expression)))) {
-      return false;
+    double work = 0;
+    for (LogicalPlan node : nodes(plan)) {
+      if (!CHEAP_PLANS.contains(node.getClass()) || node instanceof Join join && keys(join) == null) {
+        return false;
+      }
+      for (Expression expression : CollectionConverters.asJava(node.expressions())) {
+        if (!cheap(expression)) {
+          return false;
+        }
+        work += size(expression);
+      }
     }
-    double most = 1;
     for (LogicalPlan leaf : CollectionConverters.asJava(plan.collectLeaves())) {
       if (leaf instanceof LogicalRelation read) {
         List<InternalRow> rows = small(read) ? rows((HadoopFsRelation) read.relation()) : null;
         if (rows == null) {
           return false;
         }
-        most *= Math.max(1, rows.size());
+        work *= Math.max(1, rows.size());
       }
     }
-    return most <= MOST;
+    return work <= MOST;
+  }
+
+  private static List<LogicalPlan> nodes(LogicalPlan plan) {
+    List<LogicalPlan> nodes = new ArrayList<>(List.of(plan));
+    for (int next = 0; next < nodes.size(); next++) {
+      nodes.addAll(CollectionConverters.asJava(nodes.get(next).children()));
+    }
+    return nodes;
+  }
+
+  private static int size(Expression expression) {
+    return 1 + CollectionConverters.asJava(expression.children()).stream().mapToInt(SmallTables::size).sum();
   }
 
   /** Without Spark's broadcast, which is a job of its own. */
   private SparkPlan joined(Join join) {
-    var keys = ExtractEquiJoinKeys.unapply(join);
-    boolean possible = join.joinType() == Inner$.MODULE$ || join.joinType() == LeftOuter$.MODULE$;
-    if (keys.isEmpty() || !possible || !here(join)) {
+    var keys = keys(join);
+    if (keys == null || !here(join)) {
       return null;
     }
-    var equi = keys.get();
-    return new ShuffledHashJoinExec(equi._2(), equi._3(), join.joinType(), BuildRight$.MODULE$, equi._4(),
+    return new ShuffledHashJoinExec(keys._2(), keys._3(), join.joinType(), BuildRight$.MODULE$, keys._4(),
         planLater(join.left()), planLater(join.right()), false);
+  }
+
+  /** What {@link ShuffledHashJoinExec} joins by, if it can; texts that differ and are equal (collations) it cannot. */
+  private static Tuple8<JoinType, Seq<Expression>, Seq<Expression>, Option<Expression>, Option<Expression>, LogicalPlan,
+      LogicalPlan, JoinHint> keys(Join join) {
+    if (join.joinType() != Inner$.MODULE$ && join.joinType() != LeftOuter$.MODULE$) {
+      return null;
+    }
+    var keys = ExtractEquiJoinKeys.unapply(join);
+    return keys.isDefined() && CollectionConverters.asJava(keys.get()._2()).stream()
+        .allMatch(key -> UnsafeRowUtils.isBinaryStable(key.dataType())) ? keys.get() : null;
   }
 
   private static boolean cheap(Expression expression) {
@@ -235,20 +272,26 @@ final class SmallTables extends SparkStrategy {
         && read.output().size() == files.schema().size();
   }
 
-  private static boolean simple(Expression expression) {
+  static boolean simple(Expression expression) {
     return !expression.exists(node -> !SIMPLE.contains(node.getClass()));
   }
 
-  /** Evaluated without generated code, which would be compiled anew for each date that a query names. */
+  /** Evaluated without generated code, which would be compiled anew for each date. Null for what would be large. */
   private static SparkPlan scan(
       List<NamedExpression> columns, List<Expression> conditions, List<Attribute> input, List<? extends InternalRow> rows) {
     UnsafeProjection project = InterpretedUnsafeProjection.createProjection(
         seq(columns.stream().map(column -> bound(column, input)).toList()));
     InterpretedPredicate wanted = conditions.isEmpty() ? null : new InterpretedPredicate(bound(all(conditions), input));
     List<InternalRow> result = new ArrayList<>();
+    long bytes = 0;
     for (InternalRow row : rows) {
       if (wanted == null || wanted.eval(row)) {
-        result.add(project.apply(row).copy());
+        UnsafeRow selected = project.apply(row);
+        bytes += selected.getSizeInBytes();
+        if (bytes > HereExec.SMALL) {
+          return null;
+        }
+        result.add(selected.copy());
       }
     }
     return new LocalTableScanExec(
