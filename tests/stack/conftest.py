@@ -164,8 +164,8 @@ def landing_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def running_stack(project: str, landing: Path) -> Iterator[Stack]:
-    """A stack with ports and volumes of its own, which is gone in the end."""
+def running_stack(project: str, landing: Path, *prepare: str) -> Iterator[Stack]:
+    """A stack with ports and volumes of its own, which is gone in the end. `prepare` is a command before it starts."""
     sql_port, reports_port, s3_port, console_port = (free_port() for _ in range(4))
     # What make was called with is not for the calls of make in here.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "ARGS"))}
@@ -182,6 +182,8 @@ def running_stack(project: str, landing: Path) -> Iterator[Stack]:
     # A run that was killed could not tidy up, and its users and data are not ours.
     stack.compose("down", "--volumes", "--remove-orphans", check=False)
     try:
+        if prepare:
+            stack.call(list(prepare), timeout=60, check=True)
         up = stack.make("up", timeout=2400)
         assert f"127.0.0.1:{sql_port}" in up.stdout
         yield stack

@@ -1,7 +1,6 @@
 """The object store's disk is full while a load writes."""
 
 import io
-import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -25,8 +24,8 @@ PIECE = 2**20
 def small(docker: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack whose object store has a small disk, in memory."""
     options = ["--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", f"o=size={DISK},uid=10010"]
-    subprocess.run(["docker", "volume", "create", *options, f"{PROJECT}_objects"], check=True, capture_output=True)
-    with running_stack(PROJECT, landing_place(tmp_path_factory)) as stack:
+    disk = ["docker", "volume", "create", *options, f"{PROJECT}_objects"]
+    with running_stack(PROJECT, landing_place(tmp_path_factory), *disk) as stack:
         stack.add_people()
         write_sample(stack.landing, meterpoints=2, days=1)
         stack.make("run")
