@@ -340,14 +340,18 @@ def _sources(suite: Suite, measures: Mapping[str, Measure]) -> list[dict[str, st
 
 def preload() -> None:
     """Begin to import Great Expectations, which takes seconds, while the load waits for Spark."""
+    Thread(target=_great_expectations, daemon=True).start()
+
+
+def _great_expectations() -> Any:
+    """The module, told before its import to send nothing."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    Thread(target=import_module, args=["great_expectations"], daemon=True).start()
+    return import_module("great_expectations")
 
 
 def _context(reports: Path) -> EphemeralDataContext:
     """A Great Expectations context which keeps results as files and nothing else, sends nothing and prints nothing."""
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import great_expectations as gx
+    gx = _great_expectations()
     from great_expectations.data_context.types.base import DataContextConfig
 
     in_memory = {"class_name": "InMemoryStoreBackend"}
@@ -366,7 +370,7 @@ def _context(reports: Path) -> EphemeralDataContext:
         analytics_enabled=False,
         progress_bars={"globally": False},
     )
-    return gx.get_context(mode="ephemeral", project_config=config)
+    return cast("EphemeralDataContext", gx.get_context(mode="ephemeral", project_config=config))
 
 
 def _folder(path: Path) -> dict[str, Any]:
