@@ -324,9 +324,13 @@ final class SmallTables extends SparkStrategy {
     List<InternalRow> all = new ArrayList<>();
     int read = 0;
     for (PartitionDirectory folder : folders) {
-      List<UnsafeRow> rows = known(key(table, folder));
+      Partition partition = key(table, folder);
+      List<UnsafeRow> rows = known(partition);
       if (rows == null && read++ < FEW) {
         rows = read(table, folder);
+        if (rows != null) {
+          keep(partition, rows);
+        }
       }
       if (rows == null) {
         return null;
@@ -363,7 +367,6 @@ final class SmallTables extends SparkStrategy {
         throw new java.io.UncheckedIOException(error);
       }
     }
-    keep(key(table, folder), rows);
     return rows;
   }
 
