@@ -61,16 +61,17 @@ def test_what_may_take_long_is_a_job_that_can_be_stopped(stack: Stack, query: st
 
 def test_a_large_result_of_a_small_table_is_a_jobs(stack: Stack, rows: pd.DataFrame) -> None:
     wide = ", ".join(f"a.product_display_name AS name_{number}" for number in range(200))
+    expected = sorted(rows["product_display_name"])
 
     for order in ("", "ORDER BY interval_start"):
-        answer = stack.query(f"SELECT {wide}, interval_start FROM {VIEW} a WHERE date <= DATE '2021-01-03' {order}")
+        answer = stack.query(f"SELECT {wide}, interval_start FROM {VIEW} a {order}")
         assert sum(len("".join(map(str, row))) for row in answer) > 4 << 20
-        assert sorted(row[0] for row in answer) == sorted(rows["product_display_name"])
+        assert sorted(row[0] for row in answer) == expected
 
 
 def test_the_files_of_other_patterns_are_not_remembered(stack: Stack) -> None:
     for date in ("2021-01-01", "2021-01-02"):
-        condition = f"CAST(date AS STRING) LIKE ANY ('%-0_-{date[-2:]}', 'x_x')"
+        condition = f"CAST(date AS STRING) LIKE ANY ('%1-01-{date[-2:]}', 'x_x')"
         found = stack.query(f"SELECT DISTINCT date FROM gold.half_hourly_consumption WHERE {condition}", "analyst")
         assert [str(row[0]) for row in found] == [date]
 
