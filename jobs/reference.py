@@ -244,8 +244,8 @@ def _raise_for(faults: list[Fault]) -> None:
     raise ReferenceError(faults[0].reason, named + (f"; and {more} more" if more > 0 else ""))
 
 
-def overlapping_agreements(agreement: DataFrame) -> int:
-    """How many agreements begin while another one of their meterpoint, that began before, still holds."""
+def overlapping_agreements(agreement: DataFrame) -> DataFrame:
+    """The agreements that begin while another one of their meterpoint, that began before, still holds."""
     in_order = Window.partitionBy("meterpoint_id").orderBy("agreement_valid_from", "agreement_id")
     end = F.coalesce("agreement_valid_to", F.lit("9999-12-31").cast("date"))
     earlier = in_order.rowsBetween(Window.unboundedPreceding, -1)
@@ -253,5 +253,4 @@ def overlapping_agreements(agreement: DataFrame) -> int:
         agreement.where("agreement_valid_to IS NULL OR agreement_valid_to > agreement_valid_from")
         .withColumn("held_until", F.max(end).over(earlier))
         .where("held_until > agreement_valid_from")
-        .count()
     )

@@ -17,12 +17,8 @@ from jobs.settings import Settings
 
 COLUMNS = ["interval_start", "consumption_delta", "meterpoint_id"]
 # The optimising compiler costs a JVM of a minute or two a quarter more processor time than it saves. Without it the JVM
-# reserves 48 MB for code, which Spark fills: then nothing is compiled any more. To verify the byte code of known jars
-# takes 1.5 s of a start.
-SHORT_LIVED_JVM = {
-    "SPARK_SUBMIT_OPTS": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"
-    " -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
-}
+# reserves 48 MB for code, which Spark fills: then nothing is compiled any more.
+SHORT_LIVED_JVM = {"SPARK_SUBMIT_OPTS": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"}
 DELIVERY = datetime(2021, 11, 2, 7, 30, tzinfo=UTC)
 VIEWS = (
     "active_agreements",

@@ -19,6 +19,8 @@ import sqlalchemy
 from dotenv import dotenv_values
 from pyhive import hive
 
+from tests.integration.lake import SHORT_LIVED_JVM
+
 # As its installation does (meterlake/pyproject.toml).
 sqlalchemy.dialects.registry.register("meterlake", "meterlake.dialect", "MeterlakeDialect")
 
@@ -170,6 +172,7 @@ def running_stack(project: str, landing: Path, *prepare: str) -> Iterator[Stack]
     # What make was called with is not for the calls of make in here.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "ARGS"))}
     env = inherited | {
+        **SHORT_LIVED_JVM,
         "COMPOSE_PROJECT_NAME": project,
         "COMPOSE_FILE": f"compose.yaml:{SHORT_LIVED}",
         "LAKE_LANDING_DIR": str(landing),

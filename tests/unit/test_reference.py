@@ -461,4 +461,4 @@ def test_overlaps__should_be_counted_once_for_each_later_agreement(spark: SparkS
         "agreement_id BIGINT, meterpoint_id STRING, agreement_valid_from DATE, agreement_valid_to DATE",
     )
 
-    assert overlapping_agreements(agreement) == expected
+    assert overlapping_agreements(agreement).count() == expected
