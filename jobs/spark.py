@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from pyspark.errors import PySparkException
+from pyspark.find_spark_home import _find_spark_home
 from pyspark.sql import SparkSession
 
 from jobs.settings import MIB, Settings
@@ -242,13 +243,12 @@ HIVE_CONF = {
 
 
 def spark_home() -> str:
-    import pyspark
-
-    return str(Path(pyspark.__file__).parent)
+    """Where PySpark takes Spark from."""
+    return str(_find_spark_home())
 
 
 def spark_jars() -> list[str]:
-    """The jars that PySpark brings, in the order in which Java searches them."""
+    """Spark's jars, in the order in which Java searches them."""
     return sorted(map(str, Path(spark_home(), "jars").glob("*.jar")))
 
 
