@@ -102,7 +102,7 @@ lock: ## Pin all dependencies anew in requirements.lock, and the dashboard's in 
 	cd docker/dashboard && uv pip compile requirements.in --python-version 3.11 --python-platform linux --exclude-newer 2026-05-15 \
 	  --generate-hashes --no-annotate --no-header --quiet --upgrade -o requirements.lock
 
-# The virtual environment; made anew when the lock file changes.
+# The virtual environment; made anew when the lock file, or the making of the archive of Java's classes, changes.
 .venv/ready: requirements.lock jobs/class_archive.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	@echo "Making the virtual environment .venv (some minutes: PySpark is 455 MB)"

@@ -17,7 +17,7 @@ from pyspark.sql import Observation, SparkSession, Window
 from pyspark.sql import functions as F
 
 from jobs.settings import Settings
-from jobs.spark import CLASS_ARCHIVE, spark_jars, start_session
+from jobs.spark import CLASS_ARCHIVE, spark_class_path, start_session
 
 NO_STORE = "http://127.0.0.1:1"  # nothing answers there
 
@@ -44,7 +44,7 @@ def make(archive: Path) -> None:
         _end(spark)
         options = [f"-XX:SharedClassListFile={classes}", f"-XX:SharedArchiveFile={partial}", "-Xlog:disable"]
         java = f"{os.environ['JAVA_HOME']}/bin/java"  # as the session has set it
-        subprocess.run([java, "-Xshare:dump", *options, "-cp", ":".join(spark_jars())], check=True)
+        subprocess.run([java, "-Xshare:dump", *options, "-cp", spark_class_path()], check=True)
         partial.rename(archive)
 
 

@@ -247,9 +247,9 @@ def spark_home() -> str:
     return str(_find_spark_home())
 
 
-def spark_jars() -> list[str]:
+def spark_class_path() -> str:
     """Spark's jars, in the order in which Java searches them."""
-    return sorted(map(str, Path(spark_home(), "jars").glob("*.jar")))
+    return ":".join(sorted(map(str, Path(spark_home(), "jars").glob("*.jar"))))
 
 
 # What Spark hands to Java is changed in two places. The one module that it asks for, jdk.incubator.vector, is left out:
@@ -279,11 +279,10 @@ def java_home(state: Path) -> Path:
     """
     java = state / "java" / "bin" / "java"
     java.parent.mkdir(parents=True, exist_ok=True)
-    jars = spark_jars()
     parts = {
         "archive": CLASS_ARCHIVE,
-        "folder": Path(jars[0]).parent,
-        "jars": ":".join(jars),
+        "folder": Path(spark_home(), "jars"),
+        "jars": spark_class_path(),
         "java": _installed_java() / "bin" / "java",
     }
     java.write_text(JAVA.format(**{name: shlex.quote(str(part)) for name, part in parts.items()}))

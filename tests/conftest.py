@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 
 from jobs.settings import Settings
 from jobs.spark import ASSETS, java_home, spark_conf
+from tests.integration.lake import SHORT_LIVED_JVM
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +28,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
             "spark.sql.adaptive.enabled": "false",
             "spark.driver.extraJavaOptions": " ".join(
                 [
-                    "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m",
+                    SHORT_LIVED_JVM["SPARK_SUBMIT_OPTS"],
                     f"-Dlog4j2.configurationFile={(ASSETS / 'log4j2.properties').as_uri()}",
                     f"-Dlake.log={state}/spark.log",
                 ]

@@ -32,9 +32,8 @@ def test_fifty_clients_at_once_get_right_answers(stack: Stack) -> None:
     before = stack.call(inspect, timeout=60, check=True).stdout
     outcomes: list[str] = []
     seconds: list[float] = []
-    ends = time.monotonic() + SOAK_SECONDS
-
     dropped: list[str] = []
+    ends = time.monotonic() + SOAK_SECONDS
 
     def connect() -> Any:
         """Once more where Thrift drops a login, see Known flaws in README.md."""
