@@ -25,10 +25,9 @@ NO_STORE = "http://127.0.0.1:1"  # nothing answers there
 def make(archive: Path) -> None:
     """Run a job, note which classes Java loads, and write these into the archive."""
     archive.unlink(missing_ok=True)
-    partial = archive.with_suffix(".partial")
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=archive.parent) as name:  # there, to be moved at once
         folder = Path(name)
-        classes = folder / "classes"
+        classes, whole = folder / "classes", folder / archive.name
         # All that could be set otherwise by the environment.
         settings = Settings(
             state=folder / "state",
@@ -42,10 +41,10 @@ def make(archive: Path) -> None:
         spark = start_session(settings)
         _work(spark, settings)
         _end(spark)
-        options = [f"-XX:SharedClassListFile={classes}", f"-XX:SharedArchiveFile={partial}", "-Xlog:disable"]
+        options = [f"-XX:SharedClassListFile={classes}", f"-XX:SharedArchiveFile={whole}", "-Xlog:disable"]
         java = f"{os.environ['JAVA_HOME']}/bin/java"  # as the session has set it
         subprocess.run([java, "-Xshare:dump", *options, "-cp", spark_class_path()], check=True)
-        partial.rename(archive)
+        whole.rename(archive)
 
 
 def _work(spark: SparkSession, settings: Settings) -> None:

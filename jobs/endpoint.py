@@ -39,6 +39,9 @@ def warm_up(connection: meterlake.Connection) -> None:
     Where nothing was loaded yet, there is nothing to ask.
     """
     with suppress(meterlake.OperationalError), closing(connection.cursor()) as cursor:
+        cursor.execute("SHOW SCHEMAS LIKE 'gold'")
+        if not cursor.fetchone():
+            return
         cursor.execute("SELECT max(date) FROM gold.half_hourly_consumption")
         (newest,) = cursor.fetchone() or (None,)
         if newest:

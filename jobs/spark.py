@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 from pyspark.errors import PySparkException
@@ -138,7 +139,7 @@ def serve(settings: Settings) -> None:
         submit += ["--conf", f"{key}={value}"]
     log = (ASSETS / "log4j2-console.properties").as_uri()
     submit += ["--conf", f"spark.driver.extraJavaOptions=-Dlog4j2.configurationFile={log}"]
-    submit += ["--class", "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2", "spark-internal"]
+    submit += ["--class", "lake.guard.Endpoint", "spark-internal"]
     for key, value in (HIVE_CONF | _transport_conf(settings) | _tls_conf(settings)).items():
         submit += ["--hiveconf", f"{key}={value}"]
     environment = {"JAVA_HOME": str(home), "PYSPARK_PYTHON": sys.executable, "LAKE_USERS": str(settings.users)}
@@ -290,6 +291,8 @@ def java_home(state: Path) -> Path:
     return java.parent.parent
 
 
+# Asked once: later JAVA_HOME may name what java_home made, which would then call itself.
+@cache
 def _installed_java() -> Path:
     on_path = shutil.which("java")
     candidates = [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
