@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from pyspark.sql import Column, DataFrame
@@ -9,6 +10,7 @@ from pyspark.sql import functions as F
 
 from jobs import quality
 from jobs.settings import EXPECTATIONS
+from jobs.spark import at_once
 from jobs.tables import DAILY_METERPOINT, HALF_HOURLY, READINGS
 
 FEW_REJECTED_ROWS = 1_000
@@ -54,15 +56,19 @@ def judge_readings(audit: Audit, written: DataFrame, *, expected: int, loaded: i
 
 def judge_marts(audit: Audit, readings: DataFrame, built: dict[str, DataFrame]) -> None:
     """Judge the dates that were built of each mart, against the readings from which they were built."""
-    rows, kwh = readings.agg(F.count("*"), _kwh()).collect()[0]
+    without_agreement = built[DAILY_METERPOINT].where("agreement_id IS NULL")
+    [(rows, kwh)], [(kwh_without_agreement,)], *measured = at_once(
+        readings.agg(F.count("*"), _kwh()).collect,
+        without_agreement.agg(_kwh()).collect,
+        *[partial(measure, *mart) for mart in built.items()],
+    )
     if not rows:
         return
-    measures = {mart: measure(mart, content) for mart, content in built.items()}
-    without_agreement = built[DAILY_METERPOINT].where("agreement_id IS NULL").agg(_kwh()).collect()[0][0]
+    measures = dict(zip(built, measured, strict=True))
     given: quality.Measures = {
         "silver_reading_count": rows,
         "silver_consumption_kwh": kwh,
-        "kwh_with_agreement": measures[HALF_HOURLY]["consumption_kwh"] - without_agreement,
+        "kwh_with_agreement": measures[HALF_HOURLY]["consumption_kwh"] - kwh_without_agreement,
     }
     for mart in built:
         audit.judge(mart, measures[mart], given)

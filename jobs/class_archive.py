@@ -2,7 +2,7 @@
 
 Half of the time in which Spark starts, Java unpacks, parses and verifies some 17,000 classes of 280 jars. From an
 archive it maps them into memory ("class data sharing"). An archive goes with one Java and these very jars: where they
-differ, Java does without it.
+differ, Java does without it. Java 17 crashes if it records a flight (JFR) with it, Java 21 does not: -Xshare:off.
 """
 
 import os

@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 
 from jobs import audit, collect, landing, marts, ops, quality, readings, snapshots, tables, versions
 from jobs.settings import SQL, Settings
+from jobs.spark import at_once
 from jobs.tables import (
     CURRENT_SNAPSHOT,
     DAILY_METERPOINT,
@@ -106,10 +107,10 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, retry: Collection
         dates = _summarise(classified, counted, files, summary)
         dates |= _dates_of_earlier_versions(files, new_readings) | unfinished
     with stage("write silver"):
-        expected_rows = _write_readings(classified, files, dates, new, summary)
-        reference_files = [
-            snapshots.take(spark, file, file_system, folder, judge) for file in new_reference.to_pylist()
-        ]
+        expected_rows, reference_files = at_once(
+            lambda: _write_readings(classified, files, dates, new, summary),
+            lambda: [snapshots.take(spark, file, file_system, folder, judge) for file in new_reference.to_pylist()],
+        )
         snapshot = _summarise_reference(reference_files, summary)
     with stage("build marts"):
         _write_marts(spark, new, snapshot, summary)
@@ -290,11 +291,15 @@ def _write_marts(
         new[mart] = tables.write(content, mart, summary.load_id, dates)
         return tables.read(spark, mart, new[mart])
 
-    # This mart is written and published first: ops.recover looks at it to see what a run that was killed had begun.
-    daily = write(DAILY_METERPOINT, marts.daily_meterpoint_consumption(consumption, agreements))
-    write(HALF_HOURLY, marts.half_hourly_consumption(by_product).repartition("date"))
-    write(HALF_HOURLY_PRODUCT, marts.half_hourly_product_consumption(by_product).repartition("date"))
-    write(DAILY_PRODUCT, marts.daily_product_consumption(daily).repartition("date"))
+    def daily() -> None:
+        by_meterpoint = write(DAILY_METERPOINT, marts.daily_meterpoint_consumption(consumption, agreements))
+        write(DAILY_PRODUCT, marts.daily_product_consumption(by_meterpoint).repartition("date"))
+
+    def half_hourly() -> None:
+        write(HALF_HOURLY, marts.half_hourly_consumption(by_product).repartition("date"))
+        write(HALF_HOURLY_PRODUCT, marts.half_hourly_product_consumption(by_product).repartition("date"))
+
+    at_once(daily, half_hourly)
     agreements.unpersist()
     by_product.unpersist()
     summary.mart_dates = sorted(map(date.fromisoformat, dates))
@@ -339,19 +344,22 @@ def _record(
     Of a load that was not published only its failure is recorded, so that its files are tried again.
     """
     load_id, load_date = summary.load_id, summary.started_at.date()
+    appends = [lambda: ops.append_validations(spark, summary.verdicts, load_id, load_date)]
     if summary.published:
         if reference_files:
             rows = [taken.file for taken in reference_files]
             files = files.unionByName(spark.createDataFrame(rows, files.schema))
         if summary.readings_rejected:
-            ops.append(readings.rejected(classified), ops.REJECTED_READINGS, load_id, load_date)
+            rejected = readings.rejected(classified)
+            appends.append(lambda: ops.append(rejected, ops.REJECTED_READINGS, load_id, load_date))
         if summary.files.get("rejected"):
             rejected_files = files.where("status = 'rejected'").withColumnRenamed("note", "detail")
-            ops.append(rejected_files, ops.REJECTED_FILES, load_id, load_date)
+            appends.append(lambda: ops.append(rejected_files, ops.REJECTED_FILES, load_id, load_date))
         noted = F.when(F.col("status") == "rejected", F.concat_ws(": ", "reason", "note")).otherwise(F.col("note"))
-        ops.append(files.withColumn("note", noted), ops.LOAD_FILES, load_id, load_date)
-        ops.append_publications(spark, published, summary.changes, load_id, load_date)
-    ops.append_validations(spark, summary.verdicts, load_id, load_date)
+        noted_files = files.withColumn("note", noted)
+        appends.append(lambda: ops.append(noted_files, ops.LOAD_FILES, load_id, load_date))
+        appends.append(lambda: ops.append_publications(spark, published, summary.changes, load_id, load_date))
+    at_once(*appends)
     load = {
         "status": "published" if summary.published else "failed",
         "started_at": summary.started_at,

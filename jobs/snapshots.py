@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -23,6 +23,7 @@ from jobs import reference, tables
 from jobs.audit import Audit, measure
 from jobs.quality import Measures
 from jobs.readings import MAX_QUARANTINED_BYTES, TIME_ZONE
+from jobs.spark import at_once
 from jobs.tables import CURRENT_SNAPSHOT, Locations
 
 
@@ -119,15 +120,15 @@ def _judge(spark: SparkSession, written: dict[str, DataFrame], audit: Audit) -> 
         "overlapping_agreements": reference.overlapping_agreements(agreement),
     }
     # In one Spark action, as one of its own takes a second.
-    [row] = reduce(
-        DataFrame.crossJoin, [rows.agg(F.count("*").alias(name)) for name, rows in counted.items()]
-    ).collect()
+    counts = reduce(DataFrame.crossJoin, [rows.agg(F.count("*").alias(name)) for name, rows in counted.items()])
+    [row], *measured = at_once(
+        counts.collect, *[partial(measure, f"silver.{name}", rows) for name, rows in written.items()]
+    )
     before = row.agreements_before
     of_agreement: Measures = row.asDict() | {"row_change_share": row.agreements / before - 1 if before else None}
     failed: list[str] = []
-    for name, rows in written.items():
-        table = f"silver.{name}"
-        verdict = audit.judge(table, measure(table, rows), of_agreement if name == "agreement" else None)
+    for name, measures in zip(written, measured, strict=True):
+        verdict = audit.judge(f"silver.{name}", measures, of_agreement if name == "agreement" else None)
         failed += verdict.critical
     if failed:
         raise reference.ReferenceError("expectation_failed", "; ".join(failed))

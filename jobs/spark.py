@@ -8,8 +8,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pyspark.errors import PySparkException
 from pyspark.find_spark_home import _find_spark_home
@@ -21,6 +24,16 @@ ASSETS = Path(__file__).parent / "assets"
 AWS_SDK = "software.amazon.awssdk.auth.credentials"
 # Halves the time in which Spark starts. It is used if it is there; jobs/class_archive.py makes it.
 CLASS_ARCHIVE = Path(sys.prefix) / "classes.jsa"
+# Plans are made by code that runs some thousand times, rows go through code that runs some million times. Java's
+# optimising compiler would take a third of a load's processor time, most of it for the former: so it waits 20 times as
+# long. One pause for a whole collection of garbage harms no job, and costs less than many short ones.
+JOB_JAVA_OPTIONS = (
+    "-XX:+UseParallelGC",
+    "-XX:Tier4InvocationThreshold=100000",
+    "-XX:Tier4MinInvocationThreshold=12000",
+    "-XX:Tier4CompileThreshold=300000",
+    "-XX:Tier4BackEdgeThreshold=800000",
+)
 
 
 def spark_conf(settings: Settings) -> dict[str, str]:
@@ -107,6 +120,7 @@ def start_session(settings: Settings) -> SparkSession:
     for key, value in spark_conf(settings).items():
         builder = builder.config(key, value)
     java_options = [
+        *JOB_JAVA_OPTIONS,
         f"-Dlog4j2.configurationFile={(ASSETS / 'log4j2.properties').as_uri()}",
         f"-Dlake.log={settings.state}/spark.log",
         f"-Dderby.stream.error.file={settings.state}/derby.log",
@@ -251,6 +265,12 @@ def spark_home() -> str:
 def spark_class_path() -> str:
     """Spark's jars, in the order in which Java searches them."""
     return ":".join(sorted(map(str, Path(spark_home(), "jars").glob("*.jar"))))
+
+
+def at_once(*actions: Callable[[], Any]) -> list[Any]:
+    """What the actions return. One alone leaves cores idle: each is planned by one thread, and waits for the store."""
+    with ThreadPoolExecutor(len(actions)) as pool:
+        return [result.result() for result in [pool.submit(action) for action in actions]]
 
 
 # What Spark hands to Java is changed in two places. The one module that it asks for, jdk.incubator.vector, is left out:

@@ -34,7 +34,8 @@ HALF_HOURLY_PRODUCT = "mart.half_hourly_product_consumption"
 DAILY_PRODUCT = "mart.daily_product_consumption"
 HISTORIES = ("silver.agreement_history", "silver.product_history", "silver.meterpoint_history")
 MARTS = (DAILY_METERPOINT, HALF_HOURLY, HALF_HOURLY_PRODUCT, DAILY_PRODUCT)
-# In the order in which a load switches them: the snapshot's pointer comes last.
+# In the order in which a load switches them. By the first mart ops.recover sees what a run that was killed had begun,
+# and the snapshot's pointer comes last.
 DATA = (READINGS, *MARTS, *HISTORIES, CURRENT_SNAPSHOT)
 
 # So many partitions are asked for one by one; beyond that, a table's are listed, which may be thousands.
