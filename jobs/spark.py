@@ -24,16 +24,6 @@ ASSETS = Path(__file__).parent / "assets"
 AWS_SDK = "software.amazon.awssdk.auth.credentials"
 # Halves the time in which Spark starts. It is used if it is there; jobs/class_archive.py makes it.
 CLASS_ARCHIVE = Path(sys.prefix) / "classes.jsa"
-# Plans are made by code that runs some thousand times, rows go through code that runs some million times. Java's
-# optimising compiler would take a third of a load's processor time, most of it for the former: so it waits 20 times as
-# long. One pause for a whole collection of garbage harms no job, and costs less than many short ones.
-JOB_JAVA_OPTIONS = (
-    "-XX:+UseParallelGC",
-    "-XX:Tier4InvocationThreshold=100000",
-    "-XX:Tier4MinInvocationThreshold=12000",
-    "-XX:Tier4CompileThreshold=300000",
-    "-XX:Tier4BackEdgeThreshold=800000",
-)
 
 
 def spark_conf(settings: Settings) -> dict[str, str]:
@@ -120,7 +110,7 @@ def start_session(settings: Settings) -> SparkSession:
     for key, value in spark_conf(settings).items():
         builder = builder.config(key, value)
     java_options = [
-        *JOB_JAVA_OPTIONS,
+        *_java_options(patience=20),
         f"-Dlog4j2.configurationFile={(ASSETS / 'log4j2.properties').as_uri()}",
         f"-Dlake.log={settings.state}/spark.log",
         f"-Dderby.stream.error.file={settings.state}/derby.log",
@@ -133,6 +123,17 @@ def start_session(settings: Settings) -> SparkSession:
         metastore = settings.metastore or f"in {settings.state}"
         raise RuntimeError(f"the metastore {metastore} does not answer") from error
     return spark
+
+
+def _java_options(patience: int) -> list[str]:
+    """Rows go through code that runs some million times, but are planned by code that runs some thousand times. Java's
+    optimising compiler would take a third of a load's processor time, most of it for the latter: so it waits until code
+    ran `patience` times as often as by default. Nor is the default collector of garbage the one that takes least time.
+
+    What each gave is in tests/bench/README.md.
+    """
+    defaults = {"Invocation": 5_000, "MinInvocation": 600, "Compile": 15_000, "BackEdge": 40_000}
+    return ["-XX:+UseParallelGC", *[f"-XX:Tier4{name}Threshold={patience * ran}" for name, ran in defaults.items()]]
 
 
 def serve(settings: Settings) -> None:
@@ -152,7 +153,8 @@ def serve(settings: Settings) -> None:
     for key, value in conf.items():
         submit += ["--conf", f"{key}={value}"]
     log = (ASSETS / "log4j2-console.properties").as_uri()
-    submit += ["--conf", f"spark.driver.extraJavaOptions=-Dlog4j2.configurationFile={log}"]
+    java_options = [*_java_options(patience=5), f"-Dlog4j2.configurationFile={log}"]
+    submit += ["--conf", f"spark.driver.extraJavaOptions={' '.join(java_options)}"]
     submit += ["--class", "lake.guard.Endpoint", "spark-internal"]
     for key, value in (HIVE_CONF | _transport_conf(settings) | _tls_conf(settings)).items():
         submit += ["--hiveconf", f"{key}={value}"]
