@@ -5,10 +5,10 @@ import java.lang.reflect.Field;
 import java.util.Collections;
 import java.util.Map;
 import java.util.WeakHashMap;
-import java.util.concurrent.CountDownLatch;
 import org.apache.hive.service.Service;
 import org.apache.hive.service.cli.thrift.ThriftBinaryCLIService;
 import org.apache.hive.service.server.HiveServer2;
+import org.apache.spark.SparkContext;
 import org.apache.spark.sql.hive.thriftserver.HiveThriftServer2;
 import org.apache.spark.sql.hive.thriftserver.SparkSQLEnv;
 import org.apache.thrift.server.TServer;
@@ -33,13 +33,17 @@ public final class Endpoint {
   public static void main(String[] arguments) throws ReflectiveOperationException, InterruptedException {
     new HiveServer2.ServerOptionsProcessor("sql-endpoint").parse(arguments);
     SparkSQLEnv.init();
+    SparkContext spark = SparkSQLEnv.sparkContext();
     HiveThriftServer2 endpoint = HiveThriftServer2.startWithSparkSession(SparkSQLEnv.sparkSession(), true);
     for (Service service : endpoint.getServices()) {
       if (service instanceof ThriftBinaryCLIService) {
         mend((TServer) field(ThriftBinaryCLIService.class, "server").get(service));
       }
     }
-    new CountDownLatch(1).await(); // Spark ends with the main method; a signal ends it
+    // Spark stops when the main method returns. If it stopped by itself, the process must end, to be restarted.
+    while (!spark.isStopped()) {
+      Thread.sleep(1000);
+    }
   }
 
   private static void mend(TServer server) throws ReflectiveOperationException {
