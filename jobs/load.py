@@ -101,14 +101,13 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, retry: Collection
         new_readings, new_reference = new_files.filter(is_readings), new_files.filter(pc.invert(is_readings))
 
     with stage("read and check"):
-        classified = readings.classify(readings.parse(spark, new_readings, file_system, folder)).persist()
-        counted = _counted(classified).persist()
-        files = _files(classified, counted).persist()
-        dates = _summarise(classified, counted, files, summary)
+        parsed = readings.parse(spark, new_readings, file_system, folder).persist()
+        files = _files(parsed).persist()
+        dates = _summarise(parsed, files, summary)
         dates |= _dates_of_earlier_versions(files, new_readings) | unfinished
     with stage("write silver"):
         expected_rows, reference_files = at_once(
-            lambda: _write_readings(classified, files, dates, new, summary),
+            lambda: _write_readings(parsed, files, dates, new, summary),
             lambda: [snapshots.take(spark, file, file_system, folder, judge) for file in new_reference.to_pylist()],
         )
         snapshot = _summarise_reference(reference_files, summary)
@@ -134,8 +133,8 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, retry: Collection
     else:
         summary.errors.append(f"not published, readers keep what they had: {'; '.join(summary.blocking)}")
     with stage("record"):
-        _record(spark, classified, files, reference_files, new | snapshot, summary)
-        for cached in (classified, counted, files):
+        _record(spark, parsed, files, reference_files, new | snapshot, summary)
+        for cached in (parsed, files):
             cached.unpersist()
     with stage("report"):
         quality.build_docs(settings.reports)
@@ -144,58 +143,44 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, retry: Collection
     return summary
 
 
-def _counted(classified: DataFrame) -> DataFrame:
-    """One row per (source_file, date, reason): the number of rows. Good rows have a date, rejected ones a reason."""
-    good_date = F.when(F.col("reason").isNull(), F.col("date")).alias("date")
-    return classified.where("file IS NULL").groupBy("source_file", good_date, "reason").count()
-
-
-def _files(classified: DataFrame, counted: DataFrame) -> DataFrame:
+def _files(parsed: DataFrame) -> DataFrame:
     """One row per readings file: what became of it, as ops.load_files and quarantine.files have it."""
-    rows = counted.groupBy("source_file").agg(
-        F.sum(F.when(F.col("reason").isNotNull(), F.col("count"))).alias("rows_rejected"),
-        F.min("date").alias("first_date"),
-        F.max("date").alias("last_date"),
-    )
-    return (
-        classified.where("file IS NOT NULL")
-        .join(rows, on="source_file", how="left")
-        .select(
-            "source_file",
-            F.lit("readings").alias("kind"),
-            "file.status",
-            "file.reason",
-            F.col("file.detail").alias("note"),
-            "file.size_bytes",
-            "modified_at",
-            "file.sha256",
-            "file.content",
-            "file.rows_read",
-            F.coalesce("rows_rejected", F.lit(0)).alias("rows_rejected"),
-            "first_date",
-            "last_date",
-        )
+    return parsed.where("file IS NOT NULL").select(
+        "source_file",
+        F.lit("readings").alias("kind"),
+        "file.status",
+        "file.reason",
+        F.col("file.detail").alias("note"),
+        "file.size_bytes",
+        "modified_at",
+        "file.sha256",
+        "file.content",
+        "file.rows_read",
+        F.coalesce("file.rows_rejected", F.lit(0)).alias("rows_rejected"),
+        F.array_min("file.counts.date").alias("first_date"),
+        F.array_max("file.counts.date").alias("last_date"),
+        "file.counts",
     )
 
 
-def _summarise(classified: DataFrame, counted: DataFrame, files: DataFrame, summary: Summary) -> set[date]:
+def _summarise(parsed: DataFrame, files: DataFrame, summary: Summary) -> set[date]:
     """Count files and rows into the summary, and return the dates of good rows."""
     for row in files.groupBy("status", "reason").count().collect():
         summary.files[row.status] = summary.files.get(row.status, 0) + row["count"]
         if row.reason:
             summary.rejected_by_reason[row.reason] = row["count"]
     dates = set()
-    for row in counted.groupBy("date", "reason").agg(F.sum("count").alias("count")).collect():
+    for row in files.select(F.inline("counts")).groupBy("date", "reason").agg(F.sum("rows").alias("rows")).collect():
         if row.reason:
-            summary.rejected_by_reason[row.reason] = row["count"]
-            summary.readings_rejected += row["count"]
+            summary.rejected_by_reason[row.reason] = row.rows
+            summary.readings_rejected += row.rows
         else:
             dates.add(row.date)
-            summary.readings_loaded += row["count"]
+            summary.readings_loaded += row.rows
     if summary.rejected_by_reason:
         bad_files = files.where("status = 'rejected'").orderBy("source_file").limit(EXAMPLES).collect()
         summary.rejections += [f"{row.source_file}: {row.reason}: {row.note}" for row in bad_files]
-        bad_rows = readings.rejected(classified).orderBy("source_file", "position").limit(EXAMPLES).collect()
+        bad_rows = readings.rejected(parsed).orderBy("source_file", "position").limit(EXAMPLES).collect()
         summary.rejections += [
             f"{row.source_file} row {row.position}: {row.reason}: {row.row_json}" for row in bad_rows
         ]
@@ -216,13 +201,13 @@ def _dates_of_earlier_versions(files: DataFrame, new_readings: pa.Table) -> set[
 
 
 def _write_readings(
-    classified: DataFrame, files: DataFrame, dates: set[date], new: dict[str, Locations], summary: Summary
+    parsed: DataFrame, files: DataFrame, dates: set[date], new: dict[str, Locations], summary: Summary
 ) -> int:
     """Write the whole new content of the dates, and return the number of rows that it has to have."""
     if not dates:
         return 0
-    spark = classified.sparkSession
-    content = readings.good(classified, summary.load_id)
+    spark = parsed.sparkSession
+    content = readings.good(parsed, summary.load_id)
     rows = summary.readings_loaded
     live = tables.locations(spark, READINGS, dates)
     if live:
@@ -333,7 +318,7 @@ def _audit(
 
 def _record(
     spark: SparkSession,
-    classified: DataFrame,
+    parsed: DataFrame,
     files: DataFrame,
     reference_files: list[snapshots.Taken],
     published: dict[str, Locations],
@@ -350,7 +335,7 @@ def _record(
             rows = [taken.file for taken in reference_files]
             files = files.unionByName(spark.createDataFrame(rows, files.schema))
         if summary.readings_rejected:
-            rejected = readings.rejected(classified)
+            rejected = readings.rejected(parsed)
             appends.append(lambda: ops.append(rejected, ops.REJECTED_READINGS, load_id, load_date))
         if summary.files.get("rejected"):
             rejected_files = files.where("status = 'rejected'").withColumnRenamed("note", "detail")

@@ -1,25 +1,30 @@
 """silver.readings: one row per (meterpoint_id, interval_start_utc).
 
-Files are parsed by `parse_files` (bytes to rows), judged by `classify` (rows to good or rejected rows), and good rows
-are merged into the dates that they touch by `merge`. Consumption is kWh as DECIMAL(9,6): sums of decimals are exact,
-so that they do not depend on the order in which Spark happens to add rows, and equal totals can be tested for equality.
-Six decimals are a thousandth of a watt-hour, far below what a meter resolves; further ones are rounded half up.
+Files are parsed and judged by `parse_files` (bytes to good and rejected rows), and good rows are merged into the dates
+that they touch by `merge`. Consumption is kWh as DECIMAL(9,6): sums of decimals are exact, so that they do not depend
+on the order in which Spark happens to add rows, and equal totals can be tested for equality. Six decimals are a
+thousandth of a watt-hour, far below what a meter resolves; further ones are rounded half up.
 """
 
 import gzip
 import hashlib
 import json
+import math
+import re
+import unicodedata
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import date
-from functools import partial
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo
 
 import orjson
 import pyarrow as pa
 from pyarrow.fs import FileSystem
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from jobs.landing import read_ahead
@@ -27,6 +32,9 @@ from jobs.landing import read_ahead
 TIME_ZONE = "Europe/London"
 MAX_KWH = 100  # a household's supply cannot deliver it in half an hour; more is a fault of meter or file
 FIRST_DATE, LAST_DATE = date(2000, 1, 1), date(2099, 12, 31)  # before smart meters or far ahead: a fault of the clock
+FORM = "YYYY-MM-DD HH:MM:SS"
+EPOCH = datetime(1970, 1, 1)
+HOUR, DAY = 3_600_000_000, 86_400_000_000  # microseconds
 MAX_QUARANTINED_BYTES = 64 * 1024 * 1024
 COLUMNS = ("interval_start", "consumption_delta", "meterpoint_id")
 ROWS_A_BATCH = 50_000
@@ -61,40 +69,43 @@ RowReason = Literal[
     "duplicate_reading",
 ]
 
+# A row tells of a file (`file` is set), or is a row of one: a rejected one (`rejected` is set), or a good one.
+# `counts` tells how many good rows a file has for each date, and how many rows were rejected for each reason.
 PARSED_SCHEMA = """
-    source_file STRING, modified_at TIMESTAMP, position BIGINT, meterpoint_id STRING, interval_start STRING,
-    consumption DOUBLE, row_json STRING, reason STRING, copies INT, copy INT, copies_agree BOOLEAN,
-    file STRUCT<status: STRING, reason: STRING, size_bytes: BIGINT, sha256: STRING, rows_read: BIGINT, detail: STRING,
-                content: BINARY>
+    source_file STRING, modified_at TIMESTAMP,
+    meterpoint_id STRING, interval_start TIMESTAMP, interval_start_utc TIMESTAMP, consumption_kwh DECIMAL(9,6),
+    rejected STRUCT<position: BIGINT, reason: STRING, row_json: STRING>,
+    file STRUCT<status: STRING, reason: STRING, size_bytes: BIGINT, sha256: STRING, rows_read: BIGINT,
+                rows_rejected: BIGINT, counts: ARRAY<STRUCT<date: DATE, reason: STRING, rows: BIGINT>>,
+                detail: STRING, content: BINARY>
 """
 _UTC = pa.timestamp("us", tz="UTC")
+_KWH = pa.decimal128(9, 6)
+_REJECTED = pa.struct([("position", pa.int64()), ("reason", pa.string()), ("row_json", pa.string())])
+_COUNT = pa.struct([("date", pa.date32()), ("reason", pa.string()), ("rows", pa.int64())])
+_FILE = pa.struct(
+    [
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("sha256", pa.string()),
+        ("rows_read", pa.int64()),
+        ("rows_rejected", pa.int64()),
+        ("counts", pa.list_(_COUNT)),
+        ("detail", pa.string()),
+        ("content", pa.binary()),
+    ]
+)
 _ARROW_SCHEMA = pa.schema(
     [
         ("source_file", pa.string()),
         ("modified_at", _UTC),
-        ("position", pa.int64()),
         ("meterpoint_id", pa.string()),
-        ("interval_start", pa.string()),
-        ("consumption", pa.float64()),
-        ("row_json", pa.string()),
-        ("reason", pa.string()),
-        ("copies", pa.int32()),
-        ("copy", pa.int32()),
-        ("copies_agree", pa.bool_()),
-        (
-            "file",
-            pa.struct(
-                [
-                    ("status", pa.string()),
-                    ("reason", pa.string()),
-                    ("size_bytes", pa.int64()),
-                    ("sha256", pa.string()),
-                    ("rows_read", pa.int64()),
-                    ("detail", pa.string()),
-                    ("content", pa.binary()),
-                ]
-            ),
-        ),
+        ("interval_start", _UTC),
+        ("interval_start_utc", _UTC),
+        ("consumption_kwh", _KWH),
+        ("rejected", _REJECTED),
+        ("file", _FILE),
     ]
 )
 
@@ -108,33 +119,44 @@ class FileError(Exception):
         self.detail = detail
 
 
+class LocalTime(NamedTuple):
+    """The start of a half hour on the clocks of TIME_ZONE, in microseconds since 1970."""
+
+    start: int  # what the clock shows, as if it were UTC
+    utc: int  # the instant; where there are two, the first
+    instants: int  # 2 in the hour of October that occurs twice, else 1
+
+
 class Rows(NamedTuple):
-    """The rows of one file as columns of equal length, in file order."""
+    """The rows of one file as columns of equal length, in file order. Of a rejected row only `rejected` is set."""
 
     meterpoint_id: Sequence[str | None]
-    interval_start: Sequence[str | None]
-    consumption: Sequence[float | None]
-    row_json: Sequence[str | None]  # the row as delivered, where the columns before do not tell it all
-    reason: Sequence[RowReason | None]  # why the form of the row is wrong, None if it is good
+    interval_start: Sequence[int | None]  # this and the next as in LocalTime
+    interval_start_utc: Sequence[int | None]
+    consumption_kwh: Sequence[float | None]
+    rejected: Sequence[dict[str, Any] | None]  # position, reason, and row_json, which is the row as delivered
 
 
-OddRow = tuple[str | None, str | None, float | None, str, RowReason | None]  # a row of Rows
+class Row(NamedTuple):
+    """What a row says, and the rule that it breaks."""
+
+    meterpoint_id: str | None = None
+    time: LocalTime | None = None
+    consumption_kwh: float | None = None  # if plausible
+    reason: RowReason | None = None
 
 
-# --- bytes to rows -----------------------------------------------------------------------------------------------
+# --- bytes to good and rejected rows -----------------------------------------------------------------------------
 
 
 def parse_file(source_file: str, content: bytes) -> tuple[Rows, str | None]:
-    """The rows of a readings file, and a note on what of it was ignored.
+    """The rows of a readings file, judged by the rules of docs/rules.md, and a note on what of the file was ignored.
 
     Raises FileError where there are no rows to be had.
     """
     try:
         columns, data = _columns_and_data(_json(_unzipped(source_file, content)))
-        order = [columns.index(name) for name in COLUMNS]
-        # A surplus column makes every row odd: a row in quarantine is shown with it.
-        plain = _plain_rows(data, order) if len(columns) == len(COLUMNS) else None
-        rows = plain or _odd_rows(data, columns, order)
+        rows = _plain_rows(data, columns) or _judged_rows(data, columns)
     except RecursionError:
         raise FileError("not_json", "brackets are nested too deeply") from None
     extra = sorted(set(columns) - set(COLUMNS))
@@ -188,56 +210,133 @@ def _columns_and_data(document: Any) -> tuple[list[str], list[Any]]:
     return columns, data
 
 
-def _plain_rows(data: list[Any], order: list[int]) -> Rows | None:
-    """The rows of a file in which every row has just the three columns, of the right types, with plausible consumption;
-    None if one does not.
+def _plain_rows(data: list[Any], columns: list[str]) -> Rows | None:
+    """The rows of a file of which all are good and none is repeated; None of another.
 
     Nearly every file is like this, so it goes column by column, not row by row.
     """
-    if not data or set(map(type, data)) != {list} or set(map(len, data)) != {len(COLUMNS)}:
+    if not data or set(map(type, data)) != {list} or set(map(len, data)) != {len(columns)}:
         return None
-    columns = list(zip(*data, strict=True))
-    starts, consumption, meterpoints = (columns[index] for index in order)
-    if set(map(type, starts)) != {str} or set(map(type, meterpoints)) != {str}:
+    values = dict(zip(columns, zip(*data, strict=True), strict=True))
+    starts, consumption, meterpoints = (values[name] for name in COLUMNS)
+    if {*map(type, starts), *map(type, meterpoints)} != {str} or set(map(len, starts)) != {len(FORM)}:
         return None
-    if not all(map(str.isascii, starts)) or not all(map(str.isascii, meterpoints)):
+    if not all(_is_text(name) and _is_visible(name) for name in set(meterpoints)):
         return None
     if not set(map(type, consumption)) <= {float, int} or not all(map(_is_plausible, consumption)):
         return None
-    nothing = [None] * len(data)
-    return Rows(meterpoints, starts, list(map(float, consumption)), nothing, nothing)
+    times = [time for time in map(local_time, starts) if isinstance(time, LocalTime)]
+    if len(times) < len(data) or len(set(zip(meterpoints, starts, strict=True))) < len(data):
+        return None
+    start, utc, _ = zip(*times, strict=True)
+    return Rows(meterpoints, start, utc, list(map(float, consumption)), [None] * len(data))
 
 
-def _odd_rows(data: list[Any], columns: list[str], order: list[int]) -> Rows:
-    rows = [_odd_row(values, columns, order) for values in data]
-    return Rows(*zip(*rows, strict=True)) if rows else Rows([], [], [], [], [])
+def _judged_rows(data: list[Any], columns: list[str]) -> Rows:
+    """The rows of any file, row by row."""
+    order = [columns.index(name) for name in COLUMNS]
+    rows = [_judged(values, len(columns), order) for values in data]
+    _judge_repeats(rows)
+    cells = [_cells(position, *each, columns) for position, each in enumerate(zip(rows, data, strict=True))]
+    return Rows(*zip(*cells, strict=True)) if cells else Rows(*[[]] * len(Rows._fields))
 
 
-def _odd_row(values: Any, columns: list[str], order: list[int]) -> OddRow:
-    if not isinstance(values, list) or len(values) != len(columns):
-        return None, None, None, _dumps(values), "wrong_length"
+def _judged(values: Any, width: int, order: list[int]) -> Row:
+    """A row without regard to the others of its file."""
+    if not isinstance(values, list) or len(values) != width:
+        return Row(reason="wrong_length")
     start, consumption, meterpoint_id = (values[index] for index in order)
-    row_json = _dumps(dict(zip(columns, values, strict=True)))
     if not _is_text(meterpoint_id):
-        return None, None, None, row_json, "meterpoint_id_not_text"
-    if not _is_text(start):
-        return None, None, None, row_json, "interval_start_not_a_timestamp"
-    if consumption is None:
-        return meterpoint_id, start, None, row_json, "consumption_null"
-    if isinstance(consumption, bool) or not isinstance(consumption, int | float):
-        return meterpoint_id, start, None, row_json, "consumption_not_a_number"
-    return meterpoint_id, start, _float(consumption), row_json, None
+        return Row(reason="meterpoint_id_not_text")
+    if not _is_visible(meterpoint_id):
+        return Row(reason="meterpoint_id_empty")
+    if not isinstance(start, str) or len(start) != len(FORM):
+        return Row(reason="interval_start_not_a_timestamp")
+    time = local_time(start)
+    if not isinstance(time, LocalTime):
+        return Row(reason=time)
+    reason = _fault_of_consumption(consumption)
+    return Row(meterpoint_id, time, None if reason else float(consumption), reason)
 
 
-def _float(number: int | float) -> float:
+def _fault_of_consumption(value: Any) -> RowReason | None:
+    if value is None:
+        return "consumption_null"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "consumption_not_a_number"
     try:
-        return float(number)
+        number = float(value)
     except OverflowError:
-        return float("inf")
+        return "consumption_not_finite"
+    if not math.isfinite(number):
+        return "consumption_not_finite"
+    if number < 0:
+        return "consumption_negative"
+    return None if number <= MAX_KWH else "consumption_absurd"
 
 
-def _is_plausible(consumption: float | None) -> bool:
-    return consumption is not None and 0 <= consumption <= MAX_KWH
+def _judge_repeats(rows: list[Row]) -> None:
+    """Reject what a file says once too often, and move what is of the later one of two hours.
+
+    Of a meterpoint's local time a file may have one row, two in the repeated hour of October: these are the two real
+    half hours, in file order. Of more rows with one consumption the surplus is rejected; where they differ nobody can
+    tell which is right, and all are rejected. Rows with implausible consumption contradict no other.
+    """
+    positions_of: dict[tuple[str | None, LocalTime], list[int]] = defaultdict(list)
+    for position, row in enumerate(rows):
+        if row.time:
+            positions_of[row.meterpoint_id, row.time].append(position)
+    for (_, time), positions in positions_of.items():
+        good = [position for position in positions if rows[position].reason is None]
+        differ = len({rows[position].consumption_kwh for position in good}) > 1
+        # Of two rows in the repeated hour one without a value still holds its place.
+        for turn, position in enumerate(positions if len(positions) == 2 else good):
+            if len(good) > time.instants and differ:
+                rows[position] = Row(reason="conflicting_readings")
+            elif len(good) > time.instants and turn >= time.instants:
+                rows[position] = Row(reason="duplicate_reading")
+            elif turn == 1 and time.instants == 2:
+                rows[position] = rows[position]._replace(time=time._replace(utc=time.utc + HOUR))
+
+
+def _cells(position: int, row: Row, values: Any, columns: list[str]) -> tuple[Any, ...]:
+    """A row as Rows has it."""
+    if row.time and row.reason is None:
+        return row.meterpoint_id, row.time.start, row.time.utc, row.consumption_kwh, None
+    delivered = values if row.reason == "wrong_length" else dict(zip(columns, values, strict=True))
+    row_json = json.dumps(delivered, separators=(",", ":"))
+    return None, None, None, None, {"position": position, "reason": row.reason, "row_json": row_json}
+
+
+@lru_cache(maxsize=100_000)  # files that come together are of the same days; these are the half hours of five years
+def local_time(text: str) -> LocalTime | RowReason:
+    """The time that a text as long as FORM tells, or the rule that it breaks."""
+    form = re.fullmatch("([0-9]{4})-([0-9]{2})-([0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2})", text)
+    if not form:
+        return "interval_start_not_a_timestamp"
+    year, month, day, hour, minute, second = map(int, form.groups())
+    try:
+        local = datetime(year or 4, month, day, hour, minute, second)  # Python has no year 0; 4 is out of range as well
+    except ValueError:
+        return "interval_start_not_a_timestamp"
+    if not FIRST_DATE <= local.date() <= LAST_DATE:
+        return "interval_start_out_of_range"
+    if local.minute % 30 or local.second:
+        return "interval_start_not_a_half_hour"
+    utc = local.replace(tzinfo=ZoneInfo(TIME_ZONE)).astimezone(UTC)
+    if _on_the_clock(utc) != local:
+        return "interval_start_does_not_exist"
+    start, instant = ((time - EPOCH) // timedelta(microseconds=1) for time in (local, utc.replace(tzinfo=None)))
+    twice = _on_the_clock(utc + timedelta(hours=1)) == local
+    return LocalTime(start, instant, 2 if twice else 1)
+
+
+def _on_the_clock(instant: datetime) -> datetime:
+    return instant.astimezone(ZoneInfo(TIME_ZONE)).replace(tzinfo=None)
+
+
+def _is_plausible(consumption: float) -> bool:
+    return 0 <= consumption <= MAX_KWH
 
 
 def _is_text(value: Any) -> bool:
@@ -247,27 +346,9 @@ def _is_text(value: Any) -> bool:
     return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
-def _dumps(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
-def repeats(rows: Rows) -> list[tuple[int, int, bool]] | None:
-    """For each row: how many rows of the file give its meterpoint and local time a plausible consumption, which of them
-    it is (from 0, in file order), and whether all of them give the same. None if no row is repeated."""
-    keys = list(zip(rows.meterpoint_id, rows.interval_start, strict=True))
-    if len(set(keys)) == len(keys):
-        return None
-    positions_of = defaultdict(list)
-    for position, key in enumerate(keys):
-        positions_of[key].append(position)
-    result = [(1, 0, True)] * len(keys)
-    for positions in positions_of.values():
-        plausible = [position for position in positions if _is_plausible(rows.consumption[position])]
-        agree = len({rows.consumption[position] for position in plausible}) <= 1
-        # Two rows may be the two real half hours of October: of these, one without a value still holds its place.
-        for copy, position in enumerate(positions if len(positions) == 2 else plausible):
-            result[position] = len(plausible), copy, agree
-    return result
+def _is_visible(text: str) -> bool:
+    """Whether there is a character that is neither white space nor a control character."""
+    return any(unicodedata.category(character)[0] not in "CZ" for character in text)
 
 
 Read = Callable[[list[str]], Iterable[bytes | OSError]]
@@ -293,10 +374,8 @@ def parse_files(batches: Iterator[pa.RecordBatch], read: Read) -> Iterator[pa.Re
             add([file["source_file"]], [file["modified_at"]], *[[None]] * (len(columns) - 3), [result])
             kept_bytes += len(result.get("content") or b"")
             if rows:
-                count = len(rows.reason)
-                repeated = zip(*(repeats(rows) or [(1, 0, True)] * count), strict=True)
-                source, modified = [file["source_file"]] * count, [file["modified_at"]] * count
-                add(source, modified, range(count), *rows, *map(list, repeated), [None] * count)
+                count = len(rows.rejected)
+                add([file["source_file"]] * count, [file["modified_at"]] * count, *rows, [None] * count)
             if len(columns[0]) >= ROWS_A_BATCH or kept_bytes >= MAX_QUARANTINED_BYTES:
                 yield from _arrow(columns)
                 columns, kept_bytes = [[] for _ in _ARROW_SCHEMA], 0
@@ -307,10 +386,19 @@ def _arrow(columns: list[list[Any]]) -> Iterator[pa.RecordBatch]:
     # In pieces, since one file may have more rows than an Arrow array of strings can hold.
     for start in range(0, len(columns[0]), ROWS_A_BATCH):
         arrays = [
-            pa.array(values[start : start + ROWS_A_BATCH], field.type)
+            _array(values[start : start + ROWS_A_BATCH], field.type)
             for values, field in zip(columns, _ARROW_SCHEMA, strict=True)
         ]
         yield pa.RecordBatch.from_arrays(arrays, schema=_ARROW_SCHEMA)
+
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if kind != _KWH:
+        return pa.array(values, kind)
+    # Rounded as it is spelled, not as the nearest binary fraction would be; many rows have few different values.
+    numbers = pa.array(values, pa.float64()).dictionary_encode()
+    exact = [Decimal(str(kwh)).quantize(Decimal("0.000001"), ROUND_HALF_UP) for kwh in numbers.dictionary.to_pylist()]
+    return pa.array(exact, kind).take(numbers.indices)
 
 
 def _parsed(file: dict[str, Any], content: bytes | OSError) -> tuple[dict[str, Any], Rows | None]:
@@ -325,95 +413,39 @@ def _parsed(file: dict[str, Any], content: bytes | OSError) -> tuple[dict[str, A
     except FileError as error:
         whole = content if len(content) <= MAX_QUARANTINED_BYTES else None
         return result | {"status": "rejected", "reason": error.reason, "detail": error.detail, "content": whole}, None
-    return result | {"status": "loaded", "rows_read": len(rows.reason), "detail": note}, rows if rows.reason else None
+    good = Counter(start // DAY for start in rows.interval_start if start is not None)
+    bad = Counter(row["reason"] for row in rows.rejected if row)
+    result |= {
+        "status": "loaded",
+        "rows_read": len(rows.rejected),
+        "rows_rejected": bad.total(),
+        "counts": [{"date": day, "rows": count} for day, count in good.items()]
+        + [{"reason": reason, "rows": count} for reason, count in bad.items()],
+        "detail": note,
+    }
+    return result, rows if rows.rejected else None
 
 
-# --- rows to good and rejected rows ------------------------------------------------------------------------------
+# --- good rows to silver, rejected rows to quarantine ------------------------------------------------------------
 
 
-def to_utc(local: Column) -> Column:
-    """The instant of a local wall-clock time; of the two in the repeated hour of October, the first."""
-    return F.to_utc_timestamp(local, TIME_ZONE)
-
-
-def is_repeated_hour(local: Column, utc: Column) -> Column:
-    """True in the hour of October that occurs twice: an hour after its instant the clock shows the same."""
-    return F.from_utc_timestamp(utc + F.expr("INTERVAL 1 HOUR"), TIME_ZONE) == local
-
-
-def is_skipped_hour(local: Column, utc: Column) -> Column:
-    """True in the hour of March that does not exist: no instant shows it on the clock."""
-    return F.from_utc_timestamp(utc, TIME_ZONE) != local
-
-
-def classify(parsed: DataFrame) -> DataFrame:
-    """Rows of files, judged: `reason` is null and the columns of silver.readings are set, or `reason` names the rule.
-
-    Of a meterpoint's local time a file may have one row, two in the repeated hour of October: these are the two real
-    half hours, in file order. Of more rows with one consumption the surplus is rejected; where they differ nobody can
-    tell which is right, and all are rejected. Rows with implausible consumption contradict no other. Rows with `file`
-    set go through as they are.
-    """
-    start, utc = F.col("start"), F.col("utc")
-    # Step by step, since Spark computes anew what a later expression of the same step repeats.
-    timed = parsed.withColumn("start", _timestamp("interval_start")).withColumn("utc", to_utc(start))
-    timed = timed.withColumn("capacity", F.when(is_repeated_hour(start, utc), 2).otherwise(1))
-    surplus = F.col("copies") > F.col("capacity")
-    rules: dict[RowReason, Column] = {
-        "meterpoint_id_empty": F.col("meterpoint_id").rlike(r"^[\s\p{Z}\p{C}]*\z"),  # nothing that can be seen
-        "interval_start_not_a_timestamp": start.isNull(),
-        "interval_start_out_of_range": ~F.to_date(start).between(F.lit(FIRST_DATE), F.lit(LAST_DATE)),
-        "interval_start_not_a_half_hour": F.unix_timestamp(start) % 1800 != 0,
-        "interval_start_does_not_exist": is_skipped_hour(start, utc),
-        "consumption_not_finite": F.isnan("consumption") | (F.abs("consumption") == float("inf")),
-        "consumption_negative": F.col("consumption") < 0,
-        "consumption_absurd": F.col("consumption") > MAX_KWH,
-        "conflicting_readings": surplus & ~F.col("copies_agree"),
-        "duplicate_reading": surplus & (F.col("copy") >= F.col("capacity")),
-    }  # in this order: a row has the first reason that holds
-    broken = F.coalesce("reason", *(F.when(rule, reason) for reason, rule in rules.items()))
-    judged = timed.withColumn("broken", F.when(F.col("file").isNull(), broken))
-    hours_later = F.when(F.col("capacity") == 2, F.col("copy")).otherwise(0)
-    as_delivered = F.to_json(
-        F.struct("interval_start", F.col("consumption").alias("consumption_delta"), "meterpoint_id")
-    )
-    return judged.select(
-        "source_file",
-        "modified_at",
-        "position",
-        "meterpoint_id",
-        start.alias("interval_start"),
-        (utc + F.make_dt_interval(hours=hours_later)).alias("interval_start_utc"),
-        F.expr("try_cast(consumption AS DECIMAL(9,6))").alias("consumption_kwh"),
-        F.to_date(start).alias("date"),
-        F.col("broken").alias("reason"),
-        F.when(F.col("broken").isNotNull(), F.coalesce("row_json", as_delivered)).alias("row_json"),
-        "file",
-    )
-
-
-def _timestamp(text: str) -> Column:
-    form = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\z"  # $ would let a line break pass
-    return F.when(F.col(text).rlike(form), F.expr(f"try_cast({text} AS TIMESTAMP)"))
-
-
-def good(classified: DataFrame, load_id: str) -> DataFrame:
+def good(parsed: DataFrame, load_id: str) -> DataFrame:
     """Rows that broke no rule, as silver.readings has them, with the time at which their file was modified."""
-    return classified.where("file IS NULL AND reason IS NULL").select(
+    return parsed.where("file IS NULL AND rejected IS NULL").select(
         "meterpoint_id",
         "interval_start",
         "interval_start_utc",
         "consumption_kwh",
         "source_file",
         F.lit(load_id).alias("load_id"),
-        "date",
+        F.to_date("interval_start").alias("date"),
         "modified_at",
     )
 
 
-def rejected(classified: DataFrame) -> DataFrame:
+def rejected(parsed: DataFrame) -> DataFrame:
     """Rows that broke a rule, as quarantine.readings has them."""
-    return classified.where("reason IS NOT NULL").select("source_file", "position", "reason", "row_json")
+    return parsed.where("rejected IS NOT NULL").select("source_file", "rejected.*")
 
 
 def merge(content: DataFrame, *, dates: int, buckets: int) -> DataFrame:

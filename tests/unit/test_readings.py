@@ -8,8 +8,9 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 from zoneinfo import ZoneInfo
@@ -96,12 +97,12 @@ def parsed(files: dict[str, bytes | OSError], known: dict[str, str] | None = Non
     return pa.Table.from_batches(batches)
 
 
-def classified(spark: SparkSession, files: dict[str, bytes | OSError], **options: Any) -> DataFrame:
-    return readings.classify(spark.createDataFrame(parsed(files, **options)))
+def outcomes(spark: SparkSession, files: dict[str, bytes | OSError]) -> dict[str, Outcome]:
+    return outcomes_of(spark.createDataFrame(parsed(files)))
 
 
-def outcomes(result: DataFrame) -> dict[str, Outcome]:
-    """Outcomes by path. No row of a file may be lost, or be good and rejected."""
+def outcomes_of(result: DataFrame) -> dict[str, Outcome]:
+    """Outcomes by path. No row of a file may be lost, or be good and rejected, and the file's counts tell of all."""
     result = result.cache()
     text = [F.col(name).cast("string") for name in Good._fields]
     good, rejected, files = defaultdict(list), defaultdict(list), {}
@@ -115,6 +116,10 @@ def outcomes(result: DataFrame) -> dict[str, Outcome]:
     assert set(good) | set(rejected) <= set(files)
     for path, file in files.items():
         assert len(good[path]) + len(rejected[path]) == (file["rows_read"] or 0), path
+        assert len(rejected[path]) == (file["rows_rejected"] or 0), path
+        counted = Counter({(str(each.date or ""), each.reason): each.rows for each in file["counts"] or []})
+        rows = [*((each.date, None) for each in good[path]), *(("", each.reason) for each in rejected[path])]
+        assert counted == Counter(rows), path
         keys = [(each.meterpoint_id, each.interval_start_utc) for each in good[path]]
         assert len(set(keys)) == len(keys), f"{path} has two good rows for one key"
     result.unpersist()
@@ -122,7 +127,7 @@ def outcomes(result: DataFrame) -> dict[str, Outcome]:
 
 
 def outcome(spark: SparkSession, content: bytes, path: str = "readings/a.json") -> Outcome:
-    return outcomes(classified(spark, {path: content}))[path]
+    return outcomes(spark, {path: content})[path]
 
 
 # --- bad files ---------------------------------------------------------------------------------------------------
@@ -163,7 +168,7 @@ BAD_FILES: dict[str, tuple[FileReason, bytes | OSError, str]] = {
 
 @pytest.fixture(scope="module")
 def bad_files(spark: SparkSession) -> dict[str, Outcome]:
-    return outcomes(classified(spark, {name: content for name, (_, content, _) in BAD_FILES.items()}))
+    return outcomes(spark, {name: content for name, (_, content, _) in BAD_FILES.items()})
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
@@ -221,7 +226,7 @@ GOOD_FILES: dict[str, tuple[bytes, str | None]] = {
 
 @pytest.fixture(scope="module")
 def good_files(spark: SparkSession) -> dict[str, Outcome]:
-    return outcomes(classified(spark, {name: content for name, (content, _) in GOOD_FILES.items()}))
+    return outcomes(spark, {name: content for name, (content, _) in GOOD_FILES.items()})
 
 
 @pytest.mark.parametrize("name", GOOD_FILES)
@@ -251,9 +256,9 @@ def test_file_that_was_loaded_before__should_not_be_read_again() -> None:
         path: file["status"] for path, file in zip(*columns_of(result, "source_file", "file"), strict=True) if file
     }
     assert statuses == {"same.json": "unchanged", "changed.json": "loaded"}
-    assert [
-        path for path, position in zip(*columns_of(result, "source_file", "position"), strict=True) if position == 0
-    ] == ["changed.json"]
+    assert [path for path, name in zip(*columns_of(result, "source_file", "meterpoint_id"), strict=True) if name] == [
+        "changed.json"
+    ]
 
 
 def columns_of(table: pa.Table, *names: str) -> list[list[Any]]:
@@ -276,7 +281,7 @@ def test_parse__should_read_files_in_tasks_and_give_the_declared_schema(spark: S
     frame = readings.parse(spark, files, LocalFileSystem(), str(tmp_path))
 
     assert frame.schema == StructType.fromDDL(readings.PARSED_SCHEMA)
-    result = outcomes(readings.classify(frame))
+    result = outcomes_of(frame)
     assert [result[path].utc for path in paths] == [
         *([("2021-01-01 00:30:00", f"0.{number}00000")] for number in range(4)),
         [],
@@ -388,7 +393,7 @@ def bad_rows(spark: SparkSession) -> dict[str, Outcome]:
     """Each bad row in a file between two good ones."""
     before, after = row(start='"2021-01-01 11:30:00"'), row(start='"2021-01-01 12:30:00"')
     files: dict[str, bytes | OSError] = {name: document(before, bad, after) for name, (_, bad) in BAD_ROWS.items()}
-    return outcomes(classified(spark, files))
+    return outcomes(spark, files)
 
 
 @pytest.mark.parametrize("name", BAD_ROWS)
@@ -542,7 +547,7 @@ REPEATS: dict[str, tuple[list[str], list[tuple[str, str]], list[tuple[int, str]]
 
 @pytest.fixture(scope="module")
 def repeated(spark: SparkSession) -> dict[str, Outcome]:
-    return outcomes(classified(spark, {name: document(*rows) for name, (rows, _, _) in REPEATS.items()}))
+    return outcomes(spark, {name: document(*rows) for name, (rows, _, _) in REPEATS.items()})
 
 
 @pytest.mark.parametrize("name", REPEATS)
@@ -564,7 +569,7 @@ def test_days_of_clock_changes__should_have_46_and_50_half_hours_in_utc_order(sp
         files[str(day)] = document(*(row(start=f'"{start}"', kwh=str(n / 1000)) for n, start in enumerate(local)))
         expected[str(day)] = [(f"{instant:%Y-%m-%d %H:%M:%S}", f"{n / 1000:.6f}") for n, instant in enumerate(instants)]
 
-    result = outcomes(classified(spark, files))
+    result = outcomes(spark, files)
 
     assert {path: each.utc for path, each in result.items()} == expected
     assert Counter(len(each.good) for each in result.values()) == {46: 38, 50: 38}
@@ -587,59 +592,53 @@ def half_hours(day: date) -> Iterable[datetime]:
 # --- properties --------------------------------------------------------------------------------------------------
 
 
-def test_local_time__should_agree_with_zoneinfo_for_all_half_hours_of_2000_to_2037(spark: SparkSession) -> None:
-    start, end = datetime(2000, 1, 1), datetime(2038, 1, 1)
-    steps = int((end - start) / timedelta(minutes=30))
-    local = F.timestamp_seconds(F.lit(int(start.replace(tzinfo=UTC).timestamp())) + F.col("id") * 1800)
-    frame = spark.range(steps).select(
-        "id",
-        (F.unix_timestamp(local) - F.unix_timestamp(readings.to_utc(local))).alias("offset"),
-        readings.is_repeated_hour(local, readings.to_utc(local)).alias("repeated"),
-        readings.is_skipped_hour(local, readings.to_utc(local)).alias("skipped"),
-    )
+def test_local_time__should_follow_the_law_in_the_week_of_each_change_of_the_clock() -> None:
+    """Summer time is from 01:00 UTC of the last Sunday in March to that of the last Sunday in October."""
+    counted: Counter[Any] = Counter()
+    for year, month, step in product(range(2000, 2100), (3, 10), range(8 * 48)):
+        local = datetime(year, month, 24) + timedelta(minutes=30 * step)
+        begins, ends = (datetime.combine(change(year, month), time(1)) for month in (3, 10))
+        in_summer, in_winter = local - timedelta(hours=1), local
+        instants = [in_summer] if begins <= in_summer < ends else []
+        instants += [in_winter] if not begins <= in_winter < ends else []
 
-    found = {
-        each["id"]: (each["offset"], each["repeated"], each["skipped"])
-        for each in frame.where("offset <> 0 OR repeated OR skipped").toArrow().to_pylist()
-    }
+        found = readings.local_time(str(local))
 
-    hour, nothing = timedelta(hours=1), timedelta(0)
-    expected = {}
-    for step in range(steps):
-        moment = start.replace(tzinfo=LONDON) + timedelta(minutes=30 * step)
-        first, second = moment.utcoffset() or nothing, moment.replace(fold=1).utcoffset() or nothing
-        if first or second:
-            # In the repeated hour the second offset is an hour less, in the skipped one it is an hour more.
-            expected[step] = int(first.total_seconds()), second == first - hour, second == first + hour
-    # Of a local time that does not exist only that counts: it has no instant.
-    assert without_instant(found) == without_instant(expected)
-    assert [sum(each[column] for each in found.values()) for column in (1, 2)] == [2 * 38, 2 * 38]
+        counted[len(instants)] += 1
+        if instants:
+            assert found == readings.LocalTime(micros(local), micros(instants[0]), len(instants))
+        else:
+            assert found == "interval_start_does_not_exist"
+    assert (counted[0], counted[2]) == (200, 200)
 
 
-def without_instant(times: dict[int, tuple[int, bool, bool]]) -> dict[int, tuple[int | None, bool, bool]]:
-    return {step: (None if skipped else offset, again, skipped) for step, (offset, again, skipped) in times.items()}
+def micros(moment: datetime) -> int:
+    return (moment - datetime(1970, 1, 1)) // timedelta(microseconds=1)
 
 
-half_hour = st.integers(0, 47).map(lambda n: f"2021-01-0{1 + n // 24} {n % 24:02}:30:00")
+half_hour = st.sampled_from(["2021-01-01", "2021-07-01", "2021-10-31"]).flatmap(
+    lambda day: st.integers(0, 47).map(lambda n: f"{day} {n // 2:02}:{n % 2 * 30:02}:00")
+)
 kwh = st.integers(0, 100_000).map(lambda n: n / 1000)
 meterpoint = st.sampled_from(["m1", "m2"])
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(half_hour, kwh, meterpoint), unique_by=lambda r: (r[0], r[2])), st.randoms(), st.booleans())
-def test_order_of_rows__should_not_matter_where_no_local_time_is_repeated(
-    rows: list[tuple[str, float, str]], shuffle: random.Random, odd: bool
+@given(st.lists(st.tuples(half_hour, kwh, meterpoint), unique_by=lambda r: (r[0], r[2])), st.randoms())
+def test_rows__should_be_the_same_in_any_order_and_beside_a_bad_row_where_no_local_time_is_repeated(
+    rows: list[tuple[str, float, str]], shuffle: random.Random
 ) -> None:
-    rows = [*rows, ("2021-06-01 00:00:00", -1.0, "m1")] if odd else rows
-    shuffled = shuffle.sample(rows, len(rows))
-
     def read(content: list[tuple[str, float, str]]) -> set[tuple[Any, ...]]:
         table = parsed({"a.json": json.dumps({"columns": COLUMNS, "data": content}).encode()})
-        names = ("interval_start", "consumption", "meterpoint_id", "reason", "copies", "copy", "copies_agree")
+        names = ("interval_start", "consumption_kwh", "meterpoint_id", "interval_start_utc")
         return set(zip(*columns_of(table.slice(1), *names), strict=True))
 
-    assert read(shuffled) == read(rows)
-    assert {each[:3] for each in read(rows)} == set(rows)
+    bad = ("2021-06-01 00:00:00", -1.0, "m1")
+
+    good = {(f"{start:%F %T}", float(kwh), name) for start, kwh, name, *_ in read(rows)}
+    assert good == set(rows)
+    assert read(shuffle.sample(rows, len(rows))) == read(rows)
+    assert read([*rows, bad]) == read(rows) | {(None, None, None, None)}
 
 
 STARTS = [
@@ -717,16 +716,10 @@ def expected_reasons(rows: list[Any]) -> list[str | None]:
         start, value, name = row
         if not is_text(name):
             return "meterpoint_id_not_text"
-        if not is_text(start):
-            return "interval_start_not_a_timestamp"
-        if value is None:
-            return "consumption_null"
-        if number(value) is None:
-            return "consumption_not_a_number"
         if not any(character.isprintable() and not character.isspace() for character in name):
             return "meterpoint_id_empty"
         try:
-            if not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}", start):
+            if not is_text(start) or not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}", start):
                 raise ValueError
             local = datetime.fromisoformat(start)
         except ValueError:
@@ -739,8 +732,11 @@ def expected_reasons(rows: list[Any]) -> list[str | None]:
         assert before is not None and after is not None
         if before < after:
             return "interval_start_does_not_exist"
+        if value is None:
+            return "consumption_null"
         kwh = number(value)
-        assert kwh is not None
+        if kwh is None:
+            return "consumption_not_a_number"
         if not math.isfinite(kwh):
             return "consumption_not_finite"
         if not plausible(row):
@@ -773,7 +769,7 @@ def test_rows__should_be_judged_as_an_independent_reading_of_the_rules_does(spar
         f"{number}.json": document(*map(spelled, content)) for number, content in enumerate(contents)
     }
 
-    result = outcomes(classified(spark, files))
+    result = outcomes(spark, files)
 
     for number, content in enumerate(contents):
         expected = [(position, why) for position, why in enumerate(expected_reasons(content)) if why]
@@ -826,7 +822,7 @@ def test_mutilated_files__should_lose_no_row(spark: SparkSession) -> None:
         f"{number}-{path}": content for number, (path, content) in enumerate(examples(mutilated(), 400))
     }
 
-    result = outcomes(classified(spark, files))  # which checks that the rows of each file are good or rejected
+    result = outcomes(spark, files)  # which checks that the rows of each file are good or rejected
 
     assert result.keys() == files.keys()
     statuses = Counter(each.file["status"] for each in result.values())
