@@ -52,13 +52,18 @@ def exists(spark: SparkSession, table: str) -> bool:
 
 def root_and_column(spark: SparkSession, table: str) -> tuple[str, str]:
     """Location of a table's files, and the name of the one column by which it is partitioned."""
-    metadata = _table_metadata(spark, table)
+    return _root_and_column(_table_metadata(spark, table))
+
+
+def _root_and_column(metadata: JavaObject) -> tuple[str, str]:
     return str(metadata.location().toString()).rstrip("/"), str(metadata.partitionColumnNames().head())
 
 
 def partitions(spark: SparkSession, table: str) -> set[str]:
     """Values of the partition column that a table has, as text."""
-    return {row[0].split("=", 1)[1] for row in spark.sql(f"SHOW PARTITIONS {table}").collect()}
+    schema, name = table.split(".")
+    names = _catalog(spark).listPartitionNames(schema, name, _jvm(spark).scala.Option.empty())
+    return {str(names.apply(index)).split("=", 1)[1] for index in range(names.size())}
 
 
 def write(df: DataFrame, table: str, load_id: str, values: Iterable[date | str]) -> Locations:
@@ -154,28 +159,48 @@ def publish(spark: SparkSession, table: str, new: Locations) -> None:
     """
     if not new:
         return
-    root, column = root_and_column(spark, table)
-    before = _partitions(spark, table, column, new.keys())
-    missing = new.keys() - before.keys()
-    if missing:
-        added = " ".join(
-            f"PARTITION ({column}='{value}') LOCATION '{root}/{column}={value}/{EMPTY}'" for value in sorted(missing)
-        )
-        spark.sql(f"ALTER TABLE {table} ADD IF NOT EXISTS {added}")
-        before |= _partitions(spark, table, column, missing)
-    switched = [_moved(spark, before[value], folder) for value, folder in new.items()]
     schema, name = table.split(".")
-    _catalog(spark).alterPartitions(schema, name, _seq(spark, switched))
+    catalog, metadata = _catalog(spark), _table_metadata(spark, table)
+    root, column = _root_and_column(metadata)
+    before = _partitions(spark, table, column, new.keys() & partitions(spark, table))
+    added = {
+        value: _partition(spark, {column: value}, _at(spark, metadata.storage(), f"{root}/{column}={value}/{EMPTY}"))
+        for value in new.keys() - before.keys()
+    }
+    if added:
+        catalog.createPartitions(schema, name, _seq(spark, list(added.values())), True)  # if they do not exist
+    switched = [_moved(spark, partition, new[value]) for value, partition in (before | added).items()]
+    catalog.alterPartitions(schema, name, _seq(spark, switched))
     # The SQL endpoint remembers the metastore's answers until this mark changes (CachedCatalog.java).
     spark.sql(f"ALTER DATABASE ops SET DBPROPERTIES ('lake.published' = '{uuid.uuid4()}')")
     spark.catalog.refreshTable(table)
 
 
-def _moved(spark: SparkSession, partition: JavaObject, location: str) -> JavaObject:
+# Scala's constructors and copy() have no default arguments from here, so all are given.
+
+
+def _partition(spark: SparkSession, spec: dict[str, str], storage: JavaObject) -> JavaObject:
+    """A partition that the metastore does not know yet."""
     jvm = _jvm(spark)
-    storage = partition.storage()
-    # Scala's copy() has no default arguments from here, so all are given.
-    moved = storage.copy(
+    created, never, no_statistics = jvm.System.currentTimeMillis(), -1, jvm.scala.Option.empty()
+    new = jvm.org.apache.spark.sql.catalyst.catalog.CatalogTablePartition
+    return new(_map(spark, spec), storage, _map(spark, {}), created, never, no_statistics)
+
+
+def _moved(spark: SparkSession, partition: JavaObject, location: str) -> JavaObject:
+    return partition.copy(
+        partition.spec(),
+        _at(spark, partition.storage(), location),
+        partition.parameters(),
+        partition.createTime(),
+        partition.lastAccessTime(),
+        _jvm(spark).scala.Option.empty(),
+    )
+
+
+def _at(spark: SparkSession, storage: JavaObject, location: str) -> JavaObject:
+    jvm = _jvm(spark)
+    return storage.copy(
         jvm.scala.Some(jvm.org.apache.hadoop.fs.Path(location).toUri()),
         storage.inputFormat(),
         storage.outputFormat(),
@@ -183,14 +208,6 @@ def _moved(spark: SparkSession, partition: JavaObject, location: str) -> JavaObj
         storage.compressed(),
         storage.properties(),
         storage.serdeName(),
-    )
-    return partition.copy(
-        partition.spec(),
-        moved,
-        partition.parameters(),
-        partition.createTime(),
-        partition.lastAccessTime(),
-        jvm.scala.Option.empty(),
     )
 
 
@@ -220,8 +237,7 @@ def _partitions(spark: SparkSession, table: str, column: str, values: Set[str]) 
     if len(values) > FEW:
         return {value: partition for value, partition in _all_partitions(spark, table).items() if value in values}
     schema, name = table.split(".")
-    to_map = _jvm(spark).org.apache.spark.api.python.PythonUtils.toScalaMap
-    found = {value: _catalog(spark).getPartitionOption(schema, name, to_map({column: value})) for value in values}
+    found = {value: _catalog(spark).getPartitionOption(schema, name, _map(spark, {column: value})) for value in values}
     return {value: partition.get() for value, partition in found.items() if partition.isDefined()}
 
 
@@ -230,6 +246,10 @@ def _all_partitions(spark: SparkSession, table: str) -> dict[str, JavaObject]:
     listed = _catalog(spark).listPartitions(schema, name, _jvm(spark).scala.Option.empty())
     partitions = [listed.apply(index) for index in range(listed.size())]
     return {str(partition.spec().values().head()): partition for partition in partitions}
+
+
+def _map(spark: SparkSession, items: dict[str, str]) -> JavaObject:
+    return _jvm(spark).org.apache.spark.api.python.PythonUtils.toScalaMap(items)
 
 
 def _seq(spark: SparkSession, items: list[JavaObject]) -> JavaObject:
