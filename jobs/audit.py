@@ -39,7 +39,25 @@ def measure(table: str, content: DataFrame) -> quality.Measures:
     return quality.measure(content, quality.load_suite(EXPECTATIONS, table))
 
 
-def judge_readings(audit: Audit, written: DataFrame, *, expected: int, loaded: int, rejected: int) -> None:
+def measure_marts(
+    built: dict[str, DataFrame], readings: DataFrame
+) -> tuple[dict[str, quality.Measures], quality.Measures]:
+    """What the suites measure of marts, by mart, and what they are given of the readings that these were built from."""
+    without_agreement = built[DAILY_METERPOINT].where("agreement_id IS NULL")
+    [(rows, kwh)], [(kwh_without_agreement,)], *measured = at_once(
+        readings.agg(F.count("*"), _kwh()).collect,
+        without_agreement.agg(_kwh()).collect,
+        *[partial(measure, *mart) for mart in built.items()],
+    )
+    measures = dict(zip(built, measured, strict=True))
+    return measures, {
+        "silver_reading_count": rows,
+        "silver_consumption_kwh": kwh,
+        "kwh_with_agreement": measures[HALF_HOURLY]["consumption_kwh"] - kwh_without_agreement,
+    }
+
+
+def judge_readings(audit: Audit, measures: quality.Measures, *, expected: int, loaded: int, rejected: int) -> None:
     """Judge the dates that were written of silver.readings: they have to have `expected` rows. `loaded` and `rejected`
     rows were in the load's files."""
     if not expected and rejected < FEW_REJECTED_ROWS:
@@ -51,26 +69,12 @@ def judge_readings(audit: Audit, written: DataFrame, *, expected: int, loaded: i
         # In a small delivery a few bad rows are a large share: they go to quarantine, and the good ones are loaded.
         "rejected_share_of_many": share if rejected >= FEW_REJECTED_ROWS else None,
     }
-    audit.judge(READINGS, measure(READINGS, written), given)
+    audit.judge(READINGS, measures, given)
 
 
-def judge_marts(audit: Audit, readings: DataFrame, built: dict[str, DataFrame]) -> None:
-    """Judge the dates that were built of each mart, against the readings from which they were built."""
-    without_agreement = built[DAILY_METERPOINT].where("agreement_id IS NULL")
-    [(rows, kwh)], [(kwh_without_agreement,)], *measured = at_once(
-        readings.agg(F.count("*"), _kwh()).collect,
-        without_agreement.agg(_kwh()).collect,
-        *[partial(measure, *mart) for mart in built.items()],
-    )
-    if not rows:
-        return
-    measures = dict(zip(built, measured, strict=True))
-    given: quality.Measures = {
-        "silver_reading_count": rows,
-        "silver_consumption_kwh": kwh,
-        "kwh_with_agreement": measures[HALF_HOURLY]["consumption_kwh"] - kwh_without_agreement,
-    }
-    for mart in built:
+def judge_marts(audit: Audit, measures: dict[str, quality.Measures], given: quality.Measures) -> None:
+    """Judge the dates that were built of each mart, against the readings that they were built from, if any."""
+    for mart in measures if given["silver_reading_count"] else ():
         audit.judge(mart, measures[mart], given)
 
 

@@ -304,16 +304,21 @@ def _audit(
     spark: SparkSession, judge: audit.Audit, expected_rows: int, new: dict[str, Locations], summary: Summary
 ) -> None:
     """Judge what was written, table by table, and each mart against the readings that it was built from."""
+    written = tables.read(spark, READINGS, new.get(READINGS, {}))
+    built = {mart: tables.read(spark, mart, new[mart]) for mart in MARTS if mart in new}
+    of_readings, of_marts = at_once(
+        lambda: audit.measure(READINGS, written),
+        lambda: audit.measure_marts(built, _readings_of(spark, set(new[DAILY_METERPOINT]), new)) if built else None,
+    )
     audit.judge_readings(
         judge,
-        tables.read(spark, READINGS, new.get(READINGS, {})),
+        of_readings,
         expected=expected_rows,
         loaded=summary.readings_loaded,
         rejected=summary.readings_rejected,
     )
-    built = {mart: tables.read(spark, mart, new[mart]) for mart in MARTS if mart in new}
     if built:
-        audit.judge_marts(judge, _readings_of(spark, set(new[DAILY_METERPOINT]), new), built)
+        audit.judge_marts(judge, *of_marts)
 
 
 def _record(
