@@ -1,16 +1,17 @@
 """Ingest of many small files: the whole load beside a plain Spark job, in one run on one machine.
 
-    make bench ARGS="--meterpoints 20000 --days 3"
+    make bench ARGS="--meterpoints 20000 --days 3 --rounds 3"
 
 The peer is what one would write first: `spark.read.json`, explode, cast, write Parquet partitioned by date. It rejects
 nothing, validates nothing, publishes nothing and builds no mart. Both get the same Spark settings and the same files,
 each in a process of its own; the time is counted from the started session on, and for the lakehouse from its tables on,
-which are made once in its life. Memory is the sum of the resident memory
-of the process and all its children, sampled, at its highest: shared pages count once for each process, so it is an
-upper bound.
+which are made once in its life. All take their turn in each round, and the median of their seconds counts: the same job
+differs by 15 % from run to run. Memory is the sum of the resident memory of the process and all its children, sampled,
+at its highest: shared pages count once for each process, so it is an upper bound.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import threading
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from statistics import median
 from typing import Annotated
 
 import typer
@@ -74,6 +76,7 @@ def lakehouse_load(settings: Settings) -> float:
 def main(
     meterpoints: Annotated[int, typer.Option(min=1)] = 20_000,
     days: Annotated[int, typer.Option(min=1)] = 3,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
     peer: Annotated[str | None, typer.Option(hidden=True)] = None,
     folder: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -88,15 +91,22 @@ def main(
     with tempfile.TemporaryDirectory() as temporary:
         made = write_sample(Path(temporary) / "landing", meterpoints=meterpoints, days=days)
         print(f"{made.readings:,} readings in {made.files:,} files\n")
-        print("| | seconds | ratio | peak memory, GiB |\n|---|---|---|---|")
-        reference = None
-        for name in PEERS:
-            seconds, memory = measured(name, Path(temporary), meterpoints, days)
-            reference = reference or seconds
-            print(f"| {name} | {seconds:.1f} | {seconds / reference:.2f} | {memory / 2**30:.2f} |", flush=True)
+        runs: dict[str, list[tuple[float, int]]] = {name: [] for name in PEERS}
+        for _ in range(rounds):
+            for name in PEERS:
+                runs[name].append(measured(name, Path(temporary)))
+            for place in ("plain", "lakehouse"):
+                shutil.rmtree(Path(temporary) / place)
+        print("| | seconds | median | ratio | peak memory, GiB |\n|---|---|---|---|---|")
+        reference = median(seconds for seconds, _ in runs[PEERS[0]])
+        for name, each in runs.items():
+            times, memory = [seconds for seconds, _ in each], max(memory for _, memory in each)
+            ratio = median(times) / reference
+            shown = ", ".join(f"{seconds:.1f}" for seconds in times)
+            print(f"| {name} | {shown} | {median(times):.1f} | {ratio:.2f} | {memory / 2**30:.2f} |")
 
 
-def measured(peer: str, folder: Path, meterpoints: int, days: int) -> tuple[float, int]:
+def measured(peer: str, folder: Path) -> tuple[float, int]:
     """Seconds and peak memory (bytes) of a peer in a process of its own."""
     command = [sys.executable, "-m", "tests.bench.ingest", "--peer", peer, "--folder", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
