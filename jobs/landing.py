@@ -60,8 +60,8 @@ def _delivered(info: FileInfo, path: str) -> Delivered:
 
 
 def read_ahead(file_system: FileSystem, paths: Iterable[str], threads: int = 16) -> Iterator[bytes | OSError]:
-    """The bytes of each path, in order, read some files ahead: of a small file, an object store's latency is most of
-    the cost. A file that cannot be read gives its error."""
+    """The bytes of each path, in order; from an object store read some files ahead, as its latency is most of what a
+    small file costs. A file that cannot be read gives its error."""
 
     def read(path: str) -> bytes | OSError:
         try:
@@ -70,6 +70,9 @@ def read_ahead(file_system: FileSystem, paths: Iterable[str], threads: int = 16)
         except OSError as error:
             return error
 
+    if isinstance(file_system, LocalFileSystem):
+        yield from map(read, paths)
+        return
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[bytes | OSError]] = deque()
         for path in paths:

@@ -120,12 +120,13 @@ def _judge(spark: SparkSession, written: dict[str, DataFrame], audit: Audit) -> 
         "overlapping_agreements": reference.overlapping_agreements(agreement),
     }
     # In one Spark action, as one of its own takes a second.
-    counts = reduce(DataFrame.crossJoin, [rows.agg(F.count("*").alias(name)) for name, rows in counted.items()])
-    [row], *measured = at_once(
+    counts = reduce(DataFrame.unionAll, [rows.agg(F.lit(name), F.count("*")) for name, rows in counted.items()])
+    rows, *measured = at_once(
         counts.collect, *[partial(measure, f"silver.{name}", rows) for name, rows in written.items()]
     )
-    before = row.agreements_before
-    of_agreement: Measures = row.asDict() | {"row_change_share": row.agreements / before - 1 if before else None}
+    count = dict(rows)
+    before = count["agreements_before"]
+    of_agreement: Measures = count | {"row_change_share": count["agreements"] / before - 1 if before else None}
     failed: list[str] = []
     for name, measures in zip(written, measured, strict=True):
         verdict = audit.judge(f"silver.{name}", measures, of_agreement if name == "agreement" else None)

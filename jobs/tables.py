@@ -11,12 +11,13 @@ import uuid
 from collections.abc import Iterable, Set
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from py4j.java_gateway import JavaObject
-from pyarrow.fs import FileSelector, FileSystem
+from pyarrow.fs import FileInfo, FileSelector, FileSystem
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
@@ -40,6 +41,10 @@ DATA = (READINGS, *MARTS, *HISTORIES, CURRENT_SNAPSHOT)
 
 # So many partitions are asked for one by one; beyond that, a table's are listed, which may be thousands.
 FEW = 4
+# Bytes of a table's files up to which one task reads them: then they are joined and grouped where they are, while tasks
+# would have to exchange their rows first.
+SMALL = 1024 * 1024
+THREADS = 16  # which wait for the store
 # A folder that never exists: what a partition names that holds nothing (yet).
 EMPTY = "load=none"
 
@@ -80,10 +85,14 @@ def write(df: DataFrame, table: str, load_id: str, values: Iterable[date | str])
 def read(spark: SparkSession, table: str, locations: Locations) -> DataFrame:
     """The content of given partitions in given folders, published or not, with the table's columns."""
     schema = spark.table(table).schema
-    existing = [location for location in locations.values() if _exists(spark, location)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        files = [*pool.map(partial(_files_in, spark), locations.values())]
+    existing = [location for location, found in zip(locations.values(), files, strict=True) if found]
     if not existing:
         return spark.createDataFrame([], schema)
     frame = spark.read.schema(schema).option("basePath", root_and_column(spark, table)[0]).parquet(*existing)
+    if sum(file.size for found in files for file in found) <= SMALL:
+        frame = frame.coalesce(1)
     return frame.select(*schema.names)
 
 
@@ -110,15 +119,13 @@ def read_rows(spark: SparkSession, table: str, locations: Locations, where: pc.E
     columns = schema(spark, table)
 
     def rows_of(location: str) -> list[pa.Table]:
-        file_system, folder = _folder(spark, location)
-        files = file_system.get_file_info(FileSelector(folder, allow_not_found=True))
+        file_system, _ = _folder(spark, location)
         return [
             pq.read_table(file.path, filesystem=file_system, schema=columns, filters=where, partitioning=None)
-            for file in files
-            if file.base_name.endswith(".parquet")
+            for file in _files_in(spark, location)
         ]
 
-    with ThreadPoolExecutor(16) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         found = [rows for parts in pool.map(rows_of, locations.values()) for rows in parts]
     return pa.concat_tables(found) if found else columns.empty_table()
 
@@ -215,6 +222,13 @@ def _folder(spark: SparkSession, location: str) -> tuple[FileSystem, str]:
     return open_folder(location, spark.conf.get("spark.hadoop.fs.s3a.endpoint", None))
 
 
+def _files_in(spark: SparkSession, location: str) -> list[FileInfo]:
+    """The Parquet files of a partition's folder; none if it does not exist."""
+    file_system, folder = _folder(spark, location)
+    found = file_system.get_file_info(FileSelector(folder, allow_not_found=True))
+    return [file for file in found if file.base_name.endswith(".parquet")]
+
+
 def _location(partition: JavaObject) -> str:
     return str(partition.location().toString())
 
@@ -254,8 +268,3 @@ def _map(spark: SparkSession, items: dict[str, str]) -> JavaObject:
 
 def _seq(spark: SparkSession, items: list[JavaObject]) -> JavaObject:
     return _jvm(spark).org.apache.spark.api.python.PythonUtils.toSeq(items)
-
-
-def _exists(spark: SparkSession, location: str) -> bool:
-    path = _jvm(spark).org.apache.hadoop.fs.Path(location)
-    return bool(path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf()).exists(path))
