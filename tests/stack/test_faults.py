@@ -146,7 +146,7 @@ def reader(stack: Stack) -> Iterator[Reader]:
 
 def killed_run(stack: Stack, point: Point) -> CompletedProcess[str]:
     script = f"{REPOSITORY}/tests/stack/killed.py:/killed.py:ro"
-    command = ["run", "--rm", "--volume", script, "--entrypoint", "python", "jobs", "/killed.py"]
+    command = ["run", "--rm", "--no-deps", "--volume", script, "--entrypoint", "python", "jobs", "/killed.py"]
     return stack.compose(*command, *map(str, point), check=False)
 
 
@@ -280,7 +280,7 @@ def struck(stack: Stack, container: str) -> Counter[str]:
 def run_with(stack: Stack, **settings: str) -> CompletedProcess[str]:
     """`lake run` with other settings than the stack's."""
     options = [option for name, value in settings.items() for option in ("--env", f"{name}={value}")]
-    return stack.compose("run", "--rm", *options, "jobs", "run", check=False, timeout=600)
+    return stack.compose("run", "--rm", "--no-deps", *options, "jobs", "run", check=False, timeout=600)
 
 
 def assert_ended_with_a_clear_error(run: CompletedProcess[str], message: str) -> None:
@@ -369,5 +369,6 @@ def test_a_query_that_began_before_a_correction_is_published_reads_to_its_end(
     assert (len(last), sum(last)) == (96, Decimal(before))
     now = f"SELECT sum(consumption_kwh) FROM silver.readings WHERE date = DATE '{corrected}'"
     assert stack.query(now) != [(before,)]
-    without_retention = stack.compose("run", "--rm", "--env", "LAKE_RETENTION_HOURS=0", "jobs", "collect")
+    at_once = ["--env", "LAKE_RETENTION_HOURS=0"]
+    without_retention = stack.compose("run", "--rm", "--no-deps", *at_once, "jobs", "collect")
     assert f"silver/readings/date={corrected}/load=" in without_retention.stdout + without_retention.stderr
