@@ -23,6 +23,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow.fs import FileSystem
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
@@ -395,10 +396,16 @@ def _arrow(columns: list[list[Any]]) -> Iterator[pa.RecordBatch]:
 def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
     if kind != _KWH:
         return pa.array(values, kind)
-    # Rounded as it is spelled, not as the nearest binary fraction would be; many rows have few different values.
-    numbers = pa.array(values, pa.float64()).dictionary_encode()
-    exact = [Decimal(str(kwh)).quantize(Decimal("0.000001"), ROUND_HALF_UP) for kwh in numbers.dictionary.to_pylist()]
-    return pa.array(exact, kind).take(numbers.indices)
+    numbers = pa.array(values, pa.float64())
+    # A number that is spelled with a 5 as its last, seventh decimal lies a little above or below that as a binary
+    # fraction, so what is near the middle of two is rounded as it is spelled.
+    scaled = pc.multiply(numbers, 1e6)
+    near_middle = pc.less(pc.abs(pc.subtract(pc.subtract(scaled, pc.floor(scaled)), 0.5)), 1e-4)
+    exact = [
+        Decimal(str(kwh)).quantize(Decimal("0.000001"), ROUND_HALF_UP)
+        for kwh in numbers.filter(near_middle).to_pylist()
+    ]
+    return pc.replace_with_mask(numbers.cast(kind), near_middle, pa.array(exact, kind))
 
 
 def _parsed(file: dict[str, Any], content: bytes | OSError) -> tuple[dict[str, Any], Rows | None]:

@@ -9,7 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -462,6 +462,17 @@ def test_extreme_rows__should_be_good_and_be_rounded_half_up(spark: SparkSession
     assert {each.interval_start: each.consumption_kwh for each in result.good} == {
         start: kwh for start, (_, kwh) in EXTREMES.items()
     }
+
+
+def test_consumption__should_be_rounded_half_up_as_it_is_spelled() -> None:
+    chance = random.Random(1)
+    middles = [f"{chance.randrange(10**8) / 10**6:.6f}5" for _ in range(2000)]
+    spelled = [*middles, *(str(chance.random() * 100) for _ in range(2000))]
+
+    table = parsed({"a.json": document(*(row(kwh=kwh, meterpoint=f'"{n}"') for n, kwh in enumerate(spelled)))})
+
+    expected = [Decimal(kwh).quantize(Decimal("0.000001"), ROUND_HALF_UP) for kwh in spelled]
+    assert table["consumption_kwh"].to_pylist()[1:] == expected
 
 
 @pytest.mark.parametrize("name", ["m-é", "Ω 1", "😀", " m1", "0432df65f7"])
