@@ -86,7 +86,7 @@ def read(spark: SparkSession, table: str, locations: Locations) -> DataFrame:
     """The content of given partitions in given folders, published or not, with the table's columns."""
     schema = spark.table(table).schema
     with ThreadPoolExecutor(THREADS) as pool:
-        files = [*pool.map(partial(_files_in, spark), locations.values())]
+        files = [found for _, found in pool.map(partial(_files_in, spark), locations.values())]
     existing = [location for location, found in zip(locations.values(), files, strict=True) if found]
     if not existing:
         return spark.createDataFrame([], schema)
@@ -119,10 +119,10 @@ def read_rows(spark: SparkSession, table: str, locations: Locations, where: pc.E
     columns = schema(spark, table)
 
     def rows_of(location: str) -> list[pa.Table]:
-        file_system, _ = _folder(spark, location)
+        file_system, files = _files_in(spark, location)
         return [
             pq.read_table(file.path, filesystem=file_system, schema=columns, filters=where, partitioning=None)
-            for file in _files_in(spark, location)
+            for file in files
         ]
 
     with ThreadPoolExecutor(THREADS) as pool:
@@ -222,11 +222,11 @@ def _folder(spark: SparkSession, location: str) -> tuple[FileSystem, str]:
     return open_folder(location, spark.conf.get("spark.hadoop.fs.s3a.endpoint", None))
 
 
-def _files_in(spark: SparkSession, location: str) -> list[FileInfo]:
-    """The Parquet files of a partition's folder; none if it does not exist."""
+def _files_in(spark: SparkSession, location: str) -> tuple[FileSystem, list[FileInfo]]:
+    """The Parquet files of a partition's folder, none if it does not exist, and the file system that has them."""
     file_system, folder = _folder(spark, location)
     found = file_system.get_file_info(FileSelector(folder, allow_not_found=True))
-    return [file for file in found if file.base_name.endswith(".parquet")]
+    return file_system, [file for file in found if file.base_name.endswith(".parquet")]
 
 
 def _location(partition: JavaObject) -> str:
