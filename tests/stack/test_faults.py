@@ -260,9 +260,9 @@ def test_services_die_while_a_load_is_at_work(stack: Stack, deliveries: Deliveri
 def proxy(stack: Stack, service: str, *faults: str) -> Iterator[tuple[str, str]]:
     """A proxy before a service, with faults as tests/stack/proxy.py reads them: its host and its container's id."""
     script = f"{REPOSITORY}/tests/stack/proxy.py:/proxy.py:ro"
-    network = f"{stack.env['COMPOSE_PROJECT_NAME']}_load"
-    command = f"docker run --detach --rm --network {network} --network-alias proxy".split()
-    image = ["--entrypoint", "python", "localhost/meter-lakehouse/lake:dev", "/proxy.py"]
+    project = stack.env["COMPOSE_PROJECT_NAME"]
+    command = f"docker run --detach --rm --network {project}_load --network-alias proxy".split()
+    image = ["--entrypoint", "python", f"localhost/{project}/lake:dev", "/proxy.py"]
     container = stack.call(
         [*command, "--volume", script, *image, service, *faults], timeout=60, check=True
     ).stdout.strip()
@@ -277,10 +277,10 @@ def struck(stack: Stack, container: str) -> Counter[str]:
     return Counter(stack.call(["docker", "logs", container], timeout=60, check=True).stdout.split()[1:])
 
 
-def run_with(stack: Stack, **settings: str) -> CompletedProcess[str]:
-    """`lake run` with other settings than the stack's."""
+def lake_with(stack: Stack, *command: str, **settings: str) -> CompletedProcess[str]:
+    """The command `lake` with other settings than the stack's."""
     options = [option for name, value in settings.items() for option in ("--env", f"{name}={value}")]
-    return stack.compose("run", "--rm", "--no-deps", *options, "jobs", "run", check=False, timeout=600)
+    return stack.compose("run", "--rm", "--no-deps", *options, "jobs", *command, check=False, timeout=600)
 
 
 def assert_ended_with_a_clear_error(run: CompletedProcess[str], message: str) -> None:
@@ -296,7 +296,7 @@ def test_the_object_store_stays_busy_and_then_now_and_then(
 ) -> None:
     deliveries.arrive()
     with proxy(stack, "object-store:9000", "busy,PUT /,1,5,-1") as (host, _):
-        run = run_with(stack, LAKE_S3_ENDPOINT=f"http://{host}")
+        run = lake_with(stack, "run", LAKE_S3_ENDPOINT=f"http://{host}")
     assert_ended_with_a_clear_error(run, "503")
 
     faults = [
@@ -306,7 +306,7 @@ def test_the_object_store_stays_busy_and_then_now_and_then(
         f"stall,{REQUEST},0.1,50,1",
     ]
     with proxy(stack, "object-store:9000", *faults) as (host, container):
-        run = run_with(stack, LAKE_S3_ENDPOINT=f"http://{host}")
+        run = lake_with(stack, "run", LAKE_S3_ENDPOINT=f"http://{host}")
         done = struck(stack, container)
     assert run.returncode == 0, run.stderr
     assert min(done[kind] for kind in ("busy", "reset", "lost")) >= 5, done
@@ -322,7 +322,7 @@ def test_the_call_that_publishes_is_lost_and_then_its_answer_is(
     deliveries.arrive()
     faults = [f"{kind},alter_partitions,1,1,1" for kind in ("reset", "lost")]
     with proxy(stack, "metastore:9083", *faults) as (host, container):
-        run = run_with(stack, LAKE_METASTORE=f"thrift://{host}")
+        run = lake_with(stack, "run", LAKE_METASTORE=f"thrift://{host}")
         assert struck(stack, container) == {"reset": 1, "lost": 1}
 
     assert run.returncode == 0, run.stderr
@@ -336,7 +336,7 @@ def test_the_metastore_never_answers_the_call_that_publishes(
     """The second one of the load: silver is switched, and what follows is not."""
     deliveries.arrive()
     with proxy(stack, "metastore:9083", "lost,alter_partitions,1,2,-1") as (host, container):
-        run = run_with(stack, LAKE_METASTORE=f"thrift://{host}")
+        run = lake_with(stack, "run", LAKE_METASTORE=f"thrift://{host}")
         assert struck(stack, container)["lost"] >= 5
 
     assert_ended_with_a_clear_error(run, "Spark failed after 'validate'")
@@ -369,6 +369,6 @@ def test_a_query_that_began_before_a_correction_is_published_reads_to_its_end(
     assert (len(last), sum(last)) == (96, Decimal(before))
     now = f"SELECT sum(consumption_kwh) FROM silver.readings WHERE date = DATE '{corrected}'"
     assert stack.query(now) != [(before,)]
-    at_once = ["--env", "LAKE_RETENTION_HOURS=0"]
-    without_retention = stack.compose("run", "--rm", "--no-deps", *at_once, "jobs", "collect")
+    without_retention = lake_with(stack, "collect", LAKE_RETENTION_HOURS="0")
+    assert without_retention.returncode == 0, without_retention.stderr
     assert f"silver/readings/date={corrected}/load=" in without_retention.stdout + without_retention.stderr

@@ -12,7 +12,7 @@ from tests.stack.test_faults import (
     Deliveries,
     assert_ended_with_a_clear_error,
     assert_next_run_makes_up_for_it,
-    run_with,
+    lake_with,
 )
 
 PROJECT = "meter-lakehouse-full"
@@ -54,7 +54,7 @@ def test_a_load_on_a_full_disk_ends_with_an_error_and_the_next_one_makes_up_for_
     fillers = fill(store)
     assert len(fillers) > 20
 
-    full = run_with(small)
+    full = lake_with(small, "run")
 
     assert_ended_with_a_clear_error(full, "free drive threshold")
     assert small.query("SELECT date, sum(consumption_kwh) FROM gold.half_hourly_consumption GROUP BY date") == before
