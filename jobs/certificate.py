@@ -28,7 +28,7 @@ class CertificateError(Exception):
     """The file is no key and certificate that belong together, in one line."""
 
 
-def generate(path: Path, name: str) -> None:
+def generate(path: Path, name: str) -> x509.Certificate:
     """Write a new key and a certificate that is signed with it, for a host name or IP address and this machine."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -49,6 +49,7 @@ def generate(path: Path, name: str) -> None:
         .sign(key, hashes.SHA256())
     )
     _write(path, key, [certificate])
+    return certificate
 
 
 def store(path: Path, pem: bytes) -> x509.Certificate:
@@ -69,9 +70,14 @@ def public(path: Path) -> str:
     return _pem(_parse(path.read_bytes())[1])
 
 
+def certificate(path: Path) -> x509.Certificate:
+    """The server's own certificate. Raises CertificateError."""
+    return _parse(path.read_bytes())[1][0]
+
+
 def host_name(path: Path) -> str:
     """A name that the certificate is for. Raises CertificateError."""
-    return _host_name(_parse(path.read_bytes())[1][0])
+    return _host_name(certificate(path))
 
 
 def keystore(path: Path, password: str) -> bytes:

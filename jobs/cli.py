@@ -65,7 +65,9 @@ def _escaped(message: str) -> str:
 
 @app.command()
 def run(
-    sample: Annotated[bool, typer.Option(help="Make sample input if the landing place is empty.")] = True,
+    sample: Annotated[
+        bool, typer.Option(help="Make sample input if the landing place is empty and nothing was ever loaded.")
+    ] = True,
 ) -> None:
     """Load all that is new in the landing place: check, publish, build the marts, validate, report.
 
@@ -74,9 +76,10 @@ def run(
     from jobs import load
 
     with _job() as (settings, stage, stages):
+        spark = _session(settings, stage)
         if sample:
-            _sample_if_empty(settings)
-        summary = load.run(_session(settings, stage), settings, stage)
+            _sample_if_new(spark, settings)
+        summary = load.run(spark, settings, stage)
     _end(settings, summary, stages)
 
 
@@ -144,15 +147,17 @@ def _end(settings: Settings, summary: "Summary | None", stages: Stages) -> None:
         raise typer.Exit(1)
 
 
-def _sample_if_empty(settings: Settings) -> None:
-    from jobs import landing
+def _sample_if_new(spark: "SparkSession", settings: Settings) -> None:
+    """A sample for a new lakehouse. In one that has loads an empty landing place is a delivery that is missing, and
+    made-up readings would stand beside real ones."""
+    from jobs import landing, ops, tables
     from jobs.sample import write_sample
 
     file_system, folder = landing.open_folder(settings.landing, settings.s3_endpoint)
     if landing.delivered_readings(file_system, folder) or landing.delivered_reference(file_system, folder):
         return
-    if "://" in settings.landing:
-        console.print(f"Nothing in {settings.landing}.")
+    if "://" in settings.landing or (tables.exists(spark, ops.LOADS) and tables.partitions(spark, ops.LOADS)):
+        console.print(f"[yellow]warning:[/] {_escaped(settings.landing)} is empty", soft_wrap=True)
         return
     made = write_sample(Path(settings.landing))
     console.print(f"{settings.landing} is empty: made a sample of {made.readings:,} readings in it.", soft_wrap=True)
@@ -273,6 +278,15 @@ def status() -> None:
         rejected = query(_IN_QUARANTINE)
         if rejected.rows:
             show(rejected, Format.table)
+    tls = Settings().tls
+    if tls.exists():
+        from jobs.certificate import CertificateError, certificate
+
+        try:
+            until = certificate(tls).not_valid_after_utc
+        except CertificateError as error:
+            raise fail(f"{tls}: {error}") from None
+        console.print(f"The SQL endpoint's certificate is valid until {until:%Y-%m-%d}")
 
 
 @app.command()
@@ -526,10 +540,10 @@ def generate_certificate(
     from jobs.certificate import generate
 
     try:
-        generate(Settings().tls, name)
+        made = generate(Settings().tls, name)
     except (ValueError, OSError) as error:
         raise fail(str(error)) from None
-    console.print(f"certificate for {name}", soft_wrap=True)
+    console.print(f"certificate for {name}, valid until {made.not_valid_after_utc:%Y-%m-%d}", soft_wrap=True)
 
 
 @certificate.command("import")

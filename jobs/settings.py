@@ -66,6 +66,12 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
+    def metastore_has_its_client(self) -> "Settings":
+        if self.metastore and not self.metastore_jars:
+            raise ValueError("LAKE_METASTORE needs LAKE_METASTORE_JARS, the folder of the jars of its client")
+        return self
+
+    @model_validator(mode="after")
     def directory_is_whole(self) -> "Settings":
         """A directory that cannot work is an error at the start, not one of every login."""
         if not self.ldap_url:

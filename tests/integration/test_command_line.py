@@ -110,6 +110,20 @@ def test_status_tells_how_new_the_data_is_and_what_was_loaded(story: Story) -> N
     assert re.search(r"published +│ +100 +│ +14400 +│ +0 +│ +3", done.stdout)
 
 
+def test_where_something_was_loaded_an_empty_landing_place_gets_no_sample(story: Story) -> None:
+    elsewhere = story.lake.landing.rename(story.lake.folder / "elsewhere")
+    story.lake.landing.mkdir()
+
+    done = story.lake("run")
+
+    assert [*story.lake.landing.iterdir()] == []
+    assert done.returncode == 0
+    assert re.search(r"warning: \S*/landing is empty", done.stderr)
+    assert "Nothing new in" in done.stderr
+    story.lake.landing.rmdir()
+    elsewhere.rename(story.lake.landing)
+
+
 def test_sql_refuses_an_unknown_format_before_it_starts_spark(tmp_path: Path) -> None:
     done = Command(tmp_path)("sql", "-e", "SELECT 1", "--format", "xml")
 
@@ -125,6 +139,7 @@ def test_sql_refuses_an_unknown_format_before_it_starts_spark(tmp_path: Path) ->
     [
         ({"LAKE_HTTP": "yes"}, "LAKE_HTTP: true or false is meant"),
         ({"LAKE_QUERY_SECONDS": "soon"}, "LAKE_QUERY_SECONDS: Input should be a valid integer"),
+        ({"LAKE_METASTORE": "thrift://metastore:9083"}, "LAKE_METASTORE needs LAKE_METASTORE_JARS"),
         ({"LAKE_LDAP_URL": "ldap://ldap.example.org"}, "LAKE_LDAP_URL must be one ldaps:// URL"),
         (
             {"LAKE_LDAP_URL": "ldaps://ldap.example.org", "LAKE_LDAP_BIND": "cn=x"},
