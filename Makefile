@@ -4,7 +4,8 @@
 PYTHON ?= python3
 COMPOSE = docker compose --profile jobs --profile dashboard
 BIN = .venv/bin
-# Statements may hold any character, so they go through the environment and not through the shell.
+# Statements may hold any character, so they go through the environment and not through the shell, and make leaves $ alone.
+override Q := $(value Q)
 export Q
 
 help: ## Show this help

@@ -1,6 +1,10 @@
-"""The files of a backup. The metastore's database is dumped before they are copied, never after: folders do not change
-once they are written, so each one that the dump names is still there."""
+"""The files of a backup: warehouse, reports, and the SQL endpoint's users and certificate.
 
+The metastore's database is dumped before they are copied, never after: folders of the warehouse do not change once they
+are written, so each one that the dump names is still there.
+"""
+
+import shutil
 from pathlib import Path
 
 from pyarrow.fs import FileSelector, LocalFileSystem, copy_files
@@ -10,16 +14,17 @@ from jobs.settings import Settings
 
 
 def copy_out(settings: Settings, folder: Path) -> None:
-    """Copy warehouse and reports to `folder`."""
+    """Copy them to `folder`."""
     file_system, warehouse = open_folder(settings.warehouse, settings.s3_endpoint)
     local = LocalFileSystem()
     copy_files(warehouse, str(folder / "warehouse"), source_filesystem=file_system, destination_filesystem=local)
-    if settings.reports.exists():
-        copy_files(str(settings.reports), str(folder / "reports"))
+    for name, path in _local_folders(settings).items():
+        if path.exists():
+            shutil.copytree(path, folder / name, ignore=shutil.ignore_patterns(".*"))  # locks and drafts
 
 
 def copy_in(settings: Settings, folder: Path) -> None:
-    """Copy warehouse and reports back. Raises RuntimeError where the warehouse is not empty, or there is no backup."""
+    """Copy them back. Raises RuntimeError where the warehouse is not empty, or there is no backup."""
     if not (folder / "warehouse").is_dir():
         raise RuntimeError(f"{folder} is no backup: it has no folder warehouse")
     file_system, warehouse = open_folder(settings.warehouse, settings.s3_endpoint)
@@ -29,5 +34,10 @@ def copy_in(settings: Settings, folder: Path) -> None:
         )
     local = LocalFileSystem()
     copy_files(str(folder / "warehouse"), warehouse, source_filesystem=local, destination_filesystem=file_system)
-    if (folder / "reports").exists():
-        copy_files(str(folder / "reports"), str(settings.reports))
+    for name, path in _local_folders(settings).items():
+        if (folder / name).exists():
+            shutil.copytree(folder / name, path, dirs_exist_ok=True)
+
+
+def _local_folders(settings: Settings) -> dict[str, Path]:
+    return {"reports": settings.reports, "users": settings.users.parent}

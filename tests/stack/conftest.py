@@ -79,8 +79,8 @@ class Stack:
         return self.call(["docker/lake", *arguments], timeout=300, check=True, stdin=stdin).stdout
 
     def secret(self, name: str) -> str:
-        """A secret that the first `make up` wrote."""
-        return str(dotenv_values(REPOSITORY / ".env")[name])
+        """A secret that the first `make up` wrote, or that it was changed to."""
+        return self.env.get(name) or str(dotenv_values(REPOSITORY / ".env")[name])
 
     def start(self, *command: str) -> "subprocess.Popen[str]":
         """Start a command, and go on. What it says is on its standard error."""
