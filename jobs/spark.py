@@ -173,7 +173,7 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
         "spark.scheduler.mode": "FAIR",
         "spark.scheduler.allocation.file": (ASSETS / "fair-pool.xml").as_uri(),
         # What one query may take. Past the last one, which is for what is sent to all tasks, too, Spark itself refuses.
-        "spark.extraListeners": "lake.guard.RunLimits",
+        "spark.extraListeners": "lake.guard.RunLimits,lake.guard.QueryLog",
         "spark.lake.query.seconds": str(settings.query_seconds),
         "spark.lake.query.scanBytes": str(settings.query_scan_bytes),
         "spark.lake.query.resultBytes": str(settings.query_result_bytes),

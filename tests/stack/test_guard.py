@@ -1,10 +1,12 @@
 """The read-only wall and the door: what is refused, what passes, who gets in. Statements are in statements/*.txt."""
 
+import json
 import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -248,6 +250,40 @@ def test_wrong_password_and_unknown_user_are_refused_alike(stack: Stack) -> None
 
     assert max(wrong, unknown) < 2 * min(wrong, unknown)
     assert wrong < 5 * right
+
+
+def test_who_asked_what_is_in_the_endpoints_log(stack: Stack) -> None:
+    mark = token_hex(4)
+    with closing(stack.connect("analyst")) as connection:
+        cursor = connection.cursor()
+        cursor.execute(f"SELECT\n'{mark}'")
+        error_of(cursor, f"SELECT '{mark}' FROM ops.loads")
+    seconds_until_refused(stack, mark, "a secret guess")
+    stack.lake("sql", "-e", f"SELECT '{mark}'")
+
+    for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(1)):  # Spark tells it a moment later
+        with attempt:
+            log = stack.compose("logs", "--no-color", "--no-log-prefix", "sql-endpoint").stdout
+            logged = [json.loads(line.partition(" INFO query: ")[2]) for line in log.splitlines() if mark in line]
+            answered, refused, login = logged
+
+    assert "a secret guess" not in log
+    assert login == {"event": "login refused", "user": mark}
+    assert {**answered, "started": "", "seconds": 0, "address": ""} == {
+        "event": "query",
+        "user": "analyst",
+        "address": "",
+        "statement": f"SELECT\n'{mark}'",
+        "started": "",
+        "seconds": 0,
+        "end": "done",
+    }
+    assert re.fullmatch(r"[0-9.]+", answered["address"])
+    assert answered["seconds"] < 60
+    assert (refused["user"], class_of(refused["end"])) == ("analyst", "PERMISSION")
+    assert {"event": "login", "user": "analyst", "address": answered["address"]} in [
+        json.loads(line.partition(" INFO query: ")[2]) for line in log.splitlines() if '"event":"login"' in line
+    ]
 
 
 def test_without_a_password_nobody_gets_in(stack: Stack) -> None:

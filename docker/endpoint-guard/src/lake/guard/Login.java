@@ -63,6 +63,7 @@ public final class Login implements PasswdAuthenticationProvider {
     if (!right(user, secret, now)) {
       long then = System.nanoTime();
       FAILURES.compute(person, (key, before) -> oneMore(before, then));
+      QueryLog.log("login refused", user);
       throw new AuthenticationException("wrong user name or password");
     }
     FAILURES.remove(person);

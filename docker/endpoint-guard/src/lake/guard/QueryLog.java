@@ -1,0 +1,90 @@
+package lake.guard;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.time.Instant;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import org.apache.logging.log4j.LogManager;
+import org.apache.logging.log4j.Logger;
+import org.apache.spark.scheduler.SparkListener;
+import org.apache.spark.scheduler.SparkListenerEvent;
+import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerOperationCanceled;
+import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerOperationClosed;
+import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerOperationError;
+import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerOperationFinish;
+import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerOperationStart;
+import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerOperationTimeout;
+import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerSessionClosed;
+import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerSessionCreated;
+
+/**
+ * Who logged in and who asked what, a line of JSON each in the endpoint's log; named in {@code spark.extraListeners}.
+ *
+ * <p>A statement is logged when it ends: when its rows are ready to be fetched, or with its error, as one that the guard
+ * refuses. The user of the lakehouse's own commands, who is also the health check, is left out.
+ */
+public final class QueryLog extends SparkListener {
+  private static final Logger LOG = LogManager.getLogger("query");
+  private static final ObjectMapper JSON = new ObjectMapper();
+  private static final int LONGEST = 8_000; // characters; Docker splits a line of 16 KiB
+
+  private final Map<String, String> addresses = new HashMap<>(); // by session
+  private final Map<String, SparkListenerThriftServerOperationStart> running = new HashMap<>();
+
+  /** One listener's events come one after the other. */
+  @Override
+  public void onOtherEvent(SparkListenerEvent event) {
+    if (event instanceof SparkListenerThriftServerSessionCreated created) {
+      addresses.put(created.sessionId(), created.ip());
+      if (!created.userName().equals(Users.SERVICE)) {
+        log("login", created.userName(), "address", created.ip());
+      }
+    } else if (event instanceof SparkListenerThriftServerSessionClosed closed) {
+      addresses.remove(closed.sessionId());
+    } else if (event instanceof SparkListenerThriftServerOperationStart start) {
+      if (!start.userName().equals(Users.SERVICE)) {
+        running.put(start.id(), start);
+      }
+    } else if (event instanceof SparkListenerThriftServerOperationFinish finish) {
+      ended(finish.id(), finish.finishTime(), "done");
+    } else if (event instanceof SparkListenerThriftServerOperationError error) {
+      ended(error.id(), error.finishTime(), error.errorMsg());
+    } else if (event instanceof SparkListenerThriftServerOperationCanceled canceled) {
+      ended(canceled.id(), canceled.finishTime(), "canceled");
+    } else if (event instanceof SparkListenerThriftServerOperationTimeout timeout) {
+      ended(timeout.id(), timeout.finishTime(), "timeout");
+    } else if (event instanceof SparkListenerThriftServerOperationClosed closed) {
+      ended(closed.id(), closed.closeTime(), "closed");
+    }
+  }
+
+  private void ended(String id, long at, String end) {
+    SparkListenerThriftServerOperationStart start = running.remove(id);
+    if (start != null) {
+      log("query", start.userName(), "address", addresses.get(start.sessionId()), "statement", start.statement(),
+          "started", Instant.ofEpochMilli(start.startTime()), "seconds", (at - start.startTime()) / 1000.0, "end", end);
+    }
+  }
+
+  /** A line: what happened, to whom, and pairs of a name and a value. */
+  static void log(String event, String user, Object... pairs) {
+    Map<String, Object> line = new LinkedHashMap<>();
+    line.put("event", event);
+    line.put("user", user);
+    for (int index = 0; index < pairs.length; index += 2) {
+      Object value = pairs[index + 1];
+      line.put((String) pairs[index], value instanceof Number || value == null ? value : shortened(value.toString()));
+    }
+    try {
+      LOG.info(JSON.writeValueAsString(line));
+    } catch (JsonProcessingException error) {
+      throw new IllegalStateException(error);
+    }
+  }
+
+  private static String shortened(String text) {
+    return text.length() > LONGEST ? text.substring(0, LONGEST) + "…" : text;
+  }
+}
