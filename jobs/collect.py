@@ -79,9 +79,9 @@ def _replaced_at(
     finished: dict[str, datetime],
 ) -> datetime | None:
     """When a folder ceased to be what its partition names; None if it has not, or nobody knows."""
-    if live and _same(live, location):
+    if live and tables.is_same(live, location):
         return None
-    named = [index for index, (_, folder) in enumerate(switched or []) if _same(folder, location)]
+    named = [index for index, (_, folder) in enumerate(switched or []) if tables.is_same(folder, location)]
     if switched and named:
         after = switched[named[-1] + 1 :]
         # None after it, and not live: a run that was killed has switched the partition; the next one sees to it.
@@ -89,8 +89,3 @@ def _replaced_at(
     if load in finished:  # ops and quarantine, whose switches are not recorded: not later than the last one
         return finished.get(tables.load_of(live)) if live else None
     return ops.started_at(load)
-
-
-def _same(one: str, other: str) -> bool:
-    # The metastore writes file:/ and file:///, which are the same.
-    return one.replace("file:///", "file:/").rstrip("/") == other.replace("file:///", "file:/").rstrip("/")

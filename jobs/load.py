@@ -2,8 +2,8 @@
 
 Silver and the marts are written into fresh folders and judged there. Only when no critical expectation failed, the
 metastore is told of them, table by table; then the load is recorded in ops. Killed at any point and run again, it ends
-in the same state: a load that is not recorded did not happen. Its files are loaded again, and what it had published of
-its dates is made anew.
+in the same state: a load that is not recorded did not happen. Its files are loaded again, and what it had switched is
+made anew from what was there before it.
 """
 
 from collections.abc import Callable, Collection
@@ -96,7 +96,7 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, retry: Collection
             return None
         quality.preload()
         ops.become_writer(spark, summary.load_id, after=writer)
-        unfinished = ops.recover(spark, summary.load_id, started_at.date()) if interrupted else set()
+        begun = ops.recover(spark, summary.load_id, started_at.date()) if interrupted else {}
         is_readings = pc.starts_with(new_files["source_file"], "readings/")
         new_readings, new_reference = new_files.filter(is_readings), new_files.filter(pc.invert(is_readings))
 
@@ -104,10 +104,10 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, retry: Collection
         parsed = readings.parse(spark, new_readings, file_system, folder).persist()
         files = _files(parsed).persist()
         dates = _summarise(parsed, files, summary)
-        dates |= _dates_of_earlier_versions(files, new_readings) | unfinished
+        dates |= _dates_of_earlier_versions(files, new_readings) | set(map(date.fromisoformat, begun))
     with stage("write silver"):
         expected_rows, reference_files = at_once(
-            lambda: _write_readings(parsed, files, dates, new, summary),
+            lambda: _write_readings(parsed, files, dates, begun, new, summary),
             lambda: [snapshots.take(spark, file, file_system, folder, judge) for file in new_reference.to_pylist()],
         )
         snapshot = _summarise_reference(reference_files, summary)
@@ -201,21 +201,27 @@ def _dates_of_earlier_versions(files: DataFrame, new_readings: pa.Table) -> set[
 
 
 def _write_readings(
-    parsed: DataFrame, files: DataFrame, dates: set[date], new: dict[str, Locations], summary: Summary
+    parsed: DataFrame,
+    files: DataFrame,
+    dates: set[date],
+    begun: Locations,
+    new: dict[str, Locations],
+    summary: Summary,
 ) -> int:
-    """Write the whole new content of the dates, and return the number of rows that it has to have."""
+    """Write the whole new content of the dates, and return the number of rows that it has to have. `begun` is as
+    `ops.recover` tells."""
     if not dates:
         return 0
     spark = parsed.sparkSession
     content = readings.good(parsed, summary.load_id)
     rows = summary.readings_loaded
-    live = tables.locations(spark, READINGS, dates)
-    if live:
-        before = tables.read(spark, READINGS, live)
+    held = tables.locations(spark, READINGS, dates) | begun
+    held = {day: folder for day, folder in held.items() if not tables.is_empty(folder)}
+    if held:
+        before = tables.read(spark, READINGS, held)
         rows += before.count()
         delivered_again = files.where("status = 'loaded'").select("source_file")
         kept = before.join(delivered_again, on="source_file", how="left_anti")
-        # Inner: readings which a run left that was killed come from no recorded file, and come again from theirs.
         modified_at = ops.recorded_files(spark).select("load_id", "source_file", "modified_at")
         content = content.unionByName(kept.join(modified_at, on=["load_id", "source_file"], how="inner"))
     merged = readings.merge(content, dates=len(dates), buckets=_buckets(spark, rows // len(dates), len(dates)))
@@ -223,8 +229,8 @@ def _write_readings(
     observed = merged.observe(counted, F.count("*").alias("rows"))
     new[READINGS] = tables.write(observed, READINGS, summary.load_id, dates)
     summary.dates = sorted(dates)
-    if live:
-        after = tables.read(spark, READINGS, {day: new[READINGS][day] for day in live})
+    if held:
+        after = tables.read(spark, READINGS, {day: new[READINGS][day] for day in held})
         changes = readings.changes(before, after).collect()
         summary.changes = {
             row.date: (row.readings_added, row.readings_changed, row.readings_removed) for row in changes

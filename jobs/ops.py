@@ -153,19 +153,46 @@ def interrupted(spark: SparkSession) -> bool:
     return bool(set(began) - set(recorded_loads(spark)))
 
 
-def recover(spark: SparkSession, load_id: str, load_date: date) -> set[date]:
-    """Clear ops and quarantine of what a run left that was killed while it published, and return the dates of which it
-    may have published readings or marts: they are to be made anew, in the load `load_id`."""
-    recorded = set(recorded_loads(spark))
+def recover(spark: SparkSession, load_id: str, load_date: date) -> Locations:
+    """Undo what a run left that was killed while it published; `load_id` is the load that does it.
 
-    def left(table: str) -> set[date]:
-        loads = {day: tables.load_of(location) for day, location in tables.all_locations(spark, table).items()}
-        return {date.fromisoformat(day) for day, load in loads.items() if load not in recorded}
+    The reference snapshot is switched back, and ops and quarantine are cleared of the run's rows. Dates that the run
+    had begun to switch stay as they are until this load makes them anew, or readers would miss them meanwhile. Returned
+    is where the readings of these dates were before the run: the load has to begin from there.
+    """
+    recorded = recorded_loads(spark)
+    folders = _recorded_folders(spark, recorded)
 
+    def before(table: str) -> Locations:
+        """Where recorded loads had switched those partitions that are elsewhere now."""
+        root, column = tables.root_and_column(spark, table)
+        found: Locations = {}
+        for value, location in tables.all_locations(spark, table).items():
+            # A load of an older version recorded no folders.
+            unknown = location if tables.load_of(location) in recorded else f"{root}/{column}={value}/{tables.EMPTY}"
+            folder = folders.get((table, value), unknown)
+            if not tables.is_same(folder, location):
+                found[value] = folder
+        return found
+
+    for table in (tables.CURRENT_SNAPSHOT, *tables.HISTORIES):
+        publish(spark, table, before(table), load_id)
     for table in (REJECTED_READINGS, REJECTED_FILES, LOAD_FILES, VALIDATIONS, PUBLICATIONS):
-        for day in left(table) - {load_date}:  # `append` does it for this day
-            _replace(_recorded_rows(spark, table, day), table, load_id, day)
-    return left(tables.READINGS) | left(tables.DAILY_METERPOINT)
+        for day, location in tables.all_locations(spark, table).items():
+            # `append` does it for this day.
+            if tables.load_of(location) not in recorded and day != str(load_date):
+                _replace(_recorded_rows(spark, table, date.fromisoformat(day)), table, load_id, date.fromisoformat(day))
+    of_marts = {day for mart in tables.MARTS for day in before(mart)}
+    return tables.locations(spark, tables.READINGS, of_marts) | before(tables.READINGS)
+
+
+def _recorded_folders(spark: SparkSession, recorded: list[str]) -> dict[tuple[str, str], str]:
+    """To which folder recorded loads switched a partition last, by table and partition."""
+    by_recorded = pc.field("load_id").isin(recorded)
+    rows = tables.read_rows(spark, PUBLICATIONS, tables.all_locations(spark, PUBLICATIONS), by_recorded)
+    names = ("table_name", "partition_value", "folder")
+    in_order = zip(*[rows.sort_by("load_id")[name].to_pylist() for name in names], strict=True)
+    return {(table, value): folder for table, value, folder in in_order}
 
 
 # --- reading -------------------------------------------------------------------------------------------------------

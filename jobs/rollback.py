@@ -103,6 +103,10 @@ def _before(spark: SparkSession, undone: str) -> dict[str, Locations]:
             root, column = tables.root_and_column(spark, table)
             folder = f"{root}/{column}={value}/{tables.EMPTY}"
         before.setdefault(table, {})[value] = folder
+    for table, locations in before.items():
+        held = {value: folder for value, folder in locations.items() if not tables.is_empty(folder)}
+        if gone := tables.without_files(spark, held):
+            raise RollbackError(f"what was before {undone} is deleted already, of {table} {', '.join(sorted(gone))}")
     return before
 
 

@@ -74,19 +74,31 @@ def partitions(spark: SparkSession, table: str) -> set[str]:
 def write(df: DataFrame, table: str, load_id: str, values: Iterable[date | str]) -> Locations:
     """Write a table's new partitions into fresh folders, and say where each of them is. Nothing live is touched.
 
-    `values` are the partitions that are to be replaced; one without rows in `df` becomes empty.
+    `values` are the partitions that are to be replaced; one without rows in `df` becomes empty: the folder that it is
+    given says so, and cannot be taken for one that is gone.
     """
     root, column = root_and_column(df.sparkSession, table)
     columns = df.sparkSession.table(table).columns
     (df.select(*columns, F.lit(load_id).alias("load")).write.mode("append").partitionBy(column, "load").parquet(root))
-    return {str(value): f"{root}/{column}={value}/load={load_id}" for value in values}
+    written = {str(value): f"{root}/{column}={value}/load={load_id}" for value in values}
+    empty = {value: f"{root}/{column}={value}/{EMPTY}" for value in without_files(df.sparkSession, written)}
+    return written | empty
+
+
+def without_files(spark: SparkSession, locations: Locations) -> list[str]:
+    """Those of the given partitions of which the folder does not exist, or has no files."""
+    return [value for value, files in zip(locations, _files_in_all(spark, locations), strict=True) if not files]
+
+
+def is_empty(location: str) -> bool:
+    """Whether a folder is that of partitions which hold nothing, and never exists."""
+    return location.endswith(f"/{EMPTY}")
 
 
 def read(spark: SparkSession, table: str, locations: Locations) -> DataFrame:
     """The content of given partitions in given folders, published or not, with the table's columns."""
     schema = spark.table(table).schema
-    with ThreadPoolExecutor(THREADS) as pool:
-        files = [found for _, found in pool.map(partial(_files_in, spark), locations.values())]
+    files = _files_in_all(spark, locations)
     existing = [location for location, found in zip(locations.values(), files, strict=True) if found]
     if not existing:
         return spark.createDataFrame([], schema)
@@ -140,6 +152,11 @@ def locations(spark: SparkSession, table: str, values: Iterable[date | str]) -> 
 def all_locations(spark: SparkSession, table: str) -> Locations:
     """Where all partitions of a table are now."""
     return {value: _location(partition) for value, partition in _all_partitions(spark, table).items()}
+
+
+def is_same(one: str, other: str) -> bool:
+    """Whether two locations are one: the metastore writes file:/ and file:/// for the same."""
+    return one.replace("file:///", "file:/").rstrip("/") == other.replace("file:///", "file:/").rstrip("/")
 
 
 def load_of(location: str) -> str:
@@ -227,6 +244,11 @@ def _files_in(spark: SparkSession, location: str) -> tuple[FileSystem, list[File
     file_system, folder = _folder(spark, location)
     found = file_system.get_file_info(FileSelector(folder, allow_not_found=True))
     return file_system, [file for file in found if file.base_name.endswith(".parquet")]
+
+
+def _files_in_all(spark: SparkSession, locations: Locations) -> list[list[FileInfo]]:
+    with ThreadPoolExecutor(THREADS) as pool:
+        return [found for _, found in pool.map(partial(_files_in, spark), locations.values())]
 
 
 def _location(partition: JavaObject) -> str:

@@ -117,7 +117,9 @@ def test_a_correction_rewrites_the_dates_of_its_files_old_and_new_and_no_others(
     assert summary is not None
     assert summary.dates == summary.mart_dates == touched
     for table in TABLES:
-        assert story.corrected.rewritten(story.first, table) == touched, table
+        # No reading of 20 January has an agreement: before and after, the marts of products are empty there.
+        empty = [date(2021, 1, 20)] if "product" in table else []
+        assert story.corrected.rewritten(story.first, table) == [day for day in touched if day not in empty], table
 
 
 def test_a_date_that_a_correction_emptied_shows_no_rows(story: Story) -> None:

@@ -168,6 +168,17 @@ def test_folders_are_deleted_when_their_time_has_come(story: Story) -> None:
     assert collected(lake, hours=0) == []
 
 
+def test_what_was_deleted_cannot_be_rolled_back_to(story: Story) -> None:
+    lake = story.lake
+    before = lake.gold()
+
+    with pytest.raises(rollback.RollbackError, match=r"is deleted already, of silver.readings 2021-01-01"):
+        undo(lake, story.repaired.load_id)
+
+    assert lake.gold() == before
+    assert lake.run() is None
+
+
 def test_a_folder_that_no_load_recorded_is_an_orphan(story: Story) -> None:
     warehouse = Path(story.lake.settings.warehouse)
     (live,) = (warehouse / "silver/readings/date=2021-01-02").glob("load=2*")

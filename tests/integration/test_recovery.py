@@ -3,13 +3,14 @@ the dead run had published in part.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
-from jobs import tables
+from jobs import rollback, tables
 from jobs.load import Summary
 from tests.integration.lake import Agreement, Lake, day
 from tests.integration.oracle import Oracle
@@ -21,8 +22,8 @@ class Died(Exception):
     """Stands for the end of the process."""
 
 
-def die_before_publishing(lake: Lake, table: str) -> None:
-    """Run, up to the moment at which a table's new content would be published."""
+def die_before_publishing(lake: Lake, table: str, run: Callable[[], Any] | None = None) -> None:
+    """Run, or roll back, up to the moment at which a table's new content would be published."""
     publish = tables.publish
 
     def publish_or_die(spark: Any, name: str, new: tables.Locations) -> None:
@@ -32,7 +33,7 @@ def die_before_publishing(lake: Lake, table: str) -> None:
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Died):
         patch.setattr(tables, "publish", publish_or_die)
-        lake.run()
+        (run or lake.run)()
 
 
 @dataclass
@@ -79,7 +80,8 @@ def test_gold_says_what_the_landing_place_says(story: Story) -> None:
 
 
 def test_only_dates_that_the_dead_runs_had_begun_are_made_anew_with_those_of_the_load(story: Story) -> None:
-    assert story.last.dates == [date(2021, 1, n) for n in (1, 2, 3, 5)]
+    # 2 January was new with the first of them, and the second had emptied it again.
+    assert story.last.dates == [date(2021, 1, n) for n in (1, 3, 5)]
 
 
 @pytest.mark.parametrize("table", ["ops.load_files", "ops.validations", "quarantine.readings", "silver.readings"])
@@ -92,3 +94,56 @@ def test_no_row_of_a_dead_run_is_left(table: str, story: Story) -> None:
 
 def test_a_next_run_finds_nothing_to_do(story: Story) -> None:
     assert story.lake.run() is None
+
+
+# --- a run that died was a mistake ------------------------------------------------------------------------------------
+
+
+def test_readings_that_a_dead_run_had_replaced_are_back(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-01", 1))
+    lake.landing.readings("b.json", day("b", "2021-01-01", 1))
+    lake.landing.reference([Agreement(1, "a"), Agreement(2, "b")], ["a", "b"])
+    lake.load()
+    before = lake.gold()
+
+    # A new version, a file that takes its readings from another, a date and a snapshot: all were a mistake.
+    lake.landing.readings("a.json", day("a", "2021-01-01", 2), after=DAY)
+    lake.landing.readings("b2.json", day("b", "2021-01-01", 2), after=DAY)
+    lake.landing.readings("c.json", day("a", "2021-01-02", 2), after=DAY)
+    lake.landing.reference([Agreement(1, "a", product_id="P3"), Agreement(2, "b")], ["a", "b"], after=DAY)
+    die_before_publishing(lake, "ops.loads")
+    lake.landing.readings("a.json", day("a", "2021-01-01", 1))
+    for name in ("b2.json", "c.json"):
+        (lake.landing.folder / "readings" / name).unlink()
+    lake.landing.reference([Agreement(1, "a"), Agreement(2, "b")], ["a", "b"])
+    summary = lake.load()
+
+    assert lake.gold() == before
+    assert summary.dates == [date(2021, 1, 1), date(2021, 1, 2)]
+    assert summary.changes == {date(2021, 1, 1): (0, 0, 0)}
+    assert lake.value("SELECT publishing_load_id FROM gold.data_freshness") is None
+    assert lake.run() is None
+
+
+def test_a_rollback_that_died_did_not_happen(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-01", 1))
+    lake.landing.reference([Agreement(1, "a")], ["a"])
+    lake.load()
+    lake.landing.readings("a.json", day("a", "2021-01-01", 2), after=DAY)
+    lake.landing.readings("b.json", day("a", "2021-01-02", 2), after=DAY)
+    undone = lake.load()
+    before = lake.gold()
+
+    def undo() -> Summary:
+        return rollback.run(lake.spark, lake.settings, undone.load_id, lambda _: nullcontext())
+
+    die_before_publishing(lake, "mart.half_hourly_consumption", undo)
+    with pytest.raises(rollback.RollbackError, match="a run was killed while it published"):
+        undo()
+    lake.load()
+
+    assert lake.gold() == before
+    assert lake.value("SELECT publishing_load_id FROM gold.data_freshness") is None
+    assert lake.run() is None
