@@ -13,7 +13,7 @@ from jobs.settings import EXPECTATIONS
 from jobs.spark import at_once
 from jobs.tables import DAILY_METERPOINT, HALF_HOURLY, READINGS
 
-FEW_REJECTED_ROWS = 1_000
+FEW_REJECTED_ROWS, FEW_REJECTED_FILES = 1_000, 50
 
 
 @dataclass
@@ -57,19 +57,32 @@ def measure_marts(
     }
 
 
-def judge_readings(audit: Audit, measures: quality.Measures, *, expected: int, loaded: int, rejected: int) -> None:
-    """Judge the dates that were written of silver.readings: they have to have `expected` rows. `loaded` and `rejected`
-    rows were in the load's files."""
-    if not expected and rejected < FEW_REJECTED_ROWS:
+def judge_readings(
+    audit: Audit,
+    measures: quality.Measures,
+    *,
+    expected: int,
+    rows: tuple[int, int] = (0, 0),
+    files: tuple[int, int] = (0, 0),
+) -> None:
+    """Judge the dates that were written of silver.readings: they have to have `expected` rows. `rows` and `files` are
+    how many were loaded, and how many rejected, of the load's input."""
+    # In a small delivery a few bad ones are a large share: they go to quarantine, and the good ones are loaded.
+    many_rows, many_files = rows[1] >= FEW_REJECTED_ROWS, files[1] >= FEW_REJECTED_FILES
+    if not (expected or many_rows or many_files):
         return  # a correction emptied the dates, or all of a small delivery is in quarantine
-    share = rejected / (loaded + rejected) if rejected else 0.0
     given: quality.Measures = {
         "rows_expected": expected,
-        "rejected_share": share,
-        # In a small delivery a few bad rows are a large share: they go to quarantine, and the good ones are loaded.
-        "rejected_share_of_many": share if rejected >= FEW_REJECTED_ROWS else None,
+        "rejected_share": _share(rows),
+        "rejected_share_of_many": _share(rows) if many_rows else None,
+        "rejected_file_share_of_many": _share(files) if many_files else None,
     }
     audit.judge(READINGS, measures, given)
+
+
+def _share(counts: tuple[int, int]) -> float:
+    loaded, rejected = counts
+    return rejected / (loaded + rejected) if rejected else 0.0
 
 
 def judge_marts(audit: Audit, measures: dict[str, quality.Measures], given: quality.Measures) -> None:

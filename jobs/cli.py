@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jobs.query import Format
@@ -55,12 +56,8 @@ def main() -> None:
 
 def fail(message: str) -> typer.Exit:
     """An error in one line, and the exit status that goes with it."""
-    console.print(f"[bold red]error:[/] {_escaped(message)}", soft_wrap=True)
+    console.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
     return typer.Exit(1)
-
-
-def _escaped(message: str) -> str:
-    return message.replace("[", r"\[")
 
 
 @app.command()
@@ -156,8 +153,10 @@ def _sample_if_new(spark: "SparkSession", settings: Settings) -> None:
     file_system, folder = landing.open_folder(settings.landing, settings.s3_endpoint)
     if landing.delivered_readings(file_system, folder) or landing.delivered_reference(file_system, folder):
         return
-    if "://" in settings.landing or (tables.exists(spark, ops.LOADS) and tables.partitions(spark, ops.LOADS)):
-        console.print(f"[yellow]warning:[/] {_escaped(settings.landing)} is empty", soft_wrap=True)
+    has_loads = tables.exists(spark, ops.LOADS) and tables.partitions(spark, ops.LOADS)
+    if has_loads or "://" in settings.landing or not landing.is_empty(file_system, folder):
+        missing = f"{settings.landing} has no readings/**/*.json, readings/**/*.json.gz or *.db"
+        console.print(f"[yellow]warning:[/] {escape(missing)}", soft_wrap=True)
         return
     made = write_sample(Path(settings.landing))
     console.print(f"{settings.landing} is empty: made a sample of {made.readings:,} readings in it.", soft_wrap=True)
@@ -186,11 +185,11 @@ def _print_summary(settings: Settings, summary: "Summary", stages: dict[str, flo
     table.add_row("total", f"{sum(stages.values()):.1f} s")
     console.print(table)
     for rejection in summary.rejections:
-        console.print(f"[yellow]rejected:[/] {_escaped(rejection)}", soft_wrap=True)
+        console.print(f"[yellow]rejected:[/] {escape(rejection)}", soft_wrap=True)
     if summary.rejections:
-        console.print("All of them, whole: SELECT * FROM quarantine.readings, quarantine.files")
+        console.print("All of them: lake quarantine list; whole: tables quarantine.readings and quarantine.files")
     for warning in summary.warnings:
-        console.print(f"[yellow]warning:[/] {_escaped(warning)}", soft_wrap=True)
+        console.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     report = settings.reports_url or settings.reports / "index.html"
     console.print(f"Quality report: {report}", soft_wrap=True)
     console.print('Next: make sql Q="SELECT * FROM gold.daily_product_consumption LIMIT 10"')
@@ -204,6 +203,7 @@ def sql(
     """Query the lakehouse: a prompt, or one statement with -e. In the stack through the SQL endpoint."""
     from jobs.query import QueryError, show
 
+    failed = False
     with _runner() as query:
         if execute is not None:
             show(query(execute), form)
@@ -212,7 +212,10 @@ def sql(
             try:
                 show(query(statement), form)
             except QueryError as error:
+                failed = True
                 fail(str(error))
+    if failed and not sys.stdin.isatty():
+        raise typer.Exit(1)
 
 
 @contextmanager
@@ -262,8 +265,7 @@ def status() -> None:
     from jobs.query import show
 
     with _runner() as query:
-        if not query("SHOW SCHEMAS LIKE 'gold'").rows:
-            console.print("Nothing was loaded yet: make run")
+        if not _anything_loaded(query):
             return
         show(query("SELECT * FROM gold.data_freshness"), Format.lines)
         print()
@@ -289,6 +291,14 @@ def status() -> None:
         console.print(f"The SQL endpoint's certificate is valid until {until:%Y-%m-%d}")
 
 
+def _anything_loaded(query: "Runner") -> bool:
+    """Says so if not."""
+    loaded = bool(query("SHOW SCHEMAS LIKE 'gold'").rows)
+    if not loaded:
+        console.print("Nothing was loaded yet: make run")
+    return loaded
+
+
 @app.command()
 def history(
     table: Annotated[str, typer.Argument(help="schema.table, for example silver.readings")],
@@ -306,6 +316,8 @@ def history(
         raise fail(f"{table} has no history; these have: {', '.join(DATA)}")
     of_date = f" AND partition_value = '{date:%Y-%m-%d}'" if date else ""
     with _runner() as query:
+        if not _anything_loaded(query):
+            return
         show(
             query(
                 "SELECT load_id, status, partition_value, finished_at AS published_at, readings_added,"
@@ -387,7 +399,8 @@ def list_quarantine(
     from jobs.query import show
 
     with _runner() as query:
-        show(query(_IN_QUARANTINE), form)
+        if _anything_loaded(query):
+            show(query(_IN_QUARANTINE), form)
 
 
 @quarantine.command("show")
@@ -400,6 +413,8 @@ def show_quarantine(
 
     name = file.replace("\\", "\\\\").replace("'", "\\'")
     with _runner() as query:
+        if not _anything_loaded(query):
+            return
         show(
             query(
                 "SELECT position, reason, row_json AS content FROM quarantine.open_readings"
@@ -437,11 +452,12 @@ def sample(
     """Make sample input in the form of the real one: readings/*.json and case_study.db."""
     from jobs.sample import write_sample
 
+    landing = Settings().landing
+    if not out and "://" in landing:
+        raise fail(f"{landing} is no folder; give one: --out DIR")
     try:
         with console.status("making the sample …"):
-            made = write_sample(
-                out or Path(Settings().landing), meterpoints=meterpoints, days=days, start=start.date(), seed=seed
-            )
+            made = write_sample(out or Path(landing), meterpoints=meterpoints, days=days, start=start.date(), seed=seed)
     except (FileExistsError, ValueError) as error:
         raise fail(str(error)) from None
     console.print(f"{made.readings:,} readings of {made.meterpoints:,} meterpoints in {made.files:,} files")

@@ -38,14 +38,16 @@ def collect(spark: SparkSession, settings: Settings, *, dry_run: bool = False) -
     for table in TABLES:
         root, live = tables.root_and_column(spark, table)[0], tables.all_locations(spark, table)
         file_system, root_folder = open_folder(root, settings.s3_endpoint)
-        for partition, load in _folders(file_system, root_folder):
-            value, folder = partition.split("=", 1)[1], f"{root_folder}/{partition}/load={load}"
-            location = f"{root}/{partition}/load={load}"
-            replaced = _replaced_at(load, location, live.get(value), switched.get((table, value)), finished)
-            if replaced and replaced < before:
-                collected.append(folder)
-                if not dry_run:
-                    file_system.delete_dir(folder)
+        for partition, wrote in _folders(file_system, root_folder).items():
+            value = partition.split("=", 1)[1]
+            for position, load in enumerate(wrote):
+                folder, location = (f"{place}/{partition}/load={load}" for place in (root_folder, root))
+                later = wrote[position + 1 :]
+                replaced = _replaced_at(load, location, live.get(value), switched.get((table, value)), later, finished)
+                if replaced and replaced < before:
+                    collected.append(folder)
+                    if not dry_run:
+                        file_system.delete_dir(folder)
     return collected
 
 
@@ -59,8 +61,8 @@ def _switched(spark: SparkSession, finished: dict[str, datetime]) -> dict[tuple[
     return switched
 
 
-def _folders(file_system: FileSystem, root: str) -> list[tuple[str, str]]:
-    """Partition (`date=2021-01-01`) and load of each folder of a table."""
+def _folders(file_system: FileSystem, root: str) -> dict[str, list[str]]:
+    """The loads that have a folder of a table, in order, by partition (`date=2021-01-01`)."""
     found = set()
     for info in file_system.get_file_info(FileSelector(root, allow_not_found=True, recursive=True)):
         parts = info.path.removeprefix(f"{root}/").split("/")
@@ -68,7 +70,10 @@ def _folders(file_system: FileSystem, root: str) -> list[tuple[str, str]]:
         load = re.fullmatch(r"load=(\d{8}T\d{6}-\w+)", parts[1]) if len(parts) > 1 else None
         if load and (len(parts) > 2 or info.type == FileType.Directory):
             found.add((parts[0], load[1]))
-    return sorted(found)
+    folders = defaultdict(list)
+    for partition, load_id in sorted(found):
+        folders[partition].append(load_id)
+    return folders
 
 
 def _replaced_at(
@@ -76,9 +81,11 @@ def _replaced_at(
     location: str,
     live: str | None,
     switched: list[tuple[str, str]] | None,
+    later: list[str],
     finished: dict[str, datetime],
 ) -> datetime | None:
-    """When a folder ceased to be what its partition names; None if it has not, or nobody knows."""
+    """When a folder ceased to be what its partition names; None if it has not, or nobody knows. `later` are the loads
+    that wrote the partition after it."""
     if live and tables.is_same(live, location):
         return None
     named = [index for index, (_, folder) in enumerate(switched or []) if tables.is_same(folder, location)]
@@ -86,6 +93,7 @@ def _replaced_at(
         after = switched[named[-1] + 1 :]
         # None after it, and not live: a run that was killed has switched the partition; the next one sees to it.
         return finished[after[0][0]] if after else None
-    if load in finished:  # ops and quarantine, whose switches are not recorded: not later than the last one
-        return finished.get(tables.load_of(live)) if live else None
+    if load in finished:
+        # Of ops and quarantine switches are not recorded: the next one took its place. Or it never was published.
+        return next((finished[other] for other in later if other in finished), finished[load])
     return ops.started_at(load)

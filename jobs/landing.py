@@ -42,17 +42,34 @@ def open_folder(location: str, s3_endpoint: str | None) -> tuple[FileSystem, str
 
 def delivered_readings(file_system: FileSystem, path: str) -> list[Delivered]:
     """All readings files: readings/**/*.json and *.json.gz, sorted by path."""
-    selector = FileSelector(f"{path}/readings", allow_not_found=True, recursive=True)
-    files = [info for info in file_system.get_file_info(selector) if info.base_name.endswith((".json", ".json.gz"))]
+    found = _found(file_system, f"{path}/readings", recursive=True)
+    files = [info for info in found if info.base_name.endswith((".json", ".json.gz"))]
     return sorted(_delivered(info, path) for info in files if info.type == FileType.File)
 
 
 def delivered_reference(file_system: FileSystem, path: str) -> list[Delivered]:
     """The newest SQLite file (*.db) at the top of the landing place, if there is one."""
-    selector = FileSelector(path, allow_not_found=True)
-    files = [info for info in file_system.get_file_info(selector) if info.extension == "db"]
+    files = [info for info in _found(file_system, path) if info.extension == "db"]
     delivered = [_delivered(info, path) for info in files if info.type == FileType.File]
     return sorted(delivered, key=lambda file: (file.modified_at, file.source_file))[-1:]
+
+
+def _found(file_system: FileSystem, path: str, *, recursive: bool = False) -> list[FileInfo]:
+    """Raises OSError where the name of a file, of whatever kind, is not UTF-8."""
+    found: list[FileInfo] = file_system.get_file_info(FileSelector(path, allow_not_found=True, recursive=recursive))
+    try:
+        for info in found:
+            _ = info.path  # it is decoded only now
+    except UnicodeDecodeError as error:
+        name = error.object.decode(errors="backslashreplace")
+        raise OSError(f"the name of a file is not UTF-8, rename or remove it: {name}") from None
+    return found
+
+
+def is_empty(file_system: FileSystem, path: str) -> bool:
+    """Whether there is no file at all, of whatever name; hidden ones aside."""
+    found = _found(file_system, path, recursive=True)
+    return not any(info.type == FileType.File and not info.base_name.startswith(".") for info in found)
 
 
 def _delivered(info: FileInfo, path: str) -> Delivered:

@@ -46,6 +46,7 @@ class Summary:
     readings_loaded: int = 0
     rejected_by_reason: dict[str, int] = field(default_factory=dict)  # rows and files
     readings_rejected: int = 0
+    readings_rejected_again: int = 0  # of files that nobody delivered, but whose readings count again
     dates: list[date] = field(default_factory=list)
     # Keys of readings added, changed and removed, by date that had readings before.
     changes: dict[date, tuple[int, int, int]] = field(default_factory=dict)
@@ -77,7 +78,7 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, retry: Collection
     `retry` names files in quarantine that are to be read again, though they are the same; an empty one means all.
 
     Raises versions.VersionError where the SQL files do not go with what was applied, ops.Overtaken where another run
-    began meanwhile, ops.NotInQuarantine.
+    began meanwhile, ops.NotInQuarantine, FileNotFoundError where a file of `retry` is gone.
     """
     started_at = datetime.now(UTC)
     summary = Summary(ops.new_load_id(started_at), started_at)
@@ -90,6 +91,8 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, retry: Collection
         file_system, folder = landing.open_folder(settings.landing, settings.s3_endpoint)
         delivered = landing.delivered_readings(file_system, folder) + landing.delivered_reference(file_system, folder)
         again = ops.in_quarantine(spark, retry) if retry is not None else set()
+        if gone := sorted(set(retry or ()) - {file.source_file for file in delivered}):
+            raise FileNotFoundError(f"{', '.join(gone)}: no longer in the landing place")
         new_files = ops.new_files(spark, delivered, again)
         interrupted = ops.interrupted(spark)
         if not new_files.num_rows and not interrupted:
@@ -154,6 +157,7 @@ def _files(parsed: DataFrame) -> DataFrame:
         "file.size_bytes",
         "modified_at",
         "file.sha256",
+        "file.again",
         "file.content",
         "file.rows_read",
         F.coalesce("file.rows_rejected", F.lit(0)).alias("rows_rejected"),
@@ -170,15 +174,20 @@ def _summarise(parsed: DataFrame, files: DataFrame, summary: Summary) -> set[dat
         if row.reason:
             summary.rejected_by_reason[row.reason] = row["count"]
     dates = set()
-    for row in files.select(F.inline("counts")).groupBy("date", "reason").agg(F.sum("rows").alias("rows")).collect():
-        if row.reason:
-            summary.rejected_by_reason[row.reason] = row.rows
-            summary.readings_rejected += row.rows
-        else:
+    counts = files.select("again", F.inline("counts")).groupBy("again", "date", "reason")
+    for row in counts.agg(F.sum("rows").alias("rows")).collect():
+        if not row.reason:
             dates.add(row.date)
             summary.readings_loaded += row.rows
+        elif row.again:  # the load that was given it has counted it
+            summary.readings_rejected_again += row.rows
+        else:
+            summary.rejected_by_reason[row.reason] = row.rows
+            summary.readings_rejected += row.rows
     if summary.rejected_by_reason:
-        bad_files = files.where("status = 'rejected'").orderBy("source_file").limit(EXAMPLES).collect()
+        # Without their content, which may be more than the driver holds.
+        in_words = files.where("status = 'rejected'").select("source_file", "reason", "note")
+        bad_files = in_words.orderBy("source_file").limit(EXAMPLES).collect()
         summary.rejections += [f"{row.source_file}: {row.reason}: {row.note}" for row in bad_files]
         bad_rows = readings.rejected(parsed).orderBy("source_file", "position").limit(EXAMPLES).collect()
         summary.rejections += [
@@ -252,7 +261,8 @@ def _summarise_reference(reference_files: list[snapshots.Taken], summary: Summar
         summary.snapshot_date = taken.current
         if taken.error:
             summary.errors.append(taken.error)
-            summary.rejected_by_reason[taken.file["reason"]] = 1
+            reason = taken.file["reason"]  # which files of readings may have, too
+            summary.rejected_by_reason[reason] = summary.rejected_by_reason.get(reason, 0) + 1
             summary.files["rejected"] = summary.files.get("rejected", 0) + 1
     return snapshot
 
@@ -320,8 +330,8 @@ def _audit(
         judge,
         of_readings,
         expected=expected_rows,
-        loaded=summary.readings_loaded,
-        rejected=summary.readings_rejected,
+        rows=(summary.readings_loaded, summary.readings_rejected),
+        files=(summary.files.get("loaded", 0), summary.files.get("rejected", 0)),
     )
     if built:
         audit.judge_marts(judge, *of_marts)
@@ -345,7 +355,7 @@ def _record(
         if reference_files:
             rows = [taken.file for taken in reference_files]
             files = files.unionByName(spark.createDataFrame(rows, files.schema))
-        if summary.readings_rejected:
+        if summary.readings_rejected or summary.readings_rejected_again:
             rejected = readings.rejected(parsed)
             appends.append(lambda: ops.append(rejected, ops.REJECTED_READINGS, load_id, load_date))
         if summary.files.get("rejected"):

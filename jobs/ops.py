@@ -150,7 +150,7 @@ def begin_publication(spark: SparkSession, load_id: str) -> None:
 def interrupted(spark: SparkSession) -> bool:
     """Whether the load that began to publish last did not come to its end."""
     began = tables.read_rows(spark, PUBLISHING, tables.all_locations(spark, PUBLISHING))["load_id"].to_pylist()
-    return bool(set(began) - set(recorded_loads(spark)))
+    return any(load not in recorded_loads(spark, started_at(load).date()) for load in began)
 
 
 def recover(spark: SparkSession, load_id: str, load_date: date) -> Locations:
@@ -210,13 +210,16 @@ def recorded_files(spark: SparkSession) -> DataFrame:
 
 
 def in_quarantine(spark: SparkSession, names: Collection[str]) -> set[str]:
-    """Files of which something is in quarantine and no later version came: all of them, or those of `names`.
+    """Files of which something is in quarantine and no later version came: those of `names`, or all of them but those
+    of loads that were rolled back, which are to stay away.
 
     Raises NotInQuarantine.
     """
     files, rows = spark.table("quarantine.open_files"), spark.table("quarantine.open_readings")
-    found = files.select("source_file").union(rows.select("source_file")).distinct().collect()
-    known = {row.source_file for row in found}
+    found = files.select("source_file", "load_id").union(rows.select("source_file", "load_id"))
+    if not names:
+        found = found.join(_rolled_back(spark), on="load_id", how="left_anti")
+    known = {row.source_file for row in found.select("source_file").distinct().collect()}
     if unknown := sorted(set(names) - known):
         raise NotInQuarantine(f"{', '.join(unknown)}: not in quarantine; `lake quarantine list` tells what is")
     return set(names) or known
@@ -227,7 +230,8 @@ def new_files(spark: SparkSession, delivered: list[Delivered], again: Collection
     is, those named in `again`, and with them those of which `_superseded` tells.
 
     Columns: source_file, size_bytes, modified_at, known_sha256 (of the version that is known, by which its bytes are
-    recognised), and first_date and last_date of the versions that are known.
+    recognised), first_date and last_date of the versions that are known, and of superseded files counted_sha256 and
+    counted_modified_at, of the version whose readings count again.
     """
     schema = pa.schema(
         [("source_file", pa.string()), ("size_bytes", pa.int64()), ("modified_at", pa.timestamp("us", "UTC"))]
@@ -239,17 +243,15 @@ def new_files(spark: SparkSession, delivered: list[Delivered], again: Collection
         pc.equal(files["known_modified_at"], files["modified_at"]),
         pc.equal(files["known_size_bytes"], files["size_bytes"]),
     )
-    new = files.filter(pc.invert(pc.fill_null(same, False)))
-    known = new.filter(new["first_date"].is_valid())
-    names = set(again)
-    if known.num_rows:
-        names |= _superseded(spark, pc.min(known["first_date"]).as_py(), pc.max(known["last_date"]).as_py())
-    reread = files.filter(
-        pc.is_in(files["source_file"], pa.array(names - set(new["source_file"].to_pylist()), pa.string()))
-    )
-    known_sha256 = reread.schema.get_field_index("known_sha256")
-    reread = reread.set_column(known_sha256, "known_sha256", pa.nulls(reread.num_rows, pa.string()))
-    found = pa.concat_tables([new, reread]).drop_columns(["known_size_bytes", "known_modified_at"])
+    asked_for = pc.is_in(files["source_file"], pa.array(again, pa.string()))
+    new = pc.or_(pc.invert(pc.fill_null(same, False)), asked_for)
+    known_sha256 = pc.if_else(asked_for, pa.scalar(None, pa.string()), files["known_sha256"])
+    files = files.set_column(files.schema.get_field_index("known_sha256"), "known_sha256", known_sha256)
+    files = files.drop_columns(["known_size_bytes", "known_modified_at"])
+    known = files.filter(pc.and_(new, files["first_date"].is_valid()))
+    superseded = _superseded(spark, pc.min(known["first_date"]).as_py(), pc.max(known["last_date"]).as_py())
+    files = files.append_column("new", new).join(superseded, "source_file", join_type="left outer")
+    found = files.filter(pc.or_(files["new"], files["counted_sha256"].is_valid())).drop_columns("new")
     return found.combine_chunks().sort_by("source_file")
 
 
@@ -278,27 +280,36 @@ def _known_files(spark: SparkSession, delivered: pa.ChunkedArray) -> pa.Table:
     )
 
 
-def _superseded(spark: SparkSession, first: date, last: date) -> set[str]:
+def _superseded(spark: SparkSession, first: date | None, last: date | None) -> pa.Table:
     """Files with dates in the given span of which silver.readings holds fewer readings than they gave: other files have
-    these too, and were modified later.
+    these too, and were modified later. With checksum and modification time of the version that counts, which is the
+    newest that was not rolled back.
 
     When such another file is delivered again without them, these files' readings count again, so they must be read
-    again. Not those whose newest version was rolled back: that is to stay away.
+    again.
     """
-    version = F.struct("load_id", "rows_read", "rows_rejected", "first_date", "last_date")
-    rolled_back = spark.table(ROLLBACKS).select(F.col("rolled_back_load_id").alias("load_id"))
+    schema = pa.schema(
+        [
+            ("source_file", pa.string()),
+            ("counted_sha256", pa.string()),
+            ("counted_modified_at", pa.timestamp("us", "UTC")),
+        ]
+    )
+    if first is None:  # no known file is delivered again
+        return schema.empty_table()
+    version = F.struct("load_id", "rows_read", "rows_rejected", "first_date", "last_date", "sha256", "modified_at")
     files = (
         recorded_files(spark)
         .where("kind = 'readings' AND status = 'loaded'")
+        .join(_rolled_back(spark), on="load_id", how="left_anti")
         .groupBy("source_file")
         .agg(F.max(version).alias("version"))
         .select("source_file", "version.*")
         .where((F.col("first_date") <= F.lit(last)) & (F.col("last_date") >= F.lit(first)))
-        .join(rolled_back, on="load_id", how="left_anti")
     )
     ((begin, end),) = files.agg(F.min("first_date"), F.max("last_date")).collect()
     if begin is None:
-        return set()
+        return schema.empty_table()
     held = (
         spark.table(tables.READINGS)
         .where(F.col("date").between(F.lit(begin), F.lit(end)))
@@ -306,8 +317,12 @@ def _superseded(spark: SparkSession, first: date, last: date) -> set[str]:
         .agg(F.count("*").alias("held"))
     )
     fewer = F.coalesce("held", F.lit(0)) < F.col("rows_read") - F.col("rows_rejected")
-    found = files.join(held, on=["source_file", "load_id"], how="left").where(fewer).select("source_file")
-    return {row.source_file for row in found.collect()}
+    found = files.join(held, on=["source_file", "load_id"], how="left").where(fewer)
+    return found.select("source_file", "sha256", "modified_at").toArrow().rename_columns(schema.names).cast(schema)
+
+
+def _rolled_back(spark: SparkSession) -> DataFrame:
+    return spark.table(ROLLBACKS).select(F.col("rolled_back_load_id").alias("load_id"))
 
 
 def _recorded_rows(spark: SparkSession, table: str, load_date: date) -> DataFrame:

@@ -1,9 +1,13 @@
 """Queries for people: through the SQL endpoint where there is one, else on a session of this process."""
 
+import base64
 import csv
 import json
+import math
+import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import date, datetime
 from decimal import Decimal
@@ -13,6 +17,7 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jobs.settings import Settings
 
@@ -72,6 +77,9 @@ class Runner:
         from meterlake import first_line
 
         self._spark = self._spark or start_session(self.settings)
+        # PySpark turns timestamps into the machine's local time, whatever the session's time zone is.
+        os.environ["TZ"] = "UTC"
+        time.tzset()
         try:
             frame = self._spark.sql(sql)
             return Result(frame.columns, frame.collect())
@@ -80,15 +88,16 @@ class Runner:
 
 
 def show(result: Result, form: Format) -> None:
-    """Print rows on standard output, and nothing else."""
+    """Print rows on standard output, and nothing else. Raises QueryError."""
     if form is Format.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(result.columns)
         writer.writerows([_text(value) for value in row] for row in result.rows)
     elif form is Format.json:
-        rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
-        json.dump(rows, sys.stdout, default=_text, indent=1)
-        sys.stdout.write("\n")
+        if len(set(result.columns)) < len(result.columns):
+            raise QueryError(f"columns of one name cannot be told apart in JSON: {', '.join(result.columns)}")
+        rows = [dict(zip(result.columns, map(_plain, row), strict=True)) for row in result.rows]
+        print(json.dumps(rows, indent=1))
     elif form is Format.lines:
         for row in result.rows:
             for column, value in zip(result.columns, row, strict=True):
@@ -98,8 +107,22 @@ def show(result: Result, form: Format) -> None:
         for column in result.columns:
             table.add_column(column, overflow="fold")  # what is cut off cannot be copied
         for row in result.rows:
-            table.add_row(*("" if value is None else str(_text(value)) for value in row))
+            # As it is: in a plain str rich would take brackets for its own markup.
+            table.add_row(*(Text("" if value is None else str(_text(value))) for value in row))
         Console().print(table)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it. What JSON does not know is text."""
+    if isinstance(value, Mapping):
+        return {str(_text(key)): _plain(each) for key, each in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "asDict"):  # a struct
+        return _plain(value.asDict())
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return str(_text(value))
 
 
 def _text(value: Any) -> Any:
@@ -109,4 +132,6 @@ def _text(value: Any) -> Any:
         return str(value)
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, bytes | bytearray):
+        return base64.b64encode(value).decode()
     return value

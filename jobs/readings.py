@@ -36,7 +36,9 @@ FIRST_DATE, LAST_DATE = date(2000, 1, 1), date(2099, 12, 31)  # before smart met
 FORM = "YYYY-MM-DD HH:MM:SS"
 EPOCH = datetime(1970, 1, 1)
 HOUR, DAY = 3_600_000_000, 86_400_000_000  # microseconds
-MAX_QUARANTINED_BYTES = 64 * 1024 * 1024
+# Bytes of a rejected file that are kept. Parquet's writer holds a hundred rows in memory, its reader thousands.
+LARGEST_IN_QUARANTINE = 1024 * 1024
+BYTES_A_BATCH = 64 * 1024 * 1024
 COLUMNS = ("interval_start", "consumption_delta", "meterpoint_id")
 ROWS_A_BATCH = 50_000
 TASKS_A_CORE, FEW_FILES = 4, 50
@@ -70,15 +72,16 @@ RowReason = Literal[
     "duplicate_reading",
 ]
 
-# A row tells of a file (`file` is set), or is a row of one: a rejected one (`rejected` is set), or a good one.
-# `counts` tells how many good rows a file has for each date, and how many rows were rejected for each reason.
+# A row tells of a file (`file` is set), or is a row of one: a rejected one (`rejected` is set), or a good one. `again`
+# says that the file's bytes were loaded before and count again, `counts` how many good rows it has for each date, and
+# how many rows were rejected for each reason.
 PARSED_SCHEMA = """
     source_file STRING, modified_at TIMESTAMP,
     meterpoint_id STRING, interval_start TIMESTAMP, interval_start_utc TIMESTAMP, consumption_kwh DECIMAL(9,6),
     rejected STRUCT<position: BIGINT, reason: STRING, row_json: STRING>,
-    file STRUCT<status: STRING, reason: STRING, size_bytes: BIGINT, sha256: STRING, rows_read: BIGINT,
-                rows_rejected: BIGINT, counts: ARRAY<STRUCT<date: DATE, reason: STRING, rows: BIGINT>>,
-                detail: STRING, content: BINARY>
+    file STRUCT<status: STRING, reason: STRING, size_bytes: BIGINT, sha256: STRING, again: BOOLEAN,
+                rows_read: BIGINT, rows_rejected: BIGINT,
+                counts: ARRAY<STRUCT<date: DATE, reason: STRING, rows: BIGINT>>, detail: STRING, content: BINARY>
 """
 _UTC = pa.timestamp("us", tz="UTC")
 _KWH = pa.decimal128(9, 6)
@@ -90,6 +93,7 @@ _FILE = pa.struct(
         ("reason", pa.string()),
         ("size_bytes", pa.int64()),
         ("sha256", pa.string()),
+        ("again", pa.bool_()),
         ("rows_read", pa.int64()),
         ("rows_rejected", pa.int64()),
         ("counts", pa.list_(_COUNT)),
@@ -356,10 +360,11 @@ Read = Callable[[list[str]], Iterable[bytes | OSError]]
 
 
 def parse_files(batches: Iterator[pa.RecordBatch], read: Read) -> Iterator[pa.RecordBatch]:
-    """Batches of files (source_file, modified_at, known_sha256) to batches of PARSED_SCHEMA.
+    """Batches of files (columns as of ops.new_files) to batches of PARSED_SCHEMA.
 
     A file gives one row with `file` set, and, unless it is rejected or the same bytes were loaded before, one row for
-    each of its rows. `read` gives the bytes of files, or the error, in the order in which it is asked for them.
+    each of its rows. Of bytes that count again (`again`) the time is that with which they were loaded. `read` gives the
+    bytes of files, or the error, in the order in which it is asked for them.
     """
     columns: list[list[Any]] = [[] for _ in _ARROW_SCHEMA]
     kept_bytes = 0  # of rejected files, in these columns
@@ -372,12 +377,13 @@ def parse_files(batches: Iterator[pa.RecordBatch], read: Read) -> Iterator[pa.Re
         files = batch.to_pylist()
         for file, content in zip(files, read([file["source_file"] for file in files]), strict=True):
             result, rows = _parsed(file, content)
-            add([file["source_file"]], [file["modified_at"]], *[[None]] * (len(columns) - 3), [result])
+            modified_at = file["counted_modified_at"] if result.get("again") else file["modified_at"]
+            add([file["source_file"]], [modified_at], *[[None]] * (len(columns) - 3), [result])
             kept_bytes += len(result.get("content") or b"")
             if rows:
                 count = len(rows.rejected)
-                add([file["source_file"]] * count, [file["modified_at"]] * count, *rows, [None] * count)
-            if len(columns[0]) >= ROWS_A_BATCH or kept_bytes >= MAX_QUARANTINED_BYTES:
+                add([file["source_file"]] * count, [modified_at] * count, *rows, [None] * count)
+            if len(columns[0]) >= ROWS_A_BATCH or kept_bytes >= BYTES_A_BATCH:
                 yield from _arrow(columns)
                 columns, kept_bytes = [[] for _ in _ARROW_SCHEMA], 0
     yield from _arrow(columns)
@@ -412,13 +418,15 @@ def _parsed(file: dict[str, Any], content: bytes | OSError) -> tuple[dict[str, A
     """What became of a file, and its rows if it has any to load."""
     if isinstance(content, OSError):
         return {"status": "rejected", "reason": "unreadable", "detail": str(content)}, None
-    result = {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    if result["sha256"] == file["known_sha256"]:
+    sha256 = hashlib.sha256(content).hexdigest()
+    again = sha256 == file.get("counted_sha256")
+    result = {"size_bytes": len(content), "sha256": sha256, "again": again}
+    if sha256 == file["known_sha256"] and not again:
         return result | {"status": "unchanged"}, None
     try:
         rows, note = parse_file(file["source_file"], content)
     except FileError as error:
-        whole = content if len(content) <= MAX_QUARANTINED_BYTES else None
+        whole = content if len(content) <= LARGEST_IN_QUARANTINE else None
         return result | {"status": "rejected", "reason": error.reason, "detail": error.detail, "content": whole}, None
     good = Counter(start // DAY for start in rows.interval_start if start is not None)
     bad = Counter(row["reason"] for row in rows.rejected if row)
@@ -499,7 +507,7 @@ def changes(before: DataFrame, after: DataFrame) -> DataFrame:
 
 
 def parse(spark: SparkSession, files: pa.Table, file_system: FileSystem, folder: str) -> DataFrame:
-    """Rows of the given files (source_file, modified_at, known_sha256), as PARSED_SCHEMA tells.
+    """Rows of the given files (columns as of ops.new_files), as PARSED_SCHEMA tells.
 
     Files are dealt out to some tasks for each core, and read and parsed there, a batch after the other.
     """

@@ -23,6 +23,8 @@ MAGIC = b"SQLite format 3\0"
 
 # Why a file is rejected; docs/rules.md says what each means and what to do.
 Reason = Literal[
+    "unreadable",  # this and the next: snapshots.py
+    "in_use",
     "not_sqlite",
     "table_missing",
     "column_missing",
@@ -31,7 +33,7 @@ Reason = Literal[
     "duplicate_key",
     "unknown_product",
     "unknown_meterpoint",
-    "expectation_failed",  # the audit of what was written, in load.py
+    "expectation_failed",  # the audit of what was written, in snapshots.py
 ]
 
 
@@ -55,6 +57,11 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("not text")
     return value
+
+
+def _name(value: Any) -> str | None:
+    """A blank one is as good as none."""
+    return _text(value) if _text(value).strip() else None
 
 
 def _integer(value: Any) -> int:
@@ -91,7 +98,7 @@ class Column(NamedTuple):
 SOURCES = {
     "product": [
         Column("product_id", pa.string(), _text),
-        Column("display_name", pa.string(), _text, nullable=True),
+        Column("display_name", pa.string(), _name, nullable=True),
         Column("is_variable", pa.bool_(), _flag, nullable=True),
         Column("id", pa.int64(), _integer, nullable=True),
     ],
@@ -155,7 +162,7 @@ def _require_health(connection: sqlite3.Connection, size_bytes: int) -> None:
         raise ReferenceError("not_sqlite", f"the file is cut off: {size_bytes} of {pages * page_bytes} bytes")
     (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if result != "ok" and " value in " not in result:  # "NULL value in …" is a fault of a row, found later
-        raise ReferenceError("not_sqlite", f"the file is damaged: {result}")
+        raise ReferenceError("not_sqlite", f"the file is damaged: {' '.join(str(result).split())}")
 
 
 def _require_form(connection: sqlite3.Connection) -> None:

@@ -94,3 +94,11 @@ class Settings(BaseSettings):
     @classmethod
     def absolute_path(cls, path: Path) -> Path:
         return path.resolve()
+
+    @field_validator("warehouse", "state")
+    @classmethod
+    def plain(cls, location: str | Path) -> str | Path:
+        """Spark and Hive spell a path as a URI, as an option of Java or as SQL, and not each of them undoes it."""
+        if odd := re.search(r"""[\s'"%*?#;,\\{}\[\]]""", str(location)):
+            raise ValueError(f"Spark does not work in a folder with {odd[0]!r} in its path: {location}")
+        return location

@@ -22,9 +22,11 @@ from pyspark.sql import functions as F
 from jobs import reference, tables
 from jobs.audit import Audit, measure
 from jobs.quality import Measures
-from jobs.readings import MAX_QUARANTINED_BYTES, TIME_ZONE
+from jobs.readings import TIME_ZONE
 from jobs.spark import at_once
 from jobs.tables import CURRENT_SNAPSHOT, Locations
+
+LARGEST_IN_QUARANTINE = 64 * 1024 * 1024  # bytes of a file that are kept whole
 
 
 @dataclass
@@ -49,10 +51,17 @@ def take(spark: SparkSession, file: dict[str, Any], file_system: FileSystem, fol
         "modified_at": file["modified_at"],
         "rows_rejected": 0,
     }
+    delivered = f"{folder}/{file['source_file']}"
+    beside = file_system.get_file_info([f"{delivered}-wal", f"{delivered}-journal"])
+    if unfinished := [info.base_name for info in beside if info.size]:
+        return _rejected(row, "in_use", f"what {unfinished[0]} holds is not in the file: something is writing it")
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "reference.db"
-        with file_system.open_input_stream(f"{folder}/{file['source_file']}") as source, path.open("wb") as target:
-            shutil.copyfileobj(source, target)
+        try:
+            with file_system.open_input_stream(delivered) as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        except OSError as error:
+            return _rejected(row, "unreadable", str(error))
         row |= {"size_bytes": path.stat().st_size, "sha256": reference.checksum(path)}
         if row["sha256"] == file["known_sha256"]:
             return Taken(row | {"status": "unchanged"})
@@ -60,13 +69,17 @@ def take(spark: SparkSession, file: dict[str, Any], file_system: FileSystem, fol
             tables_of_file = reference.read_reference(path)
             taken = _write(spark, tables_of_file, file["modified_at"], audit)
         except reference.ReferenceError as error:
-            whole = path.read_bytes() if row["size_bytes"] <= MAX_QUARANTINED_BYTES else None
-            return Taken(
-                row | {"status": "rejected", "reason": error.reason, "note": error.detail, "content": whole},
-                error=f"{file['source_file']}: {error.reason}: {error.detail}; the snapshot before it stays",
-            )
+            whole = path.read_bytes() if row["size_bytes"] <= LARGEST_IN_QUARANTINE else None
+            return _rejected(row | {"content": whole}, error.reason, error.detail)
     taken.file = row | {"status": "loaded", "rows_read": sum(table.num_rows for table in tables_of_file.values())}
     return taken
+
+
+def _rejected(row: dict[str, Any], reason: reference.Reason, detail: str) -> Taken:
+    return Taken(
+        row | {"status": "rejected", "reason": reason, "note": detail},
+        error=f"{row['source_file']}: {reason}: {detail}; the snapshot before it stays",
+    )
 
 
 def content(spark: SparkSession, name: str, locations: dict[str, Locations], load_id: str) -> DataFrame:

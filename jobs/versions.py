@@ -101,7 +101,7 @@ def apply_versions(spark: SparkSession, sql: Path, warehouse: str) -> list[Versi
             try:
                 spark.sql(statement)
             except AnalysisException as error:
-                if error.getCondition() != "FIELD_ALREADY_EXISTS":
+                if error.getCondition() not in ("FIELD_ALREADY_EXISTS", "COLUMN_ALREADY_EXISTS"):
                     raise
     if new:
         _record(spark, new)

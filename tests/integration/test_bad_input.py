@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from jobs.load import Summary
-from tests.integration.lake import COLUMNS, Agreement, Lake, Rows, day
+from tests.integration.lake import COLUMNS, PRODUCTS, Agreement, Lake, Product, Rows, day
+
+UNNAMED = Product("P5", " ")
 
 BAD_FILES = {
     "not-json.json": (b"interval_start,consumption_delta,meterpoint_id\n", "not_json"),
@@ -218,3 +220,50 @@ def test_a_bad_reference_file_leaves_the_snapshot_before_it_in_place(story: Stor
 
 def test_the_reference_file_that_comes_at_last_gives_all_earlier_readings_their_agreement(story: Story) -> None:
     assert story.good_reference.mart_dates == [date(2021, 1, 1), date(2021, 1, 2)]
+
+
+def test_a_delivery_of_which_most_files_are_rejected_is_not_published(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    lake.landing.readings("good.json", day("a", "2021-01-01"))
+    for number in range(50):
+        lake.landing.readings(f"{number}.json", [], columns=["start", "kwh", "meterpoint"])
+
+    summary = lake.load()
+
+    assert not summary.published
+    assert "At most 5 % of the load's files were rejected: rejected_file_share_of_many is 0.98" in summary.errors[0]
+    assert lake.value("SELECT count(*) FROM silver.readings") == 0
+
+
+@pytest.mark.parametrize("case", ["unreadable", "in_use", "column_missing"])
+def test_a_reference_file_that_cannot_be_read_does_not_keep_readings_out(
+    new_lake: Callable[[], Lake], case: str
+) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-01"))
+    for number in range(2):
+        lake.landing.readings(f"{number}.json", [], columns=["start"])  # a reason that reference files have, too
+    database = lake.landing.folder / "case_study.db"
+    if case == "unreadable":
+        database.symlink_to("/proc/self/mem")  # it is there, and reading it fails, for anybody
+    else:
+        lake.landing.reference([Agreement(1, "a")], ["a"])
+    if case == "in_use":
+        database.with_name("case_study.db-wal").write_bytes(b"committed")
+    if case == "column_missing":
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute("ALTER TABLE meterpoint RENAME COLUMN region TO area")
+
+    summary = lake.load()
+
+    assert summary.published
+    (error,) = summary.errors
+    assert error.startswith(f"case_study.db: {case}: ")
+    reasons = {"column_missing": 3} if case == "column_missing" else {"column_missing": 2, case: 1}
+    assert summary.rejected_by_reason == reasons
+    assert lake.value("SELECT count(*) FROM silver.readings") == 48
+    for path in lake.landing.folder.glob("case_study.db*"):
+        path.unlink()
+    lake.landing.reference([Agreement(1, "a"), Agreement(2, "b", product_id="P5")], ["a", "b"], [*PRODUCTS, UNNAMED])
+    assert lake.load().snapshot_date is not None
+    assert lake.value("SELECT display_name IS NULL FROM silver.product WHERE product_id = 'P5'")

@@ -91,6 +91,52 @@ def test_sql_prints_json(story: Story) -> None:
     assert json.loads(done.stdout) == [{"readings": 14_400, "used": True}]
 
 
+def test_sql_prints_json_of_every_type(story: Story) -> None:
+    query = (
+        "SELECT struct(1 AS a, DATE '2021-01-01' AS b) AS s, map(DATE '2021-01-01', 1.5) AS m, X'00ff' AS bytes,"
+        " float('NaN') AS nan, INTERVAL '1' DAY AS day, array(true, NULL) AS list, 2.5D AS number"
+    )
+
+    done = story.lake("sql", "-e", query, "--format", "json")
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [
+        {
+            "s": {"a": 1, "b": "2021-01-01"},
+            "m": {"2021-01-01": "1.5"},
+            "bytes": "AP8=",
+            "nan": "nan",
+            "day": "1 day, 0:00:00",
+            "list": [True, None],
+            "number": 2.5,
+        }
+    ]
+
+
+def test_times_are_utc_whatever_the_machines_time_zone_is(story: Story) -> None:
+    lake = Command(story.lake.folder, TZ="America/New_York")
+
+    ((row,),) = lake.tables("SELECT min(interval_start) AS local, min(interval_start_utc) AS utc FROM silver.readings")
+
+    assert row == {"local": "2021-01-01 00:00:00", "utc": "2021-01-01 00:00:00"}
+
+
+def test_a_script_of_statements_goes_on_after_an_error_and_fails_in_the_end(story: Story) -> None:
+    script = (
+        "SELECT '[b]x[/b]' AS tag, '[/]' AS end;\nSELECT nonsense;\nSELECT 1 AS a, 2 AS a;\nSELECT 'last' AS word;\n"
+    )
+
+    table, as_json = story.lake("sql", typed=script), story.lake("sql", "--format", "json", typed=script)
+
+    for done in (table, as_json):
+        assert done.returncode == 1
+        assert "last" in done.stdout
+        assert "Traceback" not in done.stderr
+    assert re.search(r"│ \[b\]x\[/b\] +│ \[/\]", table.stdout)
+    assert len(table.stderr.strip().splitlines()) == 1
+    assert "error: columns of one name cannot be told apart in JSON: a, a" in as_json.stderr
+
+
 def test_an_error_in_a_query_is_one_line_and_a_bad_exit_status(story: Story) -> None:
     done = story.lake("sql", "-e", "SELECT nonsense FROM gold.no_such_view")
 
@@ -118,10 +164,44 @@ def test_where_something_was_loaded_an_empty_landing_place_gets_no_sample(story:
 
     assert [*story.lake.landing.iterdir()] == []
     assert done.returncode == 0
-    assert re.search(r"warning: \S*/landing is empty", done.stderr)
+    assert re.search(r"warning: \S*/landing has no readings/\*\*/\*.json", done.stderr)
     assert "Nothing new in" in done.stderr
     story.lake.landing.rmdir()
     elsewhere.rename(story.lake.landing)
+
+
+def test_before_the_first_load_there_is_nothing_to_show(tmp_path: Path) -> None:
+    lake = Command(tmp_path)
+
+    for command in (["status"], ["quarantine", "list"], ["history", "silver.readings"]):
+        done = lake(*command)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "Nothing was loaded yet: make run\n"), command
+
+
+def test_files_that_are_not_where_they_should_be_get_no_sample_beside_them(tmp_path: Path) -> None:
+    lake = Command(tmp_path)
+    lake.landing.mkdir()
+    (lake.landing / "mine.json").write_text("{}")
+
+    done = lake("run")
+
+    assert done.returncode == 0
+    assert re.search(r"warning: \S*/landing has no readings/\*\*/\*.json", done.stderr)
+    assert [path.name for path in lake.landing.rglob("*")] == ["mine.json"]
+
+
+def test_a_folder_that_spark_cannot_work_in_is_an_error_in_a_line(tmp_path: Path) -> None:
+    folder = tmp_path / "my lake"
+    folder.mkdir()
+
+    done = Command(folder)("run")
+
+    assert done.returncode == 1
+    lines = done.stderr.strip().splitlines()
+    assert [line.split(": ")[:3] for line in lines] == [
+        ["error", f"LAKE_{name}", "Spark does not work in a folder with ' ' in its path"]
+        for name in ("WAREHOUSE", "STATE")
+    ]
 
 
 def test_sql_refuses_an_unknown_format_before_it_starts_spark(tmp_path: Path) -> None:
@@ -174,6 +254,14 @@ def test_sample_refuses_a_folder_that_has_other_input(tmp_path: Path) -> None:
     assert line.startswith("error: ")
     assert "precious.json already exists" in line
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [precious]
+
+
+def test_sample_needs_a_folder_where_the_landing_place_is_none(tmp_path: Path) -> None:
+    done = Command(tmp_path, LAKE_LANDING="s3a://lake/landing")("sample")
+
+    assert done.returncode == 1
+    assert done.stderr == "error: s3a://lake/landing is no folder; give one: --out DIR\n"
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_sample_makes_as_much_as_was_asked_for(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ rewritten than must be. After each load gold says what the whole landing place s
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from jobs import rollback
 from jobs.load import Summary
 from tests.integration.lake import Agreement, Lake, Rows, day
 from tests.integration.oracle import Answer, Oracle
@@ -203,3 +205,63 @@ def test_every_reading_names_the_load_and_the_version_of_the_file_that_brought_i
 
     assert nameless == []
     assert story.lake.value("SELECT min(started_at) FROM ops.loads") > datetime(2021, 1, 1)
+
+
+# --- readings that two files give ------------------------------------------------------------------------------------
+
+
+NOON = "2021-01-01 12:00:00"
+
+
+def at_noon(lake: Lake) -> list[float]:
+    return [
+        float(kwh)
+        for (kwh,) in lake.rows(f"SELECT consumption_kwh FROM silver.readings WHERE interval_start = '{NOON}'")
+    ]
+
+
+def test_a_file_that_is_touched_wins_no_reading_and_gives_what_another_gives_up(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    landing = lake.landing
+    landing.readings("a.json", [[NOON, 1, "m"], [NOON, -1, "bad"]])
+    landing.readings("b.json", [[NOON, 2, "m"]], after=HOUR)
+    landing.readings("c.json", [["2021-01-01 13:00:00", 3, "m"]])
+    lake.load()
+    first = at_noon(lake)
+
+    # The same bytes with another time are no new version, also when another file of the date is.
+    landing.touch("readings/a.json", 5 * HOUR)
+    landing.readings("c.json", [["2021-01-01 13:00:00", 4, "m"]], after=2 * HOUR)
+    other = lake.load()
+    then = at_noon(lake)
+
+    # All files are copied again, and b.json lacks the reading.
+    landing.touch("readings/a.json", 6 * HOUR)
+    landing.readings("b.json", [["2021-01-01 14:00:00", 2, "m"]], after=6 * HOUR)
+    given_up = lake.load()
+
+    assert (first, then, at_noon(lake)) == ([2], [2], [1])
+    # Its bad row was counted by the load that was given it, and is in quarantine still.
+    assert [(load.readings_rejected, load.rejected_by_reason) for load in (other, given_up)] == [(0, {})] * 2
+    assert lake.rows("SELECT source_file FROM quarantine.open_readings") == [("readings/a.json",)]
+    lake.run()
+    assert at_noon(lake) == [1]
+    assert lake.run() is None
+
+
+def test_a_reading_counts_again_also_after_a_rollback(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    landing = lake.landing
+    landing.readings("a.json", [[NOON, 1, "m"]])
+    landing.readings("b.json", [[NOON, 2, "m"]], after=HOUR)
+    lake.load()
+    landing.readings("b.json", [["2021-01-01 14:00:00", 2, "m"]], after=2 * HOUR)
+    without = lake.load()
+    given_up = at_noon(lake)
+    rollback.run(lake.spark, lake.settings, without.load_id, lambda _: nullcontext())
+    rolled_back = at_noon(lake)
+
+    landing.readings("b.json", [["2021-01-01 15:00:00", 2, "m"]], after=3 * HOUR)
+    lake.load()
+
+    assert (given_up, rolled_back, at_noon(lake)) == ([1], [2], [1])

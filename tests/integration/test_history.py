@@ -261,3 +261,20 @@ def test_a_run_that_was_overtaken_publishes_nothing(
     assert lake.rows("SELECT load_id FROM ops.loads") == [(other[0].load_id,)]
     assert lake.rows("SELECT DISTINCT load_id FROM silver.readings") == [(other[0].load_id,)]
     assert lake.run() is None
+
+
+def test_what_was_rolled_back_is_not_retried_unless_it_is_named(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-01", 1))
+    lake.landing.reference([Agreement(1, "a")], ["a"])
+    lake.load()
+    lake.landing.readings("a.json", [*day("a", "2021-01-01", 7), "bad row"], after=DAY)
+    undo(lake, lake.load().load_id)
+
+    assert lake.run(retry=[]) is None
+    assert lake.value("SELECT max(consumption_kwh) FROM silver.readings") == 1
+    lake.load(retry=["readings/a.json"])
+    assert lake.value("SELECT max(consumption_kwh) FROM silver.readings") == 7
+    (lake.landing.folder / "readings/a.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"readings/a.json: no longer in the landing place"):
+        lake.run(retry=["readings/a.json"])

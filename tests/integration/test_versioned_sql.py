@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import load
+from jobs import load, versions
 from jobs.settings import SQL
 from jobs.versions import VersionError
 from tests.integration.lake import Lake
@@ -81,3 +81,22 @@ def test_the_function_has_a_comment(lake: Lake) -> None:
     text = "\n".join(row[0] for row in lake.rows("DESCRIBE FUNCTION EXTENDED gold.active_agreements_on"))
 
     assert "Agreements active on a day" in text
+
+
+def test_a_run_that_was_killed_while_it_applied_the_files_does_not_stop_the_next(
+    new_lake: Callable[[], Lake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = new_lake()
+
+    class Died(Exception):
+        pass
+
+    def die(*_: object) -> None:
+        raise Died
+
+    with monkeypatch.context() as patch, pytest.raises(Died):
+        patch.setattr(versions, "_record", die)
+        lake.run()
+
+    assert lake.run() is None
+    assert lake.rows("SELECT count(*) > 10 FROM ops.schema_versions") == [(True,)]

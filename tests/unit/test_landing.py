@@ -1,11 +1,12 @@
 """Files of the landing place, read one after the other or, from a store, some ahead."""
 
+import os
 from pathlib import Path
 
 import pytest
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
-from jobs.landing import read_ahead
+from jobs.landing import delivered_readings, is_empty, read_ahead
 
 
 @pytest.mark.parametrize("store", [False, True], ids=["disk", "store"])
@@ -22,3 +23,22 @@ def test_read_ahead__should_give_bytes_or_the_error_in_order(tmp_path: Path, sto
 
     assert isinstance(found.pop(50), FileNotFoundError)
     assert found == [name.encode() * number for number, name in enumerate(names) if number != 50]
+
+
+def test_name_that_is_not_utf8__should_be_an_error_that_tells_it(tmp_path: Path) -> None:
+    (tmp_path / "readings").mkdir()
+    (tmp_path / "readings/good.json").touch()
+    Path(os.fsdecode(os.fsencode(tmp_path / "readings") + b"/caf\xe9.txt")).touch()
+
+    with pytest.raises(OSError, match=r"not UTF-8, rename or remove it: .*readings/caf\\xe9.txt"):
+        delivered_readings(LocalFileSystem(), str(tmp_path))
+
+
+def test_folder_without_files__should_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "readings").mkdir()
+    (tmp_path / ".gitkeep").touch()
+    assert is_empty(LocalFileSystem(), str(tmp_path))
+    assert is_empty(LocalFileSystem(), str(tmp_path / "missing"))
+
+    (tmp_path / "readings/notes.txt").touch()
+    assert not is_empty(LocalFileSystem(), str(tmp_path))

@@ -22,6 +22,7 @@ TABLES = sorted(path.stem for path in EXPECTATIONS.glob("*.json"))
 LOADED_AT = datetime(2021, 1, 6, 7, 30, tzinfo=UTC)
 DAY = date(2021, 1, 5)
 
+OF_MANY = ("rejected_share_of_many", "rejected_file_share_of_many")
 Rows = list[dict[str, Any]]
 Given = dict[str, Measure]
 Change = Callable[[Rows, Given], object]
@@ -67,7 +68,7 @@ def good(table: str) -> tuple[Rows, Given]:
             }
             for n, start in enumerate(half_hours(DAY))
         ]
-        return readings, {"rows_expected": 48, "rejected_share": 0.0, "rejected_share_of_many": None}
+        return readings, {"rows_expected": 48, "rejected_share": 0.0} | dict.fromkeys(OF_MANY)
     if table == "silver.agreement":
         agreements: Rows = [
             {
@@ -185,6 +186,12 @@ CRITICAL: list[tuple[str, str, Change, str]] = [
         "rejected_share_of_many",
         given(rejected_share_of_many=0.0512),
         "rejected_share_of_many is 0.0512, expected 0 to 0.05",
+    ),
+    (
+        READINGS,
+        "rejected_file_share_of_many",
+        given(rejected_file_share_of_many=0.0512),
+        "rejected_file_share_of_many is 0.0512, expected 0 to 0.05",
     ),
     ("silver.agreement", "rows", none, "rows is 0, expected at least 1"),
     ("silver.agreement", "null_agreement_ids", first(agreement_id=None), "null_agreement_ids is 1, expected 0"),
@@ -457,7 +464,7 @@ def test_exception_in_an_expectation__should_be_critical(tmp_path: Path) -> None
     assert any("zero" in failure and "could not be evaluated" in failure for failure in verdict.critical)
 
 
-@pytest.mark.parametrize(("name", "passed"), [("rejected_share_of_many", True), ("duplicate_readings", False)])
+@pytest.mark.parametrize(("name", "passed"), [*((name, True) for name in OF_MANY), ("duplicate_readings", False)])
 def test_null_measure__should_pass_only_where_the_suite_allows_it(name: str, passed: bool, tmp_path: Path) -> None:
     suite = load_suite(EXPECTATIONS, "silver.readings")
     measures = {**some_measures(suite), name: None}

@@ -190,7 +190,7 @@ def test_cases__should_cover_every_reason_for_a_file_and_for_a_row() -> None:
 
 
 def test_rejected_file_that_is_too_large__should_be_named_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readings, "MAX_QUARANTINED_BYTES", 10)
+    monkeypatch.setattr(readings, "LARGEST_IN_QUARANTINE", 10)
 
     large, small = parsed({"large.json": b"x" * 11, "small.json": b"x" * 10})["file"].to_pylist()
 
@@ -305,7 +305,7 @@ def test_batches__should_be_cut_to_size_and_lose_nothing(monkeypatch: pytest.Mon
 
 
 def test_batches__should_not_pile_up_the_bytes_of_rejected_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readings, "MAX_QUARANTINED_BYTES", 100)
+    monkeypatch.setattr(readings, "BYTES_A_BATCH", 100)
     files = pa.table(
         {"source_file": list("abcd"), "modified_at": [NOON] * 4, "known_sha256": pa.array([None] * 4, pa.string())}
     )
