@@ -33,7 +33,7 @@ def collect(spark: SparkSession, settings: Settings, *, dry_run: bool = False) -
     before = datetime.now(UTC) - timedelta(hours=settings.retention_hours)
     loads = tables.read_rows(spark, ops.LOADS, tables.all_locations(spark, ops.LOADS))
     finished = dict(zip(loads["load_id"].to_pylist(), loads["finished_at"].to_pylist(), strict=True))
-    switched = _switched(spark, finished)
+    switched = ops.switches(spark, finished)
     collected = []
     for table in TABLES:
         root, live = tables.root_and_column(spark, table)[0], tables.all_locations(spark, table)
@@ -49,16 +49,6 @@ def collect(spark: SparkSession, settings: Settings, *, dry_run: bool = False) -
                     if not dry_run:
                         file_system.delete_dir(folder)
     return collected
-
-
-def _switched(spark: SparkSession, finished: dict[str, datetime]) -> dict[tuple[str, str], list[tuple[str, str]]]:
-    """Load and folder of each time that recorded loads switched a partition, in order, by table and partition."""
-    rows = tables.read_rows(spark, ops.PUBLICATIONS, tables.all_locations(spark, ops.PUBLICATIONS))
-    switched = defaultdict(list)
-    for row in rows.sort_by("load_id").to_pylist():
-        if row["load_id"] in finished:
-            switched[row["table_name"], row["partition_value"]].append((row["load_id"], row["folder"]))
-    return switched
 
 
 def _folders(file_system: FileSystem, root: str) -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ in ops.loads are left behind by a run that was killed, and are dropped on the wa
 """
 
 import secrets
+from collections import defaultdict
 from collections.abc import Collection
 from datetime import UTC, date, datetime
 from typing import Any
@@ -160,8 +161,8 @@ def recover(spark: SparkSession, load_id: str, load_date: date) -> Locations:
     had begun to switch stay as they are until this load makes them anew, or readers would miss them meanwhile. Returned
     is where the readings of these dates were before the run: the load has to begin from there.
     """
-    recorded = recorded_loads(spark)
-    folders = _recorded_folders(spark, recorded)
+    recorded = set(recorded_loads(spark))
+    switched = switches(spark, recorded)
 
     def before(table: str) -> Locations:
         """Where recorded loads had switched those partitions that are elsewhere now."""
@@ -169,8 +170,8 @@ def recover(spark: SparkSession, load_id: str, load_date: date) -> Locations:
         found: Locations = {}
         for value, location in tables.all_locations(spark, table).items():
             # A load of an older version recorded no folders.
-            unknown = location if tables.load_of(location) in recorded else f"{root}/{column}={value}/{tables.EMPTY}"
-            folder = folders.get((table, value), unknown)
+            unknown = location if tables.load_of(location) in recorded else tables.folder_of(root, column, value)
+            folder = switched[table, value][-1][1] if (table, value) in switched else unknown
             if not tables.is_same(folder, location):
                 found[value] = folder
         return found
@@ -178,21 +179,12 @@ def recover(spark: SparkSession, load_id: str, load_date: date) -> Locations:
     for table in (tables.CURRENT_SNAPSHOT, *tables.HISTORIES):
         publish(spark, table, before(table), load_id)
     for table in (REJECTED_READINGS, REJECTED_FILES, LOAD_FILES, VALIDATIONS, PUBLICATIONS):
-        for day, location in tables.all_locations(spark, table).items():
-            # `append` does it for this day.
-            if tables.load_of(location) not in recorded and day != str(load_date):
-                _replace(_recorded_rows(spark, table, date.fromisoformat(day)), table, load_id, date.fromisoformat(day))
+        live = tables.all_locations(spark, table)
+        left = {date.fromisoformat(day) for day, location in live.items() if tables.load_of(location) not in recorded}
+        for day in left - {load_date}:  # `append` does it for this day
+            _replace(_recorded_rows(spark, table, day), table, load_id, day)
     of_marts = {day for mart in tables.MARTS for day in before(mart)}
     return tables.locations(spark, tables.READINGS, of_marts) | before(tables.READINGS)
-
-
-def _recorded_folders(spark: SparkSession, recorded: list[str]) -> dict[tuple[str, str], str]:
-    """To which folder recorded loads switched a partition last, by table and partition."""
-    by_recorded = pc.field("load_id").isin(recorded)
-    rows = tables.read_rows(spark, PUBLICATIONS, tables.all_locations(spark, PUBLICATIONS), by_recorded)
-    names = ("table_name", "partition_value", "folder")
-    in_order = zip(*[rows.sort_by("load_id")[name].to_pylist() for name in names], strict=True)
-    return {(table, value): folder for table, value, folder in in_order}
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
@@ -202,6 +194,15 @@ def recorded_loads(spark: SparkSession, load_date: date | None = None) -> list[s
     """Ids of loads that happened, of all time or of one day."""
     days = tables.locations(spark, LOADS, [load_date]) if load_date else tables.all_locations(spark, LOADS)
     return [str(load) for load in tables.read_rows(spark, LOADS, days)["load_id"].to_pylist()]
+
+
+def switches(spark: SparkSession, loads: Collection[str]) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """Load and folder of each time that one of `loads` switched a partition, in order, by table and partition."""
+    rows = tables.read_rows(spark, PUBLICATIONS, tables.all_locations(spark, PUBLICATIONS), _is_of(loads))
+    switched = defaultdict(list)
+    for row in rows.sort_by("load_id").to_pylist():
+        switched[row["table_name"], row["partition_value"]].append((row["load_id"], row["folder"]))
+    return dict(switched)
 
 
 def recorded_files(spark: SparkSession) -> DataFrame:
@@ -260,7 +261,7 @@ def _known_files(spark: SparkSession, delivered: pa.ChunkedArray) -> pa.Table:
     version, the dates of all versions. A file that could not be read (no checksum) is as good as unknown: it is tried
     again."""
     # Only these are read into memory: the table has all files that ever were delivered.
-    wanted = pc.field("source_file").isin(delivered.combine_chunks()) & pc.field("load_id").isin(recorded_loads(spark))
+    wanted = pc.field("source_file").isin(delivered.combine_chunks()) & _is_of(recorded_loads(spark))
     versions = tables.read_rows(spark, LOAD_FILES, tables.all_locations(spark, LOAD_FILES), wanted)
     dates = versions.group_by("source_file").aggregate([("first_date", "min"), ("last_date", "max")])
     read = versions.filter(versions["sha256"].is_valid()).sort_by(
@@ -319,6 +320,11 @@ def _superseded(spark: SparkSession, first: date | None, last: date | None) -> p
     fewer = F.coalesce("held", F.lit(0)) < F.col("rows_read") - F.col("rows_rejected")
     found = files.join(held, on=["source_file", "load_id"], how="left").where(fewer)
     return found.select("source_file", "sha256", "modified_at").toArrow().rename_columns(schema.names).cast(schema)
+
+
+def _is_of(loads: Collection[str]) -> pc.Expression:
+    """Whether a row is of one of the loads. Of none, too: Arrow compares no text with an empty list without a type."""
+    return pc.field("load_id").isin(pa.array(list(loads), pa.string()))
 
 
 def _rolled_back(spark: SparkSession) -> DataFrame:

@@ -2,7 +2,6 @@
 
 from datetime import UTC, date, datetime
 
-import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -79,29 +78,16 @@ def _before(spark: SparkSession, undone: str) -> dict[str, Locations]:
     if undone != max(in_effect):
         raise RollbackError(f"load {max(in_effect)} came after {undone}: roll that back first")
 
-    published = tables.read_rows(
-        spark,
-        ops.PUBLICATIONS,
-        tables.all_locations(spark, ops.PUBLICATIONS),
-        pc.field("load_id").isin(list(in_effect)),
-    ).sort_by("load_id")
-    silent = set(in_effect) - set(published["load_id"].to_pylist())
-    for load in silent:
+    switched = ops.switches(spark, in_effect)
+    for load in in_effect.keys() - {load for history in switched.values() for load, _ in history}:
         if in_effect[load]["dates_published"] or in_effect[load]["mart_dates_published"]:
             raise RollbackError(f"what load {load} published was not recorded: it is of an older version")
-    folders: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for row in published.to_pylist():
-        folders.setdefault((row["table_name"], row["partition_value"]), []).append((row["load_id"], row["folder"]))
 
     before: dict[str, Locations] = {}
-    for (table, value), history in folders.items():
+    for (table, value), history in switched.items():
         if history[-1][0] != undone:
             continue
-        if len(history) > 1:
-            folder = history[-2][1]
-        else:
-            root, column = tables.root_and_column(spark, table)
-            folder = f"{root}/{column}={value}/{tables.EMPTY}"
+        folder = history[-2][1] if len(history) > 1 else tables.folder_of(*tables.root_and_column(spark, table), value)
         before.setdefault(table, {})[value] = folder
     for table, locations in before.items():
         held = {value: folder for value, folder in locations.items() if not tables.is_empty(folder)}

@@ -45,8 +45,8 @@ FEW = 4
 # would have to exchange their rows first.
 SMALL = 1024 * 1024
 THREADS = 16  # which wait for the store
-# A folder that never exists: what a partition names that holds nothing (yet).
-EMPTY = "load=none"
+# In place of a load, in a folder that never exists: what a partition names that holds nothing (yet).
+NO_LOAD = "none"
 
 
 def exists(spark: SparkSession, table: str) -> bool:
@@ -80,9 +80,13 @@ def write(df: DataFrame, table: str, load_id: str, values: Iterable[date | str])
     root, column = root_and_column(df.sparkSession, table)
     columns = df.sparkSession.table(table).columns
     (df.select(*columns, F.lit(load_id).alias("load")).write.mode("append").partitionBy(column, "load").parquet(root))
-    written = {str(value): f"{root}/{column}={value}/load={load_id}" for value in values}
-    empty = {value: f"{root}/{column}={value}/{EMPTY}" for value in without_files(df.sparkSession, written)}
-    return written | empty
+    written = {str(value): folder_of(root, column, value, load_id) for value in values}
+    return written | {value: folder_of(root, column, value) for value in without_files(df.sparkSession, written)}
+
+
+def folder_of(root: str, column: str, value: date | str, load_id: str = NO_LOAD) -> str:
+    """Where a load writes a partition; that of no load never exists, and stands for an empty one."""
+    return f"{root}/{column}={value}/load={load_id}"
 
 
 def without_files(spark: SparkSession, locations: Locations) -> list[str]:
@@ -92,7 +96,7 @@ def without_files(spark: SparkSession, locations: Locations) -> list[str]:
 
 def is_empty(location: str) -> bool:
     """Whether a folder is that of partitions which hold nothing, and never exists."""
-    return location.endswith(f"/{EMPTY}")
+    return load_of(location) == NO_LOAD
 
 
 def read(spark: SparkSession, table: str, locations: Locations) -> DataFrame:
@@ -119,7 +123,7 @@ def schema(spark: SparkSession, table: str) -> pa.Schema:
 def write_rows(spark: SparkSession, rows: pa.Table, table: str, load_id: str, value: date | str) -> Locations:
     """Write a small partition into a fresh folder, as `write` does, without a Spark job: that takes a second."""
     root, column = root_and_column(spark, table)
-    location = f"{root}/{column}={value}/load={load_id}"
+    location = folder_of(root, column, value, load_id)
     file_system, folder = _folder(spark, location)
     file_system.create_dir(folder, recursive=True)
     pq.write_table(rows, f"{folder}/part-0.parquet", filesystem=file_system, compression="zstd")
@@ -188,7 +192,7 @@ def publish(spark: SparkSession, table: str, new: Locations) -> None:
     root, column = _root_and_column(metadata)
     before = _partitions(spark, table, column, new.keys() & partitions(spark, table))
     added = {
-        value: _partition(spark, {column: value}, _at(spark, metadata.storage(), f"{root}/{column}={value}/{EMPTY}"))
+        value: _partition(spark, {column: value}, _at(spark, metadata.storage(), folder_of(root, column, value)))
         for value in new.keys() - before.keys()
     }
     if added:

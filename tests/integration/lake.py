@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pyspark.sql import SparkSession
 
-from jobs import load
+from jobs import load, rollback
 from jobs.settings import Settings
 
 COLUMNS = ["interval_start", "consumption_delta", "meterpoint_id"]
@@ -139,6 +139,10 @@ class Lake:
     def run(self, retry: Collection[str] | None = None) -> load.Summary | None:
         """A run, which may find nothing new."""
         return load.run(self.spark, self.settings, lambda _: nullcontext(), retry)
+
+    def undo(self, load_id: str) -> load.Summary:
+        """Roll a load back."""
+        return rollback.run(self.spark, self.settings, load_id, lambda _: nullcontext())
 
     def load(self, retry: Collection[str] | None = None) -> load.Summary:
         """A run that finds something new."""

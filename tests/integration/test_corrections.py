@@ -3,7 +3,6 @@ rewritten than must be. After each load gold says what the whole landing place s
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -11,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from jobs import rollback
 from jobs.load import Summary
 from tests.integration.lake import Agreement, Lake, Rows, day
 from tests.integration.oracle import Answer, Oracle
@@ -258,7 +256,7 @@ def test_a_reading_counts_again_also_after_a_rollback(new_lake: Callable[[], Lak
     landing.readings("b.json", [["2021-01-01 14:00:00", 2, "m"]], after=2 * HOUR)
     without = lake.load()
     given_up = at_noon(lake)
-    rollback.run(lake.spark, lake.settings, without.load_id, lambda _: nullcontext())
+    lake.undo(without.load_id)
     rolled_back = at_noon(lake)
 
     landing.readings("b.json", [["2021-01-01 15:00:00", 2, "m"]], after=3 * HOUR)

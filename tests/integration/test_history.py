@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,10 +15,6 @@ from jobs.load import Summary
 from tests.integration.lake import Agreement, Lake, Rows, day
 
 DAY = timedelta(days=1)
-
-
-def undo(lake: Lake, load_id: str) -> Summary:
-    return rollback.run(lake.spark, lake.settings, load_id, lambda _: nullcontext())
 
 
 def collected(lake: Lake, hours: float, *, dry_run: bool = False) -> list[str]:
@@ -80,8 +75,8 @@ def story(new_lake: Callable[[], Lake]) -> Story:
     old_values = {float(kwh) for kwh in pq.read_table(folder.removeprefix("file:"))["consumption_kwh"].to_pylist()}
 
     with pytest.raises(rollback.RollbackError) as refused:
-        undo(lake, first.load_id)
-    rolled_back = undo(lake, second.load_id)
+        lake.undo(first.load_id)
+    rolled_back = lake.undo(second.load_id)
     state()
     nothing_new = lake.run()
 
@@ -123,9 +118,9 @@ def test_rollback_brings_back_what_was_before(story: Story) -> None:
 def test_only_the_newest_load_can_be_rolled_back(story: Story) -> None:
     assert story.refused == f"load {story.second.load_id} came after {story.first.load_id}: roll that back first"
     with pytest.raises(rollback.RollbackError, match="was rolled back before"):
-        undo(story.lake, story.second.load_id)
+        story.lake.undo(story.second.load_id)
     with pytest.raises(rollback.RollbackError, match="nonsense is no published load"):
-        undo(story.lake, "nonsense")
+        story.lake.undo("nonsense")
 
 
 def test_rollback_is_recorded_as_a_load(story: Story) -> None:
@@ -173,7 +168,7 @@ def test_what_was_deleted_cannot_be_rolled_back_to(story: Story) -> None:
     before = lake.gold()
 
     with pytest.raises(rollback.RollbackError, match=r"is deleted already, of silver.readings 2021-01-01"):
-        undo(lake, story.repaired.load_id)
+        lake.undo(story.repaired.load_id)
 
     assert lake.gold() == before
     assert lake.run() is None
@@ -269,7 +264,7 @@ def test_what_was_rolled_back_is_not_retried_unless_it_is_named(new_lake: Callab
     lake.landing.reference([Agreement(1, "a")], ["a"])
     lake.load()
     lake.landing.readings("a.json", [*day("a", "2021-01-01", 7), "bad row"], after=DAY)
-    undo(lake, lake.load().load_id)
+    lake.undo(lake.load().load_id)
 
     assert lake.run(retry=[]) is None
     assert lake.value("SELECT max(consumption_kwh) FROM silver.readings") == 1

@@ -3,7 +3,6 @@ the dead run had published in part.
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -126,6 +125,21 @@ def test_readings_that_a_dead_run_had_replaced_are_back(new_lake: Callable[[], L
     assert lake.run() is None
 
 
+def test_the_very_first_load_dies_when_all_but_itself_is_recorded(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-01", 1))
+    lake.landing.reference([Agreement(1, "a")], ["a"])
+    die_before_publishing(lake, "ops.loads")
+
+    summary = lake.load()
+
+    assert summary.readings_loaded == 48
+    gold = lake.gold()
+    for view, (columns, rows) in Oracle(lake.landing.folder).gold().items():
+        assert (gold[view].columns, gold[view].rows) == (columns, rows), view
+    assert lake.run() is None
+
+
 def test_a_rollback_that_died_did_not_happen(new_lake: Callable[[], Lake]) -> None:
     lake = new_lake()
     lake.landing.readings("a.json", day("a", "2021-01-01", 1))
@@ -136,12 +150,9 @@ def test_a_rollback_that_died_did_not_happen(new_lake: Callable[[], Lake]) -> No
     undone = lake.load()
     before = lake.gold()
 
-    def undo() -> Summary:
-        return rollback.run(lake.spark, lake.settings, undone.load_id, lambda _: nullcontext())
-
-    die_before_publishing(lake, "mart.half_hourly_consumption", undo)
+    die_before_publishing(lake, "mart.half_hourly_consumption", lambda: lake.undo(undone.load_id))
     with pytest.raises(rollback.RollbackError, match="a run was killed while it published"):
-        undo()
+        lake.undo(undone.load_id)
     lake.load()
 
     assert lake.gold() == before
