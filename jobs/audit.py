@@ -1,5 +1,6 @@
 """The audit of a load: what it wrote and has not published, judged by the suites in `expectations/`."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -9,11 +10,15 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs import quality
+from jobs.readings.ingest import Receipt
 from jobs.settings import EXPECTATIONS
 from jobs.spark import at_once
-from jobs.tables import DAILY_METERPOINT, HALF_HOURLY, READINGS
+from jobs.silver import Written
+from jobs.tables import DAILY_METERPOINT, HALF_HOURLY, LOAD_FILES, READINGS
 
-FEW_REJECTED_ROWS, FEW_REJECTED_FILES = 1_000, 50
+# In a small delivery a few bad files are a large share, and a small date loses a large share with a few readings: the
+# shares of expectations are told only beyond these numbers.
+FEW_FILES_AT_FAULT, FEW_REMOVED = 50, 100
 
 
 @dataclass
@@ -23,13 +28,15 @@ class Audit:
     load_id: str
     loaded_at: datetime  # UTC
     reports: Path
+    kind: str = "load"
+    accept: Collection[str] = ()  # what a person lets pass
     verdicts: list[quality.Verdict] = field(default_factory=list)
 
     def judge(self, table: str, measures: quality.Measures, given: quality.Measures | None = None) -> quality.Verdict:
         """Judge a table by what was measured of it, and by those of the `given` measures that its suite asks for."""
         suite = quality.load_suite(EXPECTATIONS, table)
         known = measures | {name: value for name, value in (given or {}).items() if name in suite.given}
-        verdict = quality.judge(suite, known, load_id=self.load_id, loaded_at=self.loaded_at, reports=self.reports)
+        verdict = quality.judge(suite, known, load_id=self.load_id, loaded_at=self.loaded_at, reports=self.reports, accept=self.accept)
         self.verdicts.append(verdict)
         return verdict
 
@@ -57,32 +64,31 @@ def measure_marts(
     }
 
 
-def judge_readings(
-    audit: Audit,
-    measures: quality.Measures,
-    *,
-    expected: int,
-    rows: tuple[int, int] = (0, 0),
-    files: tuple[int, int] = (0, 0),
-) -> None:
-    """Judge the dates that were written of silver.readings: they have to have `expected` rows. `rows` and `files` are
-    how many were loaded, and how many rejected, of the load's input."""
-    # In a small delivery a few bad ones are a large share: they go to quarantine, and the good ones are loaded.
-    many_rows, many_files = rows[1] >= FEW_REJECTED_ROWS, files[1] >= FEW_REJECTED_FILES
-    if not (expected or many_rows or many_files):
-        return  # a correction emptied the dates, or all of a small delivery is in quarantine
+def judge_delivery(audit: Audit, receipt: Receipt, written: Written) -> None:
+    """Judge what the load's files brought, and what they take away."""
+    files = receipt.files["loaded"] + receipt.files["rejected"]
+    removed = [
+        each.removed / each.before for each in written.changes.values() if each.removed > FEW_REMOVED and each.before
+    ]
+    rows = receipt.readings.total() + receipt.rows_rejected
     given: quality.Measures = {
-        "rows_expected": expected,
-        "rejected_share": _share(rows),
-        "rejected_share_of_many": _share(rows) if many_rows else None,
-        "rejected_file_share_of_many": _share(files) if many_files else None,
+        "files": files,
+        "files_at_fault_share_of_many": receipt.files_at_fault / files
+        if receipt.files_at_fault > FEW_FILES_AT_FAULT
+        else None,
+        "removed_share": None if audit.kind == "retract" else max(removed, default=0.0),
+        "rejected_share": receipt.rows_rejected / rows if rows else 0.0,
+        "contested_readings": written.contested,
+        "lost_meterpoint_days": receipt.lost_days,
+        "warned_rows": receipt.warnings.total(),
     }
-    audit.judge(READINGS, measures, given)
+    audit.judge(LOAD_FILES, {}, given)
 
 
-def _share(counts: tuple[int, int]) -> float:
-    loaded, rejected = counts
-    return rejected / (loaded + rejected) if rejected else 0.0
+def judge_readings(audit: Audit, measures: quality.Measures, *, expected: int) -> None:
+    """Judge the dates that were written of silver.readings: they have to have `expected` rows."""
+    if expected:  # else the load emptied them
+        audit.judge(READINGS, measures, {"rows_expected": expected})
 
 
 def judge_marts(audit: Audit, measures: dict[str, quality.Measures], given: quality.Measures) -> None:

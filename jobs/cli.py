@@ -90,9 +90,8 @@ def _job() -> Iterator[tuple[Settings, "Stage", Stages]]:
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
-    from jobs import lock, ops
-    from jobs.rollback import RollbackError
-    from jobs.versions import VersionError
+    from jobs.errors import LakeError
+    from jobs import lock
 
     settings = Settings()
     stages: Stages = {}
@@ -105,7 +104,7 @@ def _job() -> Iterator[tuple[Settings, "Stage", Stages]]:
         stages[name] = time.monotonic() - began
         console.print(f"[green]✓[/] {name} [dim]{stages[name]:.1f} s[/]")
 
-    expected = (lock.Busy, ops.Overtaken, ops.NotInQuarantine, RollbackError, VersionError, RuntimeError, OSError)
+    expected = (LakeError, RuntimeError, OSError)
     try:
         with lock.writer_lock(settings.state, settings.lock_wait_seconds):
             yield settings, stage, stages
@@ -147,13 +146,13 @@ def _end(settings: Settings, summary: "Summary | None", stages: Stages) -> None:
 def _sample_if_new(spark: "SparkSession", settings: Settings) -> None:
     """A sample for a new lakehouse. In one that has loads an empty landing place is a delivery that is missing, and
     made-up readings would stand beside real ones."""
-    from jobs import landing, ops, tables
+    from jobs import landing, tables
     from jobs.sample import write_sample
 
     file_system, folder = landing.open_folder(settings.landing, settings.s3_endpoint)
     if landing.delivered_readings(file_system, folder) or landing.delivered_reference(file_system, folder):
         return
-    has_loads = tables.exists(spark, ops.LOADS) and tables.partitions(spark, ops.LOADS)
+    has_loads = tables.exists(spark, tables.LOADS) and tables.partitions(spark, tables.LOADS)
     if has_loads or "://" in settings.landing or not landing.is_empty(file_system, folder):
         missing = f"{settings.landing} has no readings/**/*.json, readings/**/*.json.gz or *.db"
         console.print(f"[yellow]warning:[/] {escape(missing)}", soft_wrap=True)

@@ -8,32 +8,25 @@ import re
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 
-from pyarrow.fs import FileSelector, FileSystem, FileType
+from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 from pyspark.sql import SparkSession
 
-from jobs import ops, tables
+from jobs import tables
 from jobs.landing import open_folder
+from jobs.ledger import loads as ledger
+from jobs.ledger.writer import started_at
 from jobs.settings import Settings
 
-TABLES = (
-    *tables.DATA,
-    ops.LOADS,
-    ops.LOAD_FILES,
-    ops.VALIDATIONS,
-    ops.PUBLICATIONS,
-    ops.PUBLISHING,
-    ops.ROLLBACKS,
-    ops.REJECTED_READINGS,
-    ops.REJECTED_FILES,
-)
+LOAD_ID = r"\d{8}T\d{6}-\w+"
+TABLES = (*tables.DATA, tables.LOADS, tables.PUBLISHING, *ledger.OF_LOADS)
 
 
 def collect(spark: SparkSession, settings: Settings, *, dry_run: bool = False) -> list[str]:
     """Delete what can be, and return it, as paths. To be called by the one writer only."""
     before = datetime.now(UTC) - timedelta(hours=settings.retention_hours)
-    loads = tables.read_rows(spark, ops.LOADS, tables.all_locations(spark, ops.LOADS))
+    loads = tables.read_rows(spark, tables.LOADS, tables.all_locations(spark, tables.LOADS))
     finished = dict(zip(loads["load_id"].to_pylist(), loads["finished_at"].to_pylist(), strict=True))
-    switched = ops.switches(spark, finished)
+    switched = ledger.switches(spark, finished)
     collected = []
     for table in TABLES:
         root, live = tables.root_and_column(spark, table)[0], tables.all_locations(spark, table)
@@ -48,7 +41,21 @@ def collect(spark: SparkSession, settings: Settings, *, dry_run: bool = False) -
                     collected.append(folder)
                     if not dry_run:
                         file_system.delete_dir(folder)
-    return collected
+    return collected + _staging(settings, before, dry_run=dry_run)
+
+
+def _staging(settings: Settings, before: datetime, *, dry_run: bool) -> list[str]:
+    """What tasks of runs that were killed have staged."""
+    file_system, root = open_folder(f"{settings.warehouse}/staging", settings.s3_endpoint)
+    loads = [(info.path, info.base_name.removeprefix("load=")) for info in _listed(file_system, root)]
+    old = [path for path, load in loads if re.fullmatch(LOAD_ID, load) and started_at(load) < before]
+    for path in old if not dry_run else ():
+        file_system.delete_dir(path)
+    return old
+
+
+def _listed(file_system: FileSystem, root: str) -> list[FileInfo]:
+    return list(file_system.get_file_info(FileSelector(root, allow_not_found=True)))
 
 
 def _folders(file_system: FileSystem, root: str) -> dict[str, list[str]]:
@@ -57,7 +64,7 @@ def _folders(file_system: FileSystem, root: str) -> dict[str, list[str]]:
     for info in file_system.get_file_info(FileSelector(root, allow_not_found=True, recursive=True)):
         parts = info.path.removeprefix(f"{root}/").split("/")
         # Of a load, and not the folder of empty partitions.
-        load = re.fullmatch(r"load=(\d{8}T\d{6}-\w+)", parts[1]) if len(parts) > 1 else None
+        load = re.fullmatch(f"load=({LOAD_ID})", parts[1]) if len(parts) > 1 else None
         if load and (len(parts) > 2 or info.type == FileType.Directory):
             found.add((parts[0], load[1]))
     folders = defaultdict(list)
@@ -86,4 +93,4 @@ def _replaced_at(
     if load in finished:
         # Of ops and quarantine switches are not recorded: the next one took its place. Or it never was published.
         return next((finished[other] for other in later if other in finished), finished[load])
-    return ops.started_at(load)
+    return started_at(load)

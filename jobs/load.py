@@ -6,18 +6,27 @@ in the same state: a load that is not recorded did not happen. Its files are loa
 made anew from what was there before it.
 """
 
-from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import audit, collect, landing, marts, ops, quality, readings, snapshots, tables, versions
-from jobs.settings import SQL, Settings
+from jobs import audit, collect, landing, marts, quality, silver, snapshots, tables, upgrade, versions
+from jobs.errors import LakeError
+from jobs.ledger import files as ledger_files
+from jobs.ledger import loads as ledger
+from jobs.ledger import writer as ledger_writer
+from jobs.readings.ingest import FILES_SCHEMA, Receipt
+from jobs.readings.merge import Changes
+from jobs.settings import EXPECTATIONS, SQL, Settings
+from jobs.silver import Retraction, Written
 from jobs.spark import at_once
 from jobs.tables import (
     CURRENT_SNAPSHOT,
@@ -25,46 +34,92 @@ from jobs.tables import (
     DAILY_PRODUCT,
     HALF_HOURLY,
     HALF_HOURLY_PRODUCT,
+    LOAD_FILES,
+    LOADS,
     MARTS,
     READINGS,
+    REJECTED_FILES,
+    REJECTED_READINGS,
+    REJECTED_REFERENCE,
     Locations,
 )
 
 Stage = Callable[[str], AbstractContextManager[None]]
+Kind = Literal["load", "retract", "reload", "rebuild", "rollback", "dismiss", "upgrade"]
 
-FEW_ROWS_A_FILE, MOST_ROWS_A_FILE = 250_000, 2_000_000
-EXAMPLES = 10
+# Rejected rows and bytes of a load that its end may hold in memory; more are appended by Spark.
+FEW_REJECTED, FEW_BYTES = 200_000, 64 * 1024 * 1024
+FEW_FILES = 500_000
+# What a person may accept: the suites' reasons, and the first of these two.
+CLOCK, FAULTS = "clock", "faults"
 
 
-@dataclass
+@dataclass(frozen=True)
+class Wish:
+    """What a person asked for. By default: all that is new in the landing place."""
+
+    kind: Kind = "load"
+    # Quarantined files to read again although their bytes did not change. An empty collection means all of them.
+    retry: Collection[str] | None = None
+    again: Collection[str] = ()  # files to read again, whatever is known of them
+    again_load: str | None = None  # and those that a load took
+    retraction: Retraction | None = None
+    rebuild: tuple[date, date] | None = None  # first and last date of marts to build anew
+    from_files: bool = False  # read the files of these dates again, too
+    accept: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Summary:
     """What a load did. Counts are of files and rows of input."""
 
     load_id: str
     started_at: datetime  # UTC
+    kind: Kind = "load"
+    receipt: Receipt = field(default_factory=Receipt)
     files: dict[str, int] = field(default_factory=dict)  # by status: loaded, unchanged, rejected
-    readings_loaded: int = 0
     rejected_by_reason: dict[str, int] = field(default_factory=dict)  # rows and files
-    readings_rejected: int = 0
-    readings_rejected_again: int = 0  # of files that nobody delivered, but whose readings count again
     dates: list[date] = field(default_factory=list)
     # Keys of readings added, changed and removed, by date that had readings before.
-    changes: dict[date, tuple[int, int, int]] = field(default_factory=dict)
+    changes: dict[date, Changes] = field(default_factory=dict)
+    contested: int = 0
     mart_dates: list[date] = field(default_factory=list)
     snapshot_date: date | None = None
     verdicts: list[quality.Verdict] = field(default_factory=list)
-    rejections: list[str] = field(default_factory=list)  # a sentence each, the first EXAMPLES
     errors: list[str] = field(default_factory=list)  # what makes the run fail
+    accepted: frozenset[str] = frozenset()
+    undid: str | None = None  # load that a rollback took away or put back
+
+    @property
+    def readings_loaded(self) -> int:
+        return self.receipt.readings.total()
+
+    @property
+    def readings_rejected(self) -> int:
+        return self.receipt.rows_rejected
+
+    @property
+    def rejections(self) -> list[str]:
+        """A sentence each, the first ones."""
+        return [text for *_, text in self.receipt.rejections]
 
     @property
     def published(self) -> bool:
         """Whether readers got it. A reference snapshot that failed is left out of a load; it does not stop the load."""
-        return not self.blocking
+        return not self.blocking and not (self.nothing_good and not self.dates and not self.snapshot_date)
+
+    @property
+    def nothing_good(self) -> bool:
+        """Whether the load had files and every one of them is at fault, and nobody lets that pass."""
+        if FAULTS in self.accepted:
+            return False
+        read = self.receipt.files["loaded"] + self.receipt.files["rejected"]
+        return bool(read) and self.receipt.files_at_fault == read and not self.receipt.readings
 
     @property
     def blocking(self) -> list[str]:
         """Failed critical expectations that keep the load from readers."""
-        judged = [verdict for verdict in self.verdicts if verdict.table in (READINGS, *MARTS)]
+        judged = [verdict for verdict in self.verdicts if verdict.table in (LOAD_FILES, READINGS, *MARTS)]
         return [f"{verdict.table}: {text}" for verdict in judged for text in verdict.critical]
 
     @property
@@ -72,224 +127,179 @@ class Summary:
         return [f"{verdict.table}: {text}" for verdict in self.verdicts for text in verdict.warnings]
 
 
-def run(spark: SparkSession, settings: Settings, stage: Stage, retry: Collection[str] | None = None) -> Summary | None:
-    """Load all that is new in the landing place. None if nothing is.
+class Plan(NamedTuple):
+    """What a load is to do, worked out before it writes."""
 
-    `retry` names files in quarantine that are to be read again, though they are the same; an empty one means all.
+    readings: pa.Table  # files to read, columns as of ledger.files.to_read
+    reference: list[dict[str, object]]  # of the reference file, at most one
+    retraction: Retraction | None
+    dropped_dates: set[str]  # on which the retraction takes claims back
+    mart_dates: set[str]  # to build anew, beside those that change
 
-    Raises versions.VersionError where the SQL files do not go with what was applied, ops.Overtaken where another run
-    began meanwhile, ops.NotInQuarantine, FileNotFoundError where a file of `retry` is gone.
+
+def run(spark: SparkSession, settings: Settings, stage: Stage, wish: Wish | None = None) -> Summary | None:
+    """Load what is new in the landing place, or do what a person asked for. None if there is nothing to do.
+
+    Raises LakeError where it cannot be done: nothing was changed then.
     """
+    wish = wish or Wish()
     started_at = datetime.now(UTC)
-    summary = Summary(ops.new_load_id(started_at), started_at)
-    judge = audit.Audit(summary.load_id, started_at, settings.reports, summary.verdicts)
-    new: dict[str, Locations] = {}  # what is written and not published, by table
+    seconds: dict[str, float] = {}
+    stage = _timed(stage, seconds)
     with stage("apply versioned SQL"):
+        _require_known(wish.accept)
         versions.apply_versions(spark, SQL, settings.warehouse)
+        upgrade.claims_of_older_version(spark)
     with stage("discover"):
-        writer = ops.writer(spark)
-        file_system, folder = landing.open_folder(settings.landing, settings.s3_endpoint)
-        delivered = landing.delivered_readings(file_system, folder) + landing.delivered_reference(file_system, folder)
-        again = ops.in_quarantine(spark, retry) if retry is not None else set()
-        if gone := sorted(set(retry or ()) - {file.source_file for file in delivered}):
-            raise FileNotFoundError(f"{', '.join(gone)}: no longer in the landing place")
-        new_files = ops.new_files(spark, delivered, again)
-        interrupted = ops.interrupted(spark)
-        if not new_files.num_rows and not interrupted:
+        writer = ledger_writer.writer(spark)
+        plan = _plan(spark, settings, wish)
+        interrupted = ledger.interrupted(spark)
+        if not (plan.readings.num_rows or plan.reference or plan.dropped_dates or plan.mart_dates or interrupted):
             return None
         quality.preload()
-        ops.become_writer(spark, summary.load_id, after=writer)
-        begun = ops.recover(spark, summary.load_id, started_at.date()) if interrupted else {}
-        is_readings = pc.starts_with(new_files["source_file"], "readings/")
-        new_readings, new_reference = new_files.filter(is_readings), new_files.filter(pc.invert(is_readings))
+        earlier = [*ledger.recorded_loads(spark), *([writer] if writer else [])]
+        load_id = ledger_writer.new_load_id(started_at, earlier, accept_clock=CLOCK in wish.accept)
+        ledger_writer.become_writer(spark, load_id, after=writer)
+        begun = ledger.recover(spark, load_id) if interrupted else {}
+        place = silver.place_of(spark, settings, load_id, started_at)
+        judge = audit.Audit(load_id, started_at, settings.reports, wish.kind, wish.accept)
 
     with stage("read and check"):
-        parsed = readings.parse(spark, new_readings, file_system, folder).persist()
-        files = _files(parsed).persist()
-        dates = _summarise(parsed, files, summary)
-        dates |= _dates_of_earlier_versions(files, new_readings) | set(map(date.fromisoformat, begun))
-    with stage("write silver"):
-        expected_rows, reference_files = at_once(
-            lambda: _write_readings(parsed, files, dates, begun, new, summary),
-            lambda: [snapshots.take(spark, file, file_system, folder, judge) for file in new_reference.to_pylist()],
+        receipt, taken = at_once(
+            lambda: silver.ingest_files(spark, plan.readings, place),
+            lambda: [
+                snapshots.take(spark, file, place.landing, place.landing_folder, judge) for file in plan.reference
+            ],
         )
-        snapshot = _summarise_reference(reference_files, summary)
+    with stage("write silver"):
+        written = _merge(spark, place, plan, wish, receipt, begun)
+        snapshot = {table: folders for each in taken for table, folders in each.locations.items()}
     with stage("build marts"):
-        _write_marts(spark, new, snapshot, summary)
+        built = _write_marts(spark, load_id, written.locations, snapshot, plan.mart_dates)
+    new = written.locations | built
     with stage("validate"):
-        _audit(spark, judge, expected_rows, new, summary)
+        _audit(spark, judge, receipt, written, new)
+    summary = _summary(judge, wish, receipt, taken, written, new)
+    if summary.published:
+        with stage("publish"):
+            ledger.begin_publication(spark, load_id)
+            for table in tables.DATA:
+                ledger_writer.publish(spark, table, (new | snapshot).get(table, {}), load_id)
+    with stage("record"):
+        _record(spark, place, wish, summary, taken, new | snapshot, seconds)
+        silver.delete_staging(place)
+    with stage("report"):
         quality.keep_input(
             settings.reports,
-            load_id=summary.load_id,
+            load_id=load_id,
             loaded_at=started_at,
             readings=summary.readings_loaded,
             rejected_by_reason=summary.rejected_by_reason,
         )
-    if summary.published:
-        with stage("publish"):
-            ops.begin_publication(spark, summary.load_id)
-            # The snapshot's pointer comes last: which marts a new one changes is found by comparing it with the one in
-            # place.
-            published = new | snapshot
-            for table in tables.DATA:
-                ops.publish(spark, table, published.get(table, {}), summary.load_id)
-    else:
-        summary.errors.append(f"not published, readers keep what they had: {'; '.join(summary.blocking)}")
-    with stage("record"):
-        _record(spark, parsed, files, reference_files, new | snapshot, summary)
-        for cached in (parsed, files):
-            cached.unpersist()
-    with stage("report"):
         quality.build_docs(settings.reports)
     with stage("collect"):
         collect.collect(spark, settings)
     return summary
 
 
-def _files(parsed: DataFrame) -> DataFrame:
-    """One row per readings file: what became of it, as ops.load_files and quarantine.files have it."""
-    return parsed.where("file IS NOT NULL").select(
-        "source_file",
-        F.lit("readings").alias("kind"),
-        "file.status",
-        "file.reason",
-        F.col("file.detail").alias("note"),
-        "file.size_bytes",
-        "modified_at",
-        "file.sha256",
-        "file.again",
-        "file.content",
-        "file.rows_read",
-        F.coalesce("file.rows_rejected", F.lit(0)).alias("rows_rejected"),
-        F.array_min("file.counts.date").alias("first_date"),
-        F.array_max("file.counts.date").alias("last_date"),
-        "file.counts",
+def _timed(stage: Stage, seconds: dict[str, float]) -> Stage:
+    @contextmanager
+    def timed(name: str) -> Iterator[None]:
+        began = time.monotonic()
+        with stage(name):
+            yield
+        seconds[name] = time.monotonic() - began
+
+    return timed
+
+
+def _require_known(accept: Collection[str]) -> None:
+    """Read all suites before anything is written: a slip in one must not show when half of the load is done."""
+    known = {CLOCK} | quality.acceptable(EXPECTATIONS)
+    if unknown := sorted(set(accept) - known):
+        raise LakeError(f"--accept {' '.join(unknown)}: there is no such reason; there are {', '.join(sorted(known))}")
+
+
+def _plan(spark: SparkSession, settings: Settings, wish: Wish) -> Plan:
+    none = ledger_files.to_read(spark, [])
+    if wish.retraction:
+        dates = silver.held_dates(spark, wish.retraction)
+        if not dates:
+            raise LakeError("there is nothing to retract: no reading that counts, or could, is of what was named")
+        return Plan(none, [], wish.retraction, dates, set())
+    if wish.rebuild and not wish.from_files:
+        return Plan(none, [], None, set(), _dates_between(spark, *wish.rebuild))
+    file_system, folder = landing.open_folder(settings.landing, settings.s3_endpoint)
+    delivered = landing.delivered_readings(file_system, folder)
+    reference = landing.delivered_reference(file_system, folder)
+    named = set(wish.again) | set(ledger_files.of_load(spark, wish.again_load) if wish.again_load else ())
+    if gone := sorted((named | set(wish.retry or ())) - {file.source_file for file in [*delivered, *reference]}):
+        raise ledger_files.UnknownFile(f"{', '.join(gone)}: not in the landing place {settings.landing}")
+    if wish.rebuild:
+        held = silver.files_between(spark, *wish.rebuild)
+        named = held & {file.source_file for file in delivered}
+        found = ledger_files.to_read(spark, [file for file in delivered if file.source_file in named], named)
+        return Plan(found, [], None, set(), _dates_between(spark, *wish.rebuild))
+    if named:
+        delivered = [file for file in delivered if file.source_file in named]
+        return Plan(ledger_files.to_read(spark, delivered, named), [], None, set(), set())
+    again = ledger_files.in_quarantine(spark, wish.retry) if wish.retry is not None else set()
+    found = ledger_files.to_read(spark, delivered + reference, again)
+    is_readings = pc.starts_with(found["source_file"], "readings/")
+    return Plan(found.filter(is_readings), found.filter(pc.invert(is_readings)).to_pylist(), None, set(), set())
+
+
+def _dates_between(spark: SparkSession, first: date, last: date) -> set[str]:
+    return {day for day in tables.partitions(spark, READINGS) if first.isoformat() <= day <= last.isoformat()}
+
+
+def _merge(
+    spark: SparkSession,
+    place: silver.Place,
+    plan: Plan,
+    wish: Wish,
+    receipt: Receipt,
+    begun: dict[str, Locations],
+) -> Written:
+    dropped_dates, reread = plan.dropped_dates, None
+    if (wish.again or wish.again_load or wish.rebuild or wish.retry is not None) and receipt.files["loaded"]:
+        # The same bytes read once more are no new version: all that they said before makes room for what they say now.
+        files = silver.staged(place, "files")
+        reread = ledger_files.versions_with(spark, files.filter(pc.equal(files["status"], "loaded")))
+        reread = reread if reread.num_rows else None
+    if reread is not None:
+        dropped_dates = dropped_dates | silver.held_dates(spark, Retraction(), reread)
+    return silver.merge_dates(
+        spark, place, receipt, begun, retraction=plan.retraction, reread=reread, dropped_dates=dropped_dates
     )
 
 
-def _summarise(parsed: DataFrame, files: DataFrame, summary: Summary) -> set[date]:
-    """Count files and rows into the summary, and return the dates of good rows."""
-    for row in files.groupBy("status", "reason").count().collect():
-        summary.files[row.status] = summary.files.get(row.status, 0) + row["count"]
-        if row.reason:
-            summary.rejected_by_reason[row.reason] = row["count"]
-    dates = set()
-    counts = files.select("again", F.inline("counts")).groupBy("again", "date", "reason")
-    for row in counts.agg(F.sum("rows").alias("rows")).collect():
-        if not row.reason:
-            dates.add(row.date)
-            summary.readings_loaded += row.rows
-        elif row.again:  # the load that was given it has counted it
-            summary.readings_rejected_again += row.rows
-        else:
-            summary.rejected_by_reason[row.reason] = row.rows
-            summary.readings_rejected += row.rows
-    if summary.rejected_by_reason:
-        # Without their content, which may be more than the driver holds.
-        in_words = files.where("status = 'rejected'").select("source_file", "reason", "note")
-        bad_files = in_words.orderBy("source_file").limit(EXAMPLES).collect()
-        summary.rejections += [f"{row.source_file}: {row.reason}: {row.note}" for row in bad_files]
-        bad_rows = readings.rejected(parsed).orderBy("source_file", "position").limit(EXAMPLES).collect()
-        summary.rejections += [
-            f"{row.source_file} row {row.position}: {row.reason}: {row.row_json}" for row in bad_rows
-        ]
-    return dates
-
-
-def _dates_of_earlier_versions(files: DataFrame, new_readings: pa.Table) -> set[date]:
-    """Dates on which silver has readings of earlier versions of files that were delivered again: the new version may
-    lack them."""
-    known = new_readings.filter(new_readings["first_date"].is_valid())
-    if not known.num_rows:
-        return set()
-    span = F.lit(pc.min(known["first_date"]).as_py()), F.lit(pc.max(known["last_date"]).as_py())
-    earlier = files.sparkSession.table(READINGS).where(F.col("date").between(*span))
-    delivered_again = files.where("status = 'loaded'").select("source_file")
-    rows = earlier.join(delivered_again, on="source_file", how="left_semi").select("date").distinct().collect()
-    return {row.date for row in rows}
-
-
-def _write_readings(
-    parsed: DataFrame,
-    files: DataFrame,
-    dates: set[date],
-    begun: Locations,
-    new: dict[str, Locations],
-    summary: Summary,
-) -> int:
-    """Write the whole new content of the dates, and return the number of rows that it has to have. `begun` is as
-    `ops.recover` tells."""
-    if not dates:
-        return 0
-    spark = parsed.sparkSession
-    content = readings.good(parsed, summary.load_id)
-    rows = summary.readings_loaded
-    held = tables.locations(spark, READINGS, dates) | begun
-    held = {day: folder for day, folder in held.items() if not tables.is_empty(folder)}
-    if held:
-        before = tables.read(spark, READINGS, held)
-        rows += before.count()
-        delivered_again = files.where("status = 'loaded'").select("source_file")
-        kept = before.join(delivered_again, on="source_file", how="left_anti")
-        modified_at = ops.recorded_files(spark).select("load_id", "source_file", "modified_at")
-        content = content.unionByName(kept.join(modified_at, on=["load_id", "source_file"], how="inner"))
-    merged = readings.merge(content, dates=len(dates), buckets=_buckets(spark, rows // len(dates), len(dates)))
-    counted = Observation()
-    observed = merged.observe(counted, F.count("*").alias("rows"))
-    new[READINGS] = tables.write(observed, READINGS, summary.load_id, dates)
-    summary.dates = sorted(dates)
-    if held:
-        after = tables.read(spark, READINGS, {day: new[READINGS][day] for day in held})
-        changes = readings.changes(before, after).collect()
-        summary.changes = {
-            row.date: (row.readings_added, row.readings_changed, row.readings_removed) for row in changes
-        }
-    return int(counted.get["rows"])
-
-
-def _buckets(spark: SparkSession, rows_a_date: int, dates: int) -> int:
-    """In how many files a date is written: enough that every core has work, while none is small or too large."""
-    tasks = 2 * spark.sparkContext.defaultParallelism
-    return max(1 + rows_a_date // MOST_ROWS_A_FILE, min(-(-tasks // dates), rows_a_date // FEW_ROWS_A_FILE))
-
-
-def _summarise_reference(reference_files: list[snapshots.Taken], summary: Summary) -> dict[str, Locations]:
-    """Count reference files into the summary, and return what is to be published of them."""
-    snapshot: dict[str, Locations] = {}
-    for taken in reference_files:
-        snapshot |= taken.locations
-        summary.snapshot_date = taken.current
-        if taken.error:
-            summary.errors.append(taken.error)
-            reason = taken.file["reason"]  # which files of readings may have, too
-            summary.rejected_by_reason[reason] = summary.rejected_by_reason.get(reason, 0) + 1
-            summary.files["rejected"] = summary.files.get("rejected", 0) + 1
-    return snapshot
-
-
 def _write_marts(
-    spark: SparkSession, new: dict[str, Locations], snapshot: dict[str, Locations], summary: Summary
-) -> None:
-    """Write the marts of the dates that the load changes: those of new readings, and those which a change of agreements
-    reaches."""
-    dates = set(new.get(READINGS, {}))
+    spark: SparkSession,
+    load_id: str,
+    readings: dict[str, Locations],
+    snapshot: dict[str, Locations],
+    asked_for: set[str],
+) -> dict[str, Locations]:
+    """Write the marts of the dates that the load changes: those of new readings, those which a change of agreements
+    reaches, and those asked for."""
+    dates = set(readings.get(READINGS, {})) | asked_for
     before = after = spark.table("silver.agreement"), spark.table("silver.product")
     if CURRENT_SNAPSHOT in snapshot:
-        agreement, product = (
-            snapshots.content(spark, name, snapshot, summary.load_id) for name in ("agreement", "product")
-        )
+        agreement, product = (snapshots.content(spark, name, snapshot, load_id) for name in ("agreement", "product"))
         after = agreement, product
         others = tables.partitions(spark, READINGS) - dates
         if others:
             dates |= {str(row.date) for row in marts.changed_dates(_dates(spark, others), before, after).collect()}
     if not dates:
-        return
-    consumption = _readings_of(spark, dates, new)
+        return {}
+    new: dict[str, Locations] = {}
+    consumption = _readings_of(spark, dates, readings)
     agreements = marts.agreements_on(_dates(spark, dates), *after).persist()
     by_product = marts.consumption_by_product_and_half_hour(consumption, agreements).persist()
 
     def write(mart: str, content: DataFrame) -> DataFrame:
-        new[mart] = tables.write(content, mart, summary.load_id, dates)
+        new[mart] = tables.write(content, mart, load_id, dates)
         return tables.read(spark, mart, new[mart])
 
     def daily() -> None:
@@ -303,7 +313,7 @@ def _write_marts(
     at_once(daily, half_hourly)
     agreements.unpersist()
     by_product.unpersist()
-    summary.mart_dates = sorted(map(date.fromisoformat, dates))
+    return new
 
 
 def _readings_of(spark: SparkSession, dates: set[str], new: dict[str, Locations]) -> DataFrame:
@@ -317,57 +327,86 @@ def _dates(spark: SparkSession, dates: set[str]) -> DataFrame:
 
 
 def _audit(
-    spark: SparkSession, judge: audit.Audit, expected_rows: int, new: dict[str, Locations], summary: Summary
+    spark: SparkSession, judge: audit.Audit, receipt: Receipt, written: Written, new: dict[str, Locations]
 ) -> None:
     """Judge what was written, table by table, and each mart against the readings that it was built from."""
-    written = tables.read(spark, READINGS, new.get(READINGS, {}))
+    rows = tables.read(spark, READINGS, new.get(READINGS, {}))
     built = {mart: tables.read(spark, mart, new[mart]) for mart in MARTS if mart in new}
     of_readings, of_marts = at_once(
-        lambda: audit.measure(READINGS, written),
+        lambda: audit.measure(READINGS, rows) if written.rows else {},
         lambda: audit.measure_marts(built, _readings_of(spark, set(new[DAILY_METERPOINT]), new)) if built else None,
     )
-    audit.judge_readings(
-        judge,
-        of_readings,
-        expected=expected_rows,
-        rows=(summary.readings_loaded, summary.readings_rejected),
-        files=(summary.files.get("loaded", 0), summary.files.get("rejected", 0)),
-    )
+    if receipt.files or written.dates:
+        audit.judge_delivery(judge, receipt, written)
+    audit.judge_readings(judge, of_readings, expected=written.rows)
     if built:
         audit.judge_marts(judge, *of_marts)
 
 
+def _summary(
+    judge: audit.Audit,
+    wish: Wish,
+    receipt: Receipt,
+    taken: list[snapshots.Taken],
+    written: Written,
+    new: dict[str, Locations],
+) -> Summary:
+    refused = [each for each in taken if each.error]
+    files = receipt.files + type(receipt.files)(["rejected"] * len(refused))
+    reasons = receipt.reasons + type(receipt.reasons)(each.file.get("reason") or "snapshot" for each in refused)
+    errors = [each.error for each in refused if each.error]
+    summary = Summary(
+        load_id=judge.load_id,
+        started_at=judge.loaded_at,
+        kind=wish.kind,
+        receipt=receipt,
+        files=dict(files),
+        rejected_by_reason=dict(reasons),
+        dates=written.dates,
+        changes=written.changes,
+        contested=written.contested,
+        mart_dates=sorted(map(date.fromisoformat, new.get(DAILY_METERPOINT, {}))),
+        snapshot_date=next((each.current for each in taken if each.current), None),
+        verdicts=judge.verdicts,
+        errors=errors,
+        accepted=wish.accept,
+    )
+    if summary.nothing_good:
+        errors.append("every readings file was rejected; `lake quarantine list` says why")
+    if summary.blocking:
+        errors.append(f"not published, readers keep what they had: {'; '.join(summary.blocking)}")
+    return summary
+
+
 def _record(
     spark: SparkSession,
-    parsed: DataFrame,
-    files: DataFrame,
-    reference_files: list[snapshots.Taken],
-    published: dict[str, Locations],
+    place: silver.Place,
+    wish: Wish,
     summary: Summary,
+    taken: list[snapshots.Taken],
+    published: dict[str, Locations],
+    seconds: dict[str, float],
 ) -> None:
     """Record what the load did. ops.loads comes last: with it the load has happened.
 
-    Of a load that was not published only its failure is recorded, so that its files are tried again.
+    Of a load that was not published its files and what they were rejected for are recorded too, so that a person sees
+    them; but its files are not known by it, and are tried again.
     """
-    load_id, load_date = summary.load_id, summary.started_at.date()
-    appends = [lambda: ops.append_validations(spark, summary.verdicts, load_id, load_date)]
+    load_id, receipt = summary.load_id, summary.receipt
+    appends = [lambda: ledger.append_validations(spark, summary.verdicts, load_id)]
+    if receipt.files or taken:
+        appends.append(lambda: _record_files(spark, place, receipt, taken, load_id))
+    if receipt.rows_rejected:
+        appends.append(lambda: _record_rejected_rows(spark, place, receipt, load_id))
+    for each in taken:
+        if each.rejected is not None and each.rejected.num_rows:
+            appends.append(lambda rows=each.rejected: ledger.append_rows(spark, rows, REJECTED_REFERENCE, load_id))
     if summary.published:
-        if reference_files:
-            rows = [taken.file for taken in reference_files]
-            files = files.unionByName(spark.createDataFrame(rows, files.schema))
-        if summary.readings_rejected or summary.readings_rejected_again:
-            rejected = readings.rejected(parsed)
-            appends.append(lambda: ops.append(rejected, ops.REJECTED_READINGS, load_id, load_date))
-        if summary.files.get("rejected"):
-            rejected_files = files.where("status = 'rejected'").withColumnRenamed("note", "detail")
-            appends.append(lambda: ops.append(rejected_files, ops.REJECTED_FILES, load_id, load_date))
-        noted = F.when(F.col("status") == "rejected", F.concat_ws(": ", "reason", "note")).otherwise(F.col("note"))
-        noted_files = files.withColumn("note", noted)
-        appends.append(lambda: ops.append(noted_files, ops.LOAD_FILES, load_id, load_date))
-        appends.append(lambda: ops.append_publications(spark, published, summary.changes, load_id, load_date))
+        appends.append(lambda: ledger.append_publications(spark, published, summary.changes, load_id))
     at_once(*appends)
     load = {
         "status": "published" if summary.published else "failed",
+        "kind": wish.kind,
         "started_at": summary.started_at,
         "finished_at": datetime.now(UTC),
         "files_loaded": summary.files.get("loaded", 0),
@@ -375,12 +414,42 @@ def _record(
         "readings_loaded": summary.readings_loaded,
         "readings_rejected": summary.readings_rejected,
         "rejected_by_reason": [*summary.rejected_by_reason.items()],
-        "dates_published": len(summary.dates),
-        "mart_dates_published": len(summary.mart_dates),
+        "dates_published": len(summary.dates) if summary.published else 0,
+        "mart_dates_published": len(summary.mart_dates) if summary.published else 0,
         "first_date": min(summary.dates, default=None),
         "last_date": max(summary.dates, default=None),
-        "snapshot_date": summary.snapshot_date,
+        "snapshot_date": summary.snapshot_date if summary.published else None,
         "warnings": len(summary.warnings),
+        "warnings_by_name": [*receipt.warnings.items()],
+        "accepted": sorted(wish.accept),
+        "stage_seconds": [*seconds.items()],
         "error": "; ".join(summary.errors) or None,
     }
-    ops.append_few(spark, [load], ops.LOADS, load_id, load_date)
+    ledger.append_rows(spark, [load], LOADS, load_id)
+
+
+def _record_files(
+    spark: SparkSession, place: silver.Place, receipt: Receipt, taken: list[snapshots.Taken], load_id: str
+) -> None:
+    """What became of each file, and the rejected ones whole."""
+    if receipt.files.total() > FEW_FILES or receipt.bytes_kept > FEW_BYTES:
+        staged = spark.read.parquet(f"{place.staging_uri}/files")
+        reasons = F.when(F.col("status") == "rejected", F.concat_ws(": ", "reason", "detail"))
+        ledger.append(staged.where("status = 'rejected'"), REJECTED_FILES, load_id)
+        ledger.append(staged.withColumn("note", reasons.otherwise(F.col("detail"))), LOAD_FILES, load_id)
+        staged_files = FILES_SCHEMA.empty_table()
+    else:
+        staged_files = silver.staged(place, "files")
+    rows = pa.Table.from_pylist([each.file | {"detail": each.file.get("note")} for each in taken], FILES_SCHEMA)
+    files = pa.concat_tables([staged_files, rows])
+    is_rejected = pc.equal(files["status"], "rejected")
+    note = pc.if_else(is_rejected, pc.binary_join_element_wise(files["reason"], files["detail"], ": "), files["detail"])
+    ledger.append_rows(spark, files.filter(is_rejected), REJECTED_FILES, load_id)
+    ledger.append_rows(spark, files.append_column("note", note), LOAD_FILES, load_id)
+
+
+def _record_rejected_rows(spark: SparkSession, place: silver.Place, receipt: Receipt, load_id: str) -> None:
+    if receipt.rows_rejected > FEW_REJECTED:
+        ledger.append(spark.read.parquet(f"{place.staging_uri}/rejected"), REJECTED_READINGS, load_id)
+    else:
+        ledger.append_rows(spark, silver.staged(place, "rejected"), REJECTED_READINGS, load_id)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from jobs.errors import LakeError
 
-class Busy(Exception):
+
+class Busy(LakeError):
     """Another run holds the lock, and did not end in time."""
 
 

@@ -21,7 +21,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -93,6 +93,13 @@ def load_suite(folder: Path, table: str) -> Suite:
     return suite
 
 
+def acceptable(folder: Path) -> set[str]:
+    """Names under which a person may let critical expectations pass, of all suites. Raises ValueError as load_suite."""
+    suites = [load_suite(folder, path.stem) for path in sorted(folder.glob("*.json"))]
+    found = {each.get("meta", {}).get("accept") for suite in suites for each in suite.definition["expectations"]}
+    return {str(reason) for reason in found - {None}}
+
+
 def measure(df: DataFrame, suite: Suite) -> Measures:
     """Take all measures of a table in one Spark action. The session's time zone must be UTC.
 
@@ -113,11 +120,17 @@ def measure(df: DataFrame, suite: Suite) -> Measures:
 
 
 def judge(
-    suite: Suite, measures: Mapping[str, Measure], *, load_id: str, loaded_at: datetime, reports: Path
+    suite: Suite,
+    measures: Mapping[str, Measure],
+    *,
+    load_id: str,
+    loaded_at: datetime,
+    reports: Path,
+    accept: Collection[str] = (),
 ) -> Verdict:
     """Judge the measures, those of `meta.given` included, and keep the result below `<reports>/results`.
 
-    No Spark. An expectation that cannot be evaluated (its measure is missing, for instance) is a critical failure,
+    No Spark. A critical expectation whose `meta.accept` is among `accept` is a warning: a person lets it pass. An expectation that cannot be evaluated (its measure is missing, for instance) is a critical failure,
     whatever its severity. The same load judged again at the same `loaded_at` (UTC) replaces its earlier result.
     """
     import pandas as pd
@@ -144,7 +157,7 @@ def judge(
 
         by_line = {r.expectation_config.meta["line"]: r for r in result.results if r.expectation_config}
         checks = [
-            _check(expectation, by_line.get(line), measures)
+            _check(expectation, by_line.get(line), measures, accept)
             for line, expectation in enumerate(suite.definition["expectations"])
         ]
         failed = {
@@ -257,7 +270,9 @@ class PageView:
         return _template("page.html").render(v=document, home=home)
 
 
-def _check(expectation: Mapping[str, Any], result: Any, measures: Mapping[str, Measure]) -> dict[str, Any]:
+def _check(
+    expectation: Mapping[str, Any], result: Any, measures: Mapping[str, Measure], accept: Collection[str] = ()
+) -> dict[str, Any]:
     """One line of the page: an expectation of the suite file with its outcome."""
     kwargs = expectation["kwargs"]
     names = [kwargs[name] for name in ("column", "column_A", "column_B") if name in kwargs]
@@ -271,10 +286,15 @@ def _check(expectation: Mapping[str, Any], result: Any, measures: Mapping[str, M
         text = f"{rule}: {error}"
     else:
         text = f"{rule}: {names[0] + ' is ' if names else ''}{value}, expected {limit}"
+    severity, reason = expectation.get("severity", "critical"), expectation.get("meta", {}).get("accept")
+    if reason in accept:
+        severity = "warning"
+    elif reason:
+        text += f" (a person may let it pass: lake run --accept {reason})"
     return {
         "passed": bool(result is not None and result.success and not error),
         # A check that was not made protects nothing, so it stops the load whatever its severity.
-        "severity": "critical" if error else expectation.get("severity", "critical"),
+        "severity": "critical" if error else severity,
         "rule": rule,
         "why": expectation.get("notes", ""),
         "type": expectation["type"],

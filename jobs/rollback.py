@@ -1,55 +1,72 @@
-"""Undo the newest load: its partitions name the folders again that they named before it."""
+"""Undo a load, or a rollback: partitions name the folders again that they named before it."""
 
 from datetime import UTC, date, datetime
 
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from jobs import audit, ops, quality, tables
+from jobs import audit, quality, tables
+from jobs.errors import LakeError
+from jobs.ledger import loads as ledger
+from jobs.ledger import writer as ledger_writer
 from jobs.load import Stage, Summary
 from jobs.settings import Settings
-from jobs.tables import DAILY_METERPOINT, MARTS, READINGS, Locations
+from jobs.tables import DAILY_METERPOINT, LOADS, MARTS, READINGS, ROLLBACKS, Locations
 
 
-class RollbackError(Exception):
+class RollbackError(LakeError):
     """The load cannot be rolled back."""
 
 
 def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage) -> Summary:
-    """Publish what was there before the load `undone`, judge it first, and record that as a load of its own.
+    """Publish what was there before `undone`, judge it first, and record that as a load of its own.
 
-    The files of the load stay known, so that the next run does not load them again; a new version of one of them is
-    loaded as any other.
+    `undone` is the newest load that is in effect, or the newest rollback: what that took away comes back then. The files
+    of the load stay known: `lake reload` reads them again, and a new version of one is loaded as any other.
 
-    Raises RollbackError where `undone` is not the newest load that is in effect, or its predecessors' folders are gone.
+    Raises RollbackError where something else came after it, or its predecessors' folders are gone.
     """
     started_at = datetime.now(UTC)
-    summary = Summary(ops.new_load_id(started_at), started_at)
-    load_id, load_date = summary.load_id, started_at.date()
     with stage("find what was before"):
-        writer = ops.writer(spark)
-        if ops.interrupted(spark):
+        writer = ledger_writer.writer(spark)
+        if ledger.interrupted(spark):
             raise RollbackError("a run was killed while it published; `lake run` has to put that right first")
-        before = _before(spark, undone)
-        ops.become_writer(spark, load_id, after=writer)
+        event = _event(spark, undone)
+        target, in_effect = event.target, not event.in_effect
+        effective = event.effective | {target} if in_effect else event.effective - {target}
+        before = _folders_with(spark, effective)
+        load_id = ledger_writer.new_load_id(started_at, ledger.recorded_loads(spark))
+        ledger_writer.become_writer(spark, load_id, after=writer)
+    judge = audit.Audit(load_id, started_at, settings.reports, kind="rollback")
     with stage("validate"):
-        _audit(spark, audit.Audit(load_id, started_at, settings.reports, summary.verdicts), before)
+        _audit(spark, judge, before)
+    errors: list[str] = []
+    summary = Summary(
+        load_id=load_id,
+        started_at=started_at,
+        kind="rollback",
+        dates=sorted(map(date.fromisoformat, before.get(READINGS, {}))),
+        mart_dates=sorted(map(date.fromisoformat, before.get(DAILY_METERPOINT, {}))),
+        verdicts=judge.verdicts,
+        errors=errors,
+        undid=undone,
+    )
     if summary.blocking:
-        summary.errors.append(f"not rolled back, readers keep what they have: {'; '.join(summary.blocking)}")
+        errors.append(f"not rolled back, readers keep what they have: {'; '.join(summary.blocking)}")
         quality.build_docs(settings.reports)
         return summary
     with stage("publish"):
-        ops.begin_publication(spark, load_id)
+        ledger.begin_publication(spark, load_id)
         for table in tables.DATA:
-            ops.publish(spark, table, before.get(table, {}), load_id)
+            ledger_writer.publish(spark, table, before.get(table, {}), load_id)
     with stage("record"):
-        summary.dates = sorted(map(date.fromisoformat, before.get(READINGS, {})))
-        summary.mart_dates = sorted(map(date.fromisoformat, before.get(DAILY_METERPOINT, {})))
-        ops.append_publications(spark, before, {}, load_id, load_date)
-        ops.append_validations(spark, summary.verdicts, load_id, load_date)
-        ops.append_few(spark, [{"rolled_back_load_id": undone}], ops.ROLLBACKS, load_id, load_date)
+        ledger.append_publications(spark, before, {}, load_id)
+        ledger.append_validations(spark, summary.verdicts, load_id)
+        rollback = {"rolled_back_load_id": undone, "target_load_id": target, "in_effect": in_effect}
+        ledger.append_rows(spark, [rollback], ROLLBACKS, load_id)
         load = {
             "status": "rollback",
+            "kind": "rollback",
             "started_at": started_at,
             "finished_at": datetime.now(UTC),
             "dates_published": len(summary.dates),
@@ -58,41 +75,48 @@ def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage) -> S
             "last_date": max(summary.dates, default=None),
             "warnings": len(summary.warnings),
         }
-        ops.append_few(spark, [load], ops.LOADS, load_id, load_date)
+        ledger.append_rows(spark, [load], LOADS, load_id)
     with stage("report"):
         quality.build_docs(settings.reports)
     return summary
 
 
-def _before(spark: SparkSession, undone: str) -> dict[str, Locations]:
-    """Where the partitions that a load published were before it, by table."""
-    loads = tables.read_rows(spark, ops.LOADS, tables.all_locations(spark, ops.LOADS)).to_pylist()
-    rolled_back = tables.read_rows(spark, ops.ROLLBACKS, tables.all_locations(spark, ops.ROLLBACKS))
-    withdrawn = set(rolled_back["rolled_back_load_id"].to_pylist())
-    in_effect = {
-        load["load_id"]: load for load in loads if load["status"] == "published" and load["load_id"] not in withdrawn
-    }
-    if undone not in in_effect:
-        why = "was rolled back before" if undone in withdrawn else "is no published load; `lake status` lists them"
-        raise RollbackError(f"{undone} {why}")
-    if undone != max(in_effect):
-        raise RollbackError(f"load {max(in_effect)} came after {undone}: roll that back first")
+def _event(spark: SparkSession, undone: str) -> ledger.Event:
+    """The load or rollback, if nothing that is in effect came after it."""
+    events = ledger.events(spark)
+    found = next((event for event in events if event.load_id == undone), None)
+    if not found:
+        if undone in ledger.recorded_loads(spark):
+            raise RollbackError(f"{undone} changed no table, so there is nothing to roll back")
+        raise RollbackError(f"{undone} is no published load; `lake status` lists them")
+    if found.kind == "upgrade":
+        raise RollbackError(f"{undone} took over a lakehouse of an older version: restore a backup to go back")
+    now = events[-1].effective
+    if found.effective != now:
+        if found.target == undone and undone not in now:
+            raise RollbackError(f"{undone} was rolled back before")
+        later = max(now ^ found.effective)
+        raise RollbackError(f"load {later} came after {undone}: roll that back first")
+    return found
 
-    switched = ops.switches(spark, in_effect)
-    for load in in_effect.keys() - {load for history in switched.values() for load, _ in history}:
-        if in_effect[load]["dates_published"] or in_effect[load]["mart_dates_published"]:
-            raise RollbackError(f"what load {load} published was not recorded: it is of an older version")
 
+def _folders_with(spark: SparkSession, effective: frozenset[str]) -> dict[str, Locations]:
+    """Which partitions would name which other folders than now, if exactly these loads were in effect, by table."""
+    switched = ledger.switches(spark, ledger.recorded_loads(spark))
+    recorded = {load for history in switched.values() for load, _ in history}
+    if unknown := sorted(effective - recorded):
+        raise RollbackError(f"what load {unknown[0]} published was not recorded: it is of an older version")
     before: dict[str, Locations] = {}
     for (table, value), history in switched.items():
-        if history[-1][0] != undone:
-            continue
-        folder = history[-2][1] if len(history) > 1 else tables.folder_of(*tables.root_and_column(spark, table), value)
-        before.setdefault(table, {})[value] = folder
+        of_these = [folder for load, folder in history if load in effective]
+        empty = tables.folder_of(*tables.root_and_column(spark, table), value)
+        folder = of_these[-1] if of_these else empty
+        if not tables.is_same(folder, history[-1][1]):
+            before.setdefault(table, {})[value] = folder
     for table, locations in before.items():
         held = {value: folder for value, folder in locations.items() if not tables.is_empty(folder)}
         if gone := tables.without_files(spark, held):
-            raise RollbackError(f"what was before {undone} is deleted already, of {table} {', '.join(sorted(gone))}")
+            raise RollbackError(f"what was there before is deleted already, of {table} {', '.join(sorted(gone))}")
     return before
 
 
@@ -102,8 +126,11 @@ def _audit(spark: SparkSession, judge: audit.Audit, before: dict[str, Locations]
     if not dates:
         return
     restored = before.get(READINGS, {})
-    marts = {mart: tables.read(spark, mart, before[mart]) for mart in MARTS}
-    counted = marts[DAILY_METERPOINT].where(F.col("date").isin(list(restored)))
+    places = {
+        mart: before.get(mart, {}) | tables.locations(spark, mart, dates - before.get(mart, {}).keys()) for mart in MARTS
+    }
+    marts = {mart: tables.read(spark, mart, places[mart]) for mart in MARTS}
+    counted = marts[DAILY_METERPOINT].where(F.col("date").isin([date.fromisoformat(day) for day in restored]))
     expected = counted.agg(F.coalesce(F.sum("reading_count"), F.lit(0))).collect()[0][0]
     of_readings = audit.measure(READINGS, tables.read(spark, READINGS, restored))
     audit.judge_readings(judge, of_readings, expected=expected)

@@ -22,7 +22,7 @@ from pyspark.sql import functions as F
 from jobs import reference, tables
 from jobs.audit import Audit, measure
 from jobs.quality import Measures
-from jobs.readings import TIME_ZONE
+from jobs.readings.rules import TIME_ZONE
 from jobs.spark import at_once
 from jobs.tables import CURRENT_SNAPSHOT, Locations
 
@@ -37,6 +37,7 @@ class Taken:
     locations: dict[str, Locations] = field(default_factory=dict)  # what was written of the snapshot, by table
     current: date | None = None  # date of the snapshot, if it is the one that the views are to show
     error: str | None = None  # why it was not taken
+    rejected: pa.Table | None = None  # rows in quarantine, columns of quarantine.reference
 
 
 def take(spark: SparkSession, file: dict[str, Any], file_system: FileSystem, folder: str, audit: Audit) -> Taken:

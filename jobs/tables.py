@@ -28,6 +28,8 @@ from jobs.landing import open_folder
 Locations = dict[str, str]  # partition value to folder
 
 READINGS = "silver.readings"
+CONTESTED = "silver.contested_readings"
+CLAIMS = "ops.claims"
 CURRENT_SNAPSHOT = "silver.current_snapshot"
 DAILY_METERPOINT = "mart.daily_meterpoint_consumption"
 HALF_HOURLY = "mart.half_hourly_consumption"
@@ -35,9 +37,19 @@ HALF_HOURLY_PRODUCT = "mart.half_hourly_product_consumption"
 DAILY_PRODUCT = "mart.daily_product_consumption"
 HISTORIES = ("silver.agreement_history", "silver.product_history", "silver.meterpoint_history")
 MARTS = (DAILY_METERPOINT, HALF_HOURLY, HALF_HOURLY_PRODUCT, DAILY_PRODUCT)
-# In the order in which a load switches them. By the first mart ops.recover sees what a run that was killed had begun,
-# and the snapshot's pointer comes last.
-DATA = (READINGS, *MARTS, *HISTORIES, CURRENT_SNAPSHOT)
+# In the order in which a load switches them. The snapshot's pointer comes last, because which marts a new snapshot
+# changes is found by comparing it with the one in place.
+DATA = (READINGS, CONTESTED, CLAIMS, *MARTS, *HISTORIES, CURRENT_SNAPSHOT)
+
+LOADS = "ops.loads"
+LOAD_FILES = "ops.load_files"
+VALIDATIONS = "ops.validations"
+PUBLICATIONS = "ops.publications"
+PUBLISHING = "ops.publishing"
+ROLLBACKS = "ops.rollbacks"
+REJECTED_READINGS = "quarantine.readings"
+REJECTED_FILES = "quarantine.files"
+REJECTED_REFERENCE = "quarantine.reference"
 
 # So many partitions are asked for one by one; beyond that, a table's are listed, which may be thousands.
 FEW = 4
@@ -110,6 +122,11 @@ def read(spark: SparkSession, table: str, locations: Locations) -> DataFrame:
     if sum(file.size for found in files for file in found) <= SMALL:
         frame = frame.coalesce(1)
     return frame.select(*schema.names)
+
+
+def size(spark: SparkSession, locations: Locations) -> int:
+    """Bytes of the files of partitions."""
+    return sum(file.size for found in _files_in_all(spark, locations) for file in found)
 
 
 def schema(spark: SparkSession, table: str) -> pa.Schema:

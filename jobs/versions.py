@@ -14,6 +14,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
 from jobs import tables
+from jobs.errors import LakeError
 
 FOLDERS = ("schema", "mart", "gold")
 TABLE = "ops.schema_versions"
@@ -29,7 +30,7 @@ class Version(NamedTuple):
     sql: str
 
 
-class VersionError(Exception):
+class VersionError(LakeError):
     """The SQL files do not go with what was applied."""
 
 

@@ -4,7 +4,7 @@ import gzip
 import json
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -136,17 +136,17 @@ class Lake:
             reports=folder / "reports",
         )
 
-    def run(self, retry: Collection[str] | None = None) -> load.Summary | None:
-        """A run, which may find nothing new."""
-        return load.run(self.spark, self.settings, lambda _: nullcontext(), retry)
+    def run(self, **wish: Any) -> load.Summary | None:
+        """A run, which may find nothing new. What a person asks for is told as load.Wish has it."""
+        return load.run(self.spark, self.settings, lambda _: nullcontext(), load.Wish(**wish))
 
     def undo(self, load_id: str) -> load.Summary:
         """Roll a load back."""
         return rollback.run(self.spark, self.settings, load_id, lambda _: nullcontext())
 
-    def load(self, retry: Collection[str] | None = None) -> load.Summary:
+    def load(self, **wish: Any) -> load.Summary:
         """A run that finds something new."""
-        summary = self.run(retry)
+        summary = self.run(**wish)
         assert summary is not None
         return summary
 

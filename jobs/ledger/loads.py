@@ -1,0 +1,232 @@
+"""What happened: the tables ops.* and quarantine.*, partitioned by load_date.
+
+They are published like all others, so each write is the whole new content of its load_date. A load that is not in
+ops.loads did not happen: that table is published last, and rows elsewhere of a run that was killed are dropped.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection
+from datetime import UTC, date, datetime
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs import tables
+from jobs.ledger.writer import publish, started_at
+from jobs.quality import Verdict
+from jobs.readings.merge import Changes
+from jobs.tables import (
+    CLAIMS,
+    CONTESTED,
+    LOAD_FILES,
+    LOADS,
+    PUBLICATIONS,
+    PUBLISHING,
+    READINGS,
+    REJECTED_FILES,
+    REJECTED_READINGS,
+    REJECTED_REFERENCE,
+    ROLLBACKS,
+    VALIDATIONS,
+    Locations,
+)
+
+# Rows of these tables belong to a load, and are dropped with it if it did not happen.
+OF_LOADS = (REJECTED_READINGS, REJECTED_FILES, REJECTED_REFERENCE, LOAD_FILES, VALIDATIONS, PUBLICATIONS, ROLLBACKS)
+
+
+# --- writing -------------------------------------------------------------------------------------------------------
+
+
+def append(rows: DataFrame, table: str, load_id: str) -> None:
+    """Publish many rows of a load (columns of the table without load_id and load_date) beside those of that day."""
+    load_date = _load_date(load_id)
+    own = rows.withColumns({"load_id": F.lit(load_id), "load_date": F.lit(load_date)})
+    before = _recorded_rows(rows.sparkSession, table, load_date)
+    _replace(before.unionByName(own.select(*before.columns), allowMissingColumns=True), table, load_id, load_date)
+
+
+def append_rows(spark: SparkSession, rows: list[dict[str, Any]] | pa.Table, table: str, load_id: str) -> None:
+    """`append` for rows that fit into memory, without a Spark job. Columns that are missing are null."""
+    schema, load_date = tables.schema(spark, table), _load_date(load_id)
+    own = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, _without_load_id(schema))
+    if not own.num_rows:
+        return
+    before = tables.read_rows(spark, table, tables.locations(spark, table, [load_date]))
+    if table != LOADS:
+        before = before.filter(pc.is_in(before["load_id"], pa.array(recorded_loads(spark, load_date), pa.string())))
+    own = own.append_column("load_id", pa.repeat(load_id, own.num_rows))
+    columns = [
+        own[field.name].cast(field.type) if field.name in own.column_names else pa.nulls(own.num_rows, field.type)
+        for field in schema
+    ]
+    both = pa.concat_tables([before, pa.table(columns, schema=schema)])
+    publish(spark, table, tables.write_rows(spark, both, table, load_id, load_date), load_id)
+
+
+def _without_load_id(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([field for field in schema if field.name != "load_id"])
+
+
+def _load_date(load_id: str) -> date:
+    return started_at(load_id).date()
+
+
+def append_publications(
+    spark: SparkSession, published: dict[str, Locations], changes: dict[date, Changes], load_id: str
+) -> None:
+    """Record which partitions a load switched to which folders, and, by date, how many readings it added, changed and
+    removed where there had been readings before."""
+    rows = []
+    for table, locations in published.items():
+        for value, folder in locations.items():
+            row: dict[str, Any] = {"table_name": table, "partition_value": value, "folder": folder}
+            if table == READINGS and (change := changes.get(date.fromisoformat(value))):
+                row |= {f"readings_{name}": getattr(change, name) for name in ("added", "changed", "removed")}
+            rows.append(row)
+    append_rows(spark, rows, PUBLICATIONS, load_id)
+
+
+def append_validations(spark: SparkSession, verdicts: list[Verdict], load_id: str) -> None:
+    """Record what the expectations said of each table that was judged."""
+    rows = [
+        {
+            "table_name": verdict.table,
+            "passed": verdict.passed,
+            "expectations": verdict.evaluated,
+            "critical_failures": verdict.critical,
+            "warnings": verdict.warnings,
+            "page": verdict.page,
+        }
+        for verdict in verdicts
+    ]
+    append_rows(spark, rows, VALIDATIONS, load_id)
+
+
+def begin_publication(spark: SparkSession, load_id: str) -> None:
+    """Say that the load begins to switch tables. Until it is recorded gold.data_freshness tells readers so, and by this
+    `interrupted` sees a load that did not come to its end."""
+    rows = pa.Table.from_pylist([{"load_id": load_id, "began_at": datetime.now(UTC)}], tables.schema(spark, PUBLISHING))
+    publish(spark, PUBLISHING, tables.write_rows(spark, rows, PUBLISHING, load_id, "last"), load_id)
+
+
+# --- a run that was killed -----------------------------------------------------------------------------------------
+
+
+def interrupted(spark: SparkSession) -> bool:
+    """Whether the load that began to publish last did not come to its end."""
+    began = tables.read_rows(spark, PUBLISHING, tables.all_locations(spark, PUBLISHING))["load_id"].to_pylist()
+    return any(load not in recorded_loads(spark, _load_date(load)) for load in began)
+
+
+def recover(spark: SparkSession, load_id: str) -> dict[str, Locations]:
+    """Undo what a run left that was killed while it published; `load_id` is the load that does it.
+
+    The reference snapshot is switched back, and ops and quarantine are cleared of the run's rows. Dates that the run
+    had begun to switch stay as they are until this load makes them anew, because readers would miss them meanwhile.
+    Returned is, by table, where readings and claims of these dates were before the run: the load begins from there.
+    """
+    recorded = set(recorded_loads(spark))
+    switched = switches(spark, recorded)
+
+    def before(table: str) -> Locations:
+        """Where recorded loads had switched those partitions that are elsewhere now."""
+        root, column = tables.root_and_column(spark, table)
+        found: Locations = {}
+        for value, location in tables.all_locations(spark, table).items():
+            # A load of an older version recorded no folders.
+            unknown = location if tables.load_of(location) in recorded else tables.folder_of(root, column, value)
+            folder = switched[table, value][-1][1] if (table, value) in switched else unknown
+            if not tables.is_same(folder, location):
+                found[value] = folder
+        return found
+
+    for table in (tables.CURRENT_SNAPSHOT, *tables.HISTORIES):
+        publish(spark, table, before(table), load_id)
+    for table in OF_LOADS:
+        for day, location in tables.all_locations(spark, table).items():
+            if tables.load_of(location) not in recorded:
+                _replace(_recorded_rows(spark, table, date.fromisoformat(day)), table, load_id, date.fromisoformat(day))
+    earlier = {table: before(table) for table in (READINGS, CONTESTED, CLAIMS)}
+    begun = {day for found in earlier.values() for day in found} | {day for mart in tables.MARTS for day in before(mart)}
+    return {table: tables.locations(spark, table, begun) | found for table, found in earlier.items()}
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def recorded_loads(spark: SparkSession, load_date: date | None = None) -> list[str]:
+    """Ids of loads that happened, of all time or of one day."""
+    return [str(load) for load in _loads(spark, load_date)["load_id"].to_pylist()]
+
+
+def loads_that_published(spark: SparkSession) -> list[str]:
+    """Ids of loads that did not fail. Files of a load that failed are not known: the next load reads them again."""
+    loads = _loads(spark)
+    return [str(load) for load in loads.filter(pc.not_equal(loads["status"], "failed"))["load_id"].to_pylist()]
+
+
+def _loads(spark: SparkSession, load_date: date | None = None) -> pa.Table:
+    days = tables.locations(spark, LOADS, [load_date]) if load_date else tables.all_locations(spark, LOADS)
+    return tables.read_rows(spark, LOADS, days)
+
+
+def switches(spark: SparkSession, loads: Collection[str]) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """Load and folder of each time that one of `loads` switched a partition, in order, by table and partition."""
+    rows = tables.read_rows(spark, PUBLICATIONS, tables.all_locations(spark, PUBLICATIONS), is_of(loads))
+    switched = defaultdict(list)
+    for row in rows.sort_by("load_id").to_pylist():
+        switched[row["table_name"], row["partition_value"]].append((row["load_id"], row["folder"]))
+    return dict(switched)
+
+
+def is_of(loads: Collection[str]) -> pc.Expression:
+    """Whether a row is of one of the loads.
+
+    The list has an explicit type because Arrow cannot compare strings with an untyped empty list.
+    """
+    return pc.field("load_id").isin(pa.array(list(loads), pa.string()))
+
+
+class Event(NamedTuple):
+    """A load or a rollback that happened and changed what readers see."""
+
+    load_id: str
+    kind: str
+    target: str  # load that is put into effect, or taken out of it; of a load itself
+    in_effect: bool  # whether the target is in effect since then
+    effective: frozenset[str]  # all loads that are in effect since then
+
+
+def events(spark: SparkSession) -> list[Event]:
+    """Loads and rollbacks in their order, those left out that switched no table."""
+    loads = sorted(_loads(spark).to_pylist(), key=lambda load: str(load["load_id"]))
+    rows = tables.read_rows(spark, ROLLBACKS, tables.all_locations(spark, ROLLBACKS)).to_pylist()
+    rollbacks = {row["load_id"]: row for row in rows}
+    found: list[Event] = []
+    effective: frozenset[str] = frozenset()
+    for load in loads:
+        load_id, changed = load["load_id"], load["dates_published"] or load["mart_dates_published"] or load["snapshot_date"]
+        if load_id in rollbacks:
+            row = rollbacks[load_id]
+            target, in_effect = row["target_load_id"] or row["rolled_back_load_id"], bool(row["in_effect"])
+            effective = effective | {target} if in_effect else effective - {target}
+            found.append(Event(load_id, "rollback", target, in_effect, effective))
+        elif load["status"] == "published" and changed:
+            effective |= {load_id}
+            found.append(Event(load_id, load["kind"] or "load", load_id, True, effective))
+    return found
+
+
+def _recorded_rows(spark: SparkSession, table: str, load_date: date) -> DataFrame:
+    """What a table holds of a day, of loads that happened."""
+    rows = tables.read(spark, table, tables.locations(spark, table, [load_date]))
+    recorded = spark.table(LOADS).select("load_id")
+    return rows.join(recorded, on="load_id", how="left_semi").select(*rows.columns)
+
+
+def _replace(rows: DataFrame, table: str, load_id: str, load_date: date) -> None:
+    publish(rows.sparkSession, table, tables.write(rows.coalesce(1), table, load_id, [load_date]), load_id)

@@ -1,0 +1,312 @@
+"""The readings of a load, from files to folders that can be published: silver.readings and what stands beside it.
+
+Tasks write what they read straight to its end place (jobs/readings/ingest.py). Only dates of which something is there
+already, or which two files speak of for one meterpoint, are merged then (jobs/readings/merge.py).
+"""
+
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow.fs import FileSelector, FileSystem
+from pyspark import TaskContext
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs import tables
+from jobs.landing import open_folder, read_ahead
+from jobs.readings import ingest
+from jobs.readings.ingest import FILES_SCHEMA, REJECTED_SCHEMA, Place, Receipt
+from jobs.readings.merge import WRITTEN, Changes, merge_and_write, written_of
+from jobs.settings import Settings
+from jobs.tables import CLAIMS, CONTESTED, READINGS, THREADS, Locations
+
+TASKS_A_CORE, FEW_FILES = 4, 50
+FEW_ROWS_A_FILE, MOST_ROWS_A_FILE = 250_000, 2_000_000
+BYTES_A_READING = 4  # of a Parquet file, about
+FEW_CLAIMS = 2_000_000  # are compared by the driver
+
+
+class Retraction(NamedTuple):
+    """Which claims a person takes back: those for which all that is given holds."""
+
+    files: tuple[str, ...] = ()
+    load_id: str | None = None
+    meterpoint_id: str | None = None
+    first: date | None = None
+    last: date | None = None
+
+    def holds(self) -> Column:
+        """The condition on a row of ops.claims."""
+        condition = F.lit(True)
+        if self.files:
+            condition &= F.col("source_file").isin(list(self.files))
+        if self.load_id:
+            condition &= F.col("load_id") == self.load_id
+        if self.meterpoint_id is not None:
+            condition &= F.col("meterpoint_id") == self.meterpoint_id
+        if self.first:
+            condition &= F.col("date") >= F.lit(self.first)
+        if self.last:
+            condition &= F.col("date") <= F.lit(self.last)
+        return condition
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written of readings, and is not published."""
+
+    locations: dict[str, Locations] = field(default_factory=dict)  # by table
+    rows: int = 0  # which the folders of silver.readings hold
+    contested: int = 0
+    changes: dict[date, Changes] = field(default_factory=dict)  # of dates that had readings before
+
+    @property
+    def dates(self) -> list[date]:
+        return sorted(map(date.fromisoformat, self.locations.get(READINGS, {})))
+
+
+def place_of(spark: SparkSession, settings: Settings, load_id: str, started_at: datetime) -> Place:
+    """Where the tasks of a load read and write."""
+    landing, landing_folder = open_folder(settings.landing, settings.s3_endpoint)
+    lake, staging = open_folder(staging_folder(settings, load_id), settings.s3_endpoint)
+    return Place(
+        landing=landing,
+        landing_folder=landing_folder,
+        lake=lake,
+        readings=_root(spark, settings, READINGS),
+        contested=_root(spark, settings, CONTESTED),
+        claims=_root(spark, settings, CLAIMS),
+        staging=staging,
+        staging_uri=staging_folder(settings, load_id),
+        load_id=load_id,
+        started_at=started_at,
+    )
+
+
+def _root(spark: SparkSession, settings: Settings, table: str) -> str:
+    return open_folder(tables.root_and_column(spark, table)[0], settings.s3_endpoint)[1]
+
+
+def staging_folder(settings: Settings, load_id: str) -> str:
+    """Folder of what tasks hand to the end of their load: rejected rows, and what became of each file."""
+    return f"{settings.warehouse}/staging/load={load_id}"
+
+
+# --- read and judge ------------------------------------------------------------------------------------------------
+
+
+def ingest_files(spark: SparkSession, files: pa.Table, place: Place) -> Receipt:
+    """Read the given files (columns as of ledger.files.to_read), and write what they say."""
+    if not files.num_rows:
+        return Receipt()
+    tasks = min(TASKS_A_CORE * spark.sparkContext.defaultParallelism, 1 + files.num_rows // FEW_FILES)
+    dealt_out = spark.createDataFrame(files).repartition(tasks)
+    rows = dealt_out.mapInArrow(partial(_ingest_task, place), "receipt STRING").collect()
+    receipt = ingest.total(Receipt.from_json(row.receipt) for row in rows)
+    if any(receipt.attempts.values()):
+        _delete_files_of_dead_attempts(place, receipt)
+    return receipt
+
+
+def _ingest_task(place: Place, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    context = TaskContext.get()
+    number, attempt = (context.partitionId(), context.attemptNumber()) if context else (0, 0)
+
+    def read(names: list[str]) -> Iterator[bytes | OSError]:
+        return read_ahead(place.landing, [f"{place.landing_folder}/{name}" for name in names])
+
+    files = (file for batch in batches for file in batch.to_pylist())
+    receipt = ingest.ingest(files, read, place, number, attempt)
+    yield pa.RecordBatch.from_pydict({"receipt": [receipt.to_json().decode()]})
+
+
+def _delete_files_of_dead_attempts(place: Place, receipt: Receipt) -> None:
+    """A task that died may have left files beside those of the attempt that took its place."""
+    folders = [f"{root}/date={day}/load={place.load_id}" for root in (place.readings, place.claims) for day in receipt.readings]
+    for folder in [*folders, f"{place.staging}/files", f"{place.staging}/rejected"]:
+        names = [info.base_name for info in _list(place.lake, folder)]
+        for name in ingest.part_files_of_dead_attempts(names, receipt.attempts):
+            place.lake.delete_file(f"{folder}/{name}")
+
+
+def _list(file_system: FileSystem, folder: str) -> list[Any]:
+    return list(file_system.get_file_info(FileSelector(folder, allow_not_found=True)))
+
+
+def staged(place: Place, what: str) -> pa.Table:
+    """What tasks staged, in memory: `files` or `rejected`."""
+    schema = {"files": FILES_SCHEMA, "rejected": REJECTED_SCHEMA}[what]
+    paths = [info.path for info in _list(place.lake, f"{place.staging}/{what}")]
+    parts = [pq.read_table(path, filesystem=place.lake, schema=schema, partitioning=None) for path in sorted(paths)]
+    return pa.concat_tables(parts) if parts else schema.empty_table()
+
+
+def delete_staging(place: Place) -> None:
+    """Delete what the load staged: it is recorded now."""
+    if _list(place.lake, place.staging):
+        place.lake.delete_dir(place.staging)
+
+
+# --- which readings count ------------------------------------------------------------------------------------------
+
+
+def held_dates(spark: SparkSession, retraction: Retraction, versions: pa.Table | None = None) -> set[str]:
+    """Dates on which there are claims that a retraction takes back, or that are of the given versions of files."""
+    claims = spark.table(CLAIMS)
+    condition = retraction.holds() if versions is None else F.lit(True)
+    if versions is not None:
+        claims = claims.join(F.broadcast(spark.createDataFrame(versions)), ["source_file", "load_id"], "left_semi")
+    return {row.date.isoformat() for row in claims.where(condition).select("date").distinct().collect()}
+
+
+def files_between(spark: SparkSession, first: date, last: date) -> set[str]:
+    """Files with a claim on one of the dates."""
+    claims = spark.table(CLAIMS).where(Retraction(first=first, last=last).holds())
+    return {row.source_file for row in claims.select("source_file").distinct().collect()}
+
+
+def merge_dates(
+    spark: SparkSession,
+    place: Place,
+    receipt: Receipt,
+    begun: dict[str, Locations],
+    *,
+    retraction: Retraction | None = None,
+    reread: pa.Table | None = None,
+    dropped_dates: Collection[str] = (),
+) -> Written:
+    """Make the folders of silver.readings, its contested readings and claims what the load says of its dates.
+
+    `begun` is where a date's content was before a run that was killed (`ledger.loads.recover`). Claims that a retraction
+    takes back, and those of versions of files (`reread`) that were read once more, are dropped, on `dropped_dates`.
+    """
+    new_dates = set(receipt.readings)
+    begun_dates = {day for found in begun.values() for day in found}
+    touched = new_dates | begun_dates | set(dropped_dates)
+    if not touched:
+        return Written()
+    held = {
+        table: {
+            day: folder
+            for day, folder in (tables.locations(spark, table, touched) | begun.get(table, {})).items()
+            if not tables.is_empty(folder)
+        }
+        for table in (READINGS, CONTESTED, CLAIMS)
+    }
+    fresh = {table: _fresh(spark, table, place.load_id, new_dates) for table in (READINGS, CLAIMS)}
+    to_merge = touched & (held[READINGS].keys() | held[CLAIMS].keys())
+    to_merge |= _claimed_twice(spark, place, receipt, {day: fresh[CLAIMS][day] for day in new_dates - to_merge})
+    direct = new_dates - to_merge
+    written: dict[str, dict[str, int]] = {}
+    if to_merge:
+        written = _merge(spark, place, receipt, held, fresh, to_merge, retraction, reread)
+    locations: dict[str, Locations] = {table: {} for table in (READINGS, CONTESTED, CLAIMS)}
+    for table, count in ((READINGS, "readings"), (CONTESTED, "contested"), (CLAIMS, "claims")):
+        root, column = tables.root_and_column(spark, table)
+        for day in touched:
+            full = (day in direct and table != CONTESTED) or written.get(day, _NOTHING)[count] > 0
+            # Hardly a date has contested readings, so that it gets no partition for none.
+            if full or table != CONTESTED or day in held[table] or day in begun_dates:
+                locations[table][day] = tables.folder_of(root, column, day, *([place.load_id] if full else []))
+    changes = {
+        date.fromisoformat(day): Changes(**{name: counts[name] for name in Changes._fields})
+        for day, counts in written.items()
+        if day in held[READINGS]
+    }
+    return Written(
+        locations={table: found for table, found in locations.items() if found},
+        rows=sum(receipt.readings[day] for day in direct) + sum(counts["readings"] for counts in written.values()),
+        contested=sum(counts["contested"] for counts in written.values()),
+        changes=changes,
+    )
+
+
+def _fresh(spark: SparkSession, table: str, load_id: str, dates: Collection[str]) -> Locations:
+    """Where the tasks of the load have written."""
+    root, column = tables.root_and_column(spark, table)
+    return {day: tables.folder_of(root, column, day, load_id) for day in dates}
+
+
+def _claimed_twice(spark: SparkSession, place: Place, receipt: Receipt, fresh: Locations) -> set[str]:
+    """Dates on which two files of the load speak of one meterpoint."""
+    if not fresh or receipt.files["loaded"] < 2:
+        return set()
+    if receipt.claims > FEW_CLAIMS:
+        counted = tables.read(spark, CLAIMS, fresh).groupBy("date", "meterpoint_id").count()
+        return {row.date.isoformat() for row in counted.where("count > 1").select("date").distinct().collect()}
+
+    def twice(day: str) -> bool:
+        folder = f"{place.claims}/date={day}/load={place.load_id}"
+        paths = [info.path for info in _list(place.lake, folder)]
+        columns = [pq.read_table(path, filesystem=place.lake, columns=["meterpoint_id"], partitioning=None) for path in paths]
+        names = pa.concat_tables(columns)["meterpoint_id"]
+        return bool(pc.count_distinct(names).as_py() < len(names))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return {day for day, is_twice in zip(fresh, pool.map(twice, fresh), strict=True) if is_twice}
+
+
+def _merge(
+    spark: SparkSession,
+    place: Place,
+    receipt: Receipt,
+    held: dict[str, Locations],
+    fresh: dict[str, Locations],
+    dates: set[str],
+    retraction: Retraction | None,
+    reread: pa.Table | None,
+) -> dict[str, dict[str, int]]:
+    """Merge the dates, and return the numbers of rows written, by date."""
+
+    def of(locations: Locations) -> Locations:
+        return {day: folder for day, folder in locations.items() if day in dates}
+
+    held_rows = tables.read(spark, READINGS, of(held[READINGS])).withColumn("counts", F.lit(True))
+    lost_rows = tables.read(spark, CONTESTED, of(held[CONTESTED])).withColumn("counts", F.lit(False))
+    new_rows = tables.read(spark, READINGS, of(fresh[READINGS])).withColumn("counts", F.lit(False))
+    rows = held_rows.unionByName(lost_rows).unionByName(new_rows)
+    held_claims = tables.read(spark, CLAIMS, of(held[CLAIMS])).withColumn("is_new", F.lit(False))
+    dropped = retraction.holds() if retraction else F.lit(False)
+    if reread is not None:
+        again = F.broadcast(spark.createDataFrame(reread).withColumn("is_reread", F.lit(True)))
+        held_claims = held_claims.join(again, ["source_file", "load_id"], "left")
+        dropped = dropped | F.coalesce("is_reread", F.lit(False))
+    held_claims = held_claims.withColumn("is_dropped", dropped).drop("is_reread")
+    new_claims = tables.read(spark, CLAIMS, of(fresh[CLAIMS])).withColumns({"is_new": F.lit(True), "is_dropped": F.lit(False)})
+    claims = held_claims.unionByName(new_claims)
+    held_size = tables.size(spark, of(held[READINGS])) // BYTES_A_READING
+    rows_a_date = (held_size + sum(receipt.readings[day] for day in dates)) // len(dates)
+    buckets = _buckets(spark, rows_a_date, len(dates))
+    merged = (
+        _in_buckets(rows, buckets)
+        .cogroup(_in_buckets(claims, buckets))
+        .applyInArrow(partial(merge_and_write, place), WRITTEN)
+    )
+    written = dict(written_of(merged.collect()))
+    for root in (place.readings, place.claims):
+        for day in dates & receipt.readings.keys():
+            folder = f"{root}/date={day}/load={place.load_id}"
+            for info in _list(place.lake, folder):
+                if info.base_name.startswith("part-"):
+                    place.lake.delete_file(info.path)
+    return {day: written.get(day, _NOTHING) for day in dates}
+
+
+_NOTHING = dict.fromkeys(("readings", "contested", "claims", *Changes._fields), 0)
+
+
+def _in_buckets(frame: DataFrame, buckets: int) -> Any:
+    return frame.withColumn("bucket", F.pmod(F.hash("meterpoint_id"), F.lit(buckets))).groupBy("date", "bucket")
+
+
+def _buckets(spark: SparkSession, rows_a_date: int, dates: int) -> int:
+    """In how many parts a date is merged: enough that every core has work, while none is small or too large."""
+    tasks = 2 * spark.sparkContext.defaultParallelism
+    return max(1 + rows_a_date // MOST_ROWS_A_FILE, min(-(-tasks // dates), rows_a_date // FEW_ROWS_A_FILE))
