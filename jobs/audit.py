@@ -12,8 +12,8 @@ from pyspark.sql import functions as F
 from jobs import quality
 from jobs.readings.ingest import Receipt
 from jobs.settings import EXPECTATIONS
-from jobs.spark import at_once
 from jobs.silver import Written
+from jobs.spark import at_once
 from jobs.tables import DAILY_METERPOINT, HALF_HOURLY, LOAD_FILES, READINGS
 
 # In a small delivery a few bad files are a large share, and a small date loses a large share with a few readings: the
@@ -36,7 +36,9 @@ class Audit:
         """Judge a table by what was measured of it, and by those of the `given` measures that its suite asks for."""
         suite = quality.load_suite(EXPECTATIONS, table)
         known = measures | {name: value for name, value in (given or {}).items() if name in suite.given}
-        verdict = quality.judge(suite, known, load_id=self.load_id, loaded_at=self.loaded_at, reports=self.reports, accept=self.accept)
+        verdict = quality.judge(
+            suite, known, load_id=self.load_id, loaded_at=self.loaded_at, reports=self.reports, accept=self.accept
+        )
         self.verdicts.append(verdict)
         return verdict
 

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +21,7 @@ from jobs.users import Role
 if TYPE_CHECKING:  # Spark and Great Expectations take seconds to import, which --help must not pay for
     from pyspark.sql import SparkSession
 
-    from jobs.load import Stage, Summary
+    from jobs.load import Stage, Summary, Wish
     from jobs.query import Runner
 
 app = typer.Typer(
@@ -60,23 +60,114 @@ def fail(message: str) -> typer.Exit:
     return typer.Exit(1)
 
 
+Accept = Annotated[
+    list[str] | None,
+    typer.Option(help="Let a critical expectation pass, by the name that its message gives; recorded with the load."),
+]
+
+
 @app.command()
 def run(
     sample: Annotated[
-        bool, typer.Option(help="Make sample input if the landing place is empty and nothing was ever loaded.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            help="Make sample input if the landing place is empty and nothing was ever loaded; by default only where"
+            " LAKE_LANDING is not set."
+        ),
+    ] = None,
+    accept: Accept = None,
 ) -> None:
     """Load all that is new in the landing place: check, publish, build the marts, validate, report.
 
     Exit status 1 if a critical expectation failed, the reference file was rejected, or the load could not run.
     """
+    from jobs.load import Wish
+
+    _load(Wish(accept=frozenset(accept or ())), sample=sample)
+
+
+@app.command()
+def retract(
+    files: Annotated[list[str] | None, typer.Argument(help="Paths below the landing place.")] = None,
+    load: Annotated[str | None, typer.Option(help="What a load brought.")] = None,
+    meterpoint: Annotated[str | None, typer.Option(help="What any file says of a meterpoint.")] = None,
+    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First local date.")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last local date.")] = None,
+) -> None:
+    """Take readings away: those of files, of a load, or of a meterpoint. `lake rollback` brings them back.
+
+    Readings of other files that they outweighed count again. A new version of a file is loaded as any other.
+    """
+    from jobs.load import Wish
+    from jobs.silver import Retraction
+
+    if not (files or load or meterpoint):
+        raise fail("name files, --load ID or --meterpoint ID")
+    dates = _dates(first, last)
+    retraction = Retraction(tuple(map(_below_landing, files or ())), load, meterpoint, *dates)
+    _load(Wish(kind="retract", retraction=retraction))
+
+
+@app.command()
+def reload(
+    files: Annotated[list[str] | None, typer.Argument(help="Paths below the landing place.")] = None,
+    load: Annotated[str | None, typer.Option(help="All files that a load took.")] = None,
+    accept: Accept = None,
+) -> None:
+    """Read files again as they are now, whatever is known of them: after a rollback, or where a new version has the
+    size and time of the old one."""
+    from jobs.load import Wish
+
+    if not (files or load):
+        raise fail("name files, or --load ID")
+    _load(
+        Wish(
+            kind="reload",
+            again=tuple(map(_below_landing, files or ())),
+            again_load=load,
+            accept=frozenset(accept or ()),
+        )
+    )
+
+
+@app.command()
+def rebuild(
+    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First local date.")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last local date.")] = None,
+    from_files: Annotated[
+        bool, typer.Option("--from-files", help="Read the dates' files in the landing place again, too.")
+    ] = False,
+    accept: Accept = None,
+) -> None:
+    """Build the marts anew, after a formula was changed; with --from-files readings too, after a rule was changed."""
+    from jobs.load import Wish
+
+    dates = _dates(first, last)
+    span = dates[0] or date.min, dates[1] or date.max
+    _load(Wish(kind="rebuild", rebuild=span, from_files=from_files, accept=frozenset(accept or ())))
+
+
+def _dates(first: datetime | None, last: datetime | None) -> tuple[date | None, date | None]:
+    if first and last and last < first:
+        raise fail(f"--to {last:%Y-%m-%d} is before --from {first:%Y-%m-%d}")
+    return first and first.date(), last and last.date()
+
+
+def _below_landing(file: str) -> str:
+    """A file as the lakehouse names it; a shell completes names to paths that begin with the landing place."""
+    landing = Settings().landing
+    path = str(Path(file).resolve()) if Path(file).exists() else file
+    return path.removeprefix(f"{landing}/")
+
+
+def _load(wish: "Wish", *, sample: bool | None = False) -> None:
     from jobs import load
 
     with _job() as (settings, stage, stages):
         spark = _session(settings, stage)
-        if sample:
+        if sample or (sample is None and "landing" not in settings.model_fields_set):
             _sample_if_new(spark, settings)
-        summary = load.run(spark, settings, stage)
+        summary = load.run(spark, settings, stage, wish)
     _end(settings, summary, stages)
 
 
@@ -90,8 +181,8 @@ def _job() -> Iterator[tuple[Settings, "Stage", Stages]]:
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
-    from jobs.errors import LakeError
     from jobs import lock
+    from jobs.errors import LakeError
 
     settings = Settings()
     stages: Stages = {}
@@ -149,6 +240,8 @@ def _sample_if_new(spark: "SparkSession", settings: Settings) -> None:
     from jobs import landing, tables
     from jobs.sample import write_sample
 
+    if "://" not in settings.landing:
+        Path(settings.landing).mkdir(parents=True, exist_ok=True)
     file_system, folder = landing.open_folder(settings.landing, settings.s3_endpoint)
     if landing.delivered_readings(file_system, folder) or landing.delivered_reference(file_system, folder):
         return
@@ -162,11 +255,13 @@ def _sample_if_new(spark: "SparkSession", settings: Settings) -> None:
 
 
 def _print_summary(settings: Settings, summary: "Summary", stages: dict[str, float]) -> None:
-    table = Table(title=f"Load {summary.load_id}", show_header=False, title_justify="left")
+    table = Table(title=f"{summary.kind.capitalize()} {summary.load_id}", show_header=False, title_justify="left")
     dates = f"{summary.dates[0]} … {summary.dates[-1]} ({len(summary.dates)})" if summary.dates else "none"
     files = ", ".join(f"{count:,} {status}" for status, count in sorted(summary.files.items())) or "none"
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(summary.rejected_by_reason.items()))
     table.add_row("status", "published" if summary.published else "[bold red]not published")
+    if summary.undid:
+        table.add_row("undid", summary.undid)
     table.add_row("readings files", files)
     table.add_row("readings", f"{summary.readings_loaded:,} loaded, {summary.readings_rejected:,} rejected")
     if reasons:
@@ -174,8 +269,11 @@ def _print_summary(settings: Settings, summary: "Summary", stages: dict[str, flo
     table.add_row("reference snapshot", str(summary.snapshot_date or "no new one"))
     table.add_row("dates published" if summary.published else "dates not published", dates)
     if summary.changes:
-        changed = (sum(counts) for counts in zip(*summary.changes.values(), strict=True))
-        table.add_row("by corrections", "{:,} added, {:,} changed, {:,} removed".format(*changed))
+        changed = [sum(counts) for counts in zip(*summary.changes.values(), strict=True)]
+        table.add_row("by corrections", "{:,} added, {:,} changed, {:,} removed".format(*changed[1:]))
+    if summary.receipt.warnings:
+        noticed = ", ".join(f"{count:,} {name}" for name, count in sorted(summary.receipt.warnings.items()))
+        table.add_row("noticed", noticed)
     table.add_row("mart dates rebuilt", str(len(summary.mart_dates)))
     checks = sum(verdict.evaluated for verdict in summary.verdicts)
     critical = sum(len(verdict.critical) for verdict in summary.verdicts)
@@ -270,12 +368,15 @@ def status() -> None:
         print()
         show(
             query(
-                "SELECT load_id, status, files_loaded + files_rejected AS files, readings_loaded AS readings,"
+                "SELECT load_id, kind, status, files_loaded + files_rejected AS files, readings_loaded AS readings,"
                 " readings_rejected AS rejected, dates_published AS dates, warnings"
                 " FROM gold.load_history ORDER BY started_at DESC LIMIT 10"
             ),
             Format.table,
         )
+        withheld = query("SELECT load_id, count(*) AS files FROM ops.withheld_files GROUP BY load_id ORDER BY load_id")
+        for load_id, count in withheld.rows:
+            console.print(f"{count:,} files of load {load_id} are withheld by a rollback; lake reload --load {load_id}")
         rejected = query(_IN_QUARANTINE)
         if rejected.rows:
             show(rejected, Format.table)
@@ -329,11 +430,11 @@ def history(
 
 @app.command()
 def rollback(
-    load: Annotated[str, typer.Option(help="Id of the load, the newest one; `lake status` lists them.")],
+    load: Annotated[str, typer.Option(help="Id of the newest load or rollback; `lake status` lists them.")],
 ) -> None:
-    """Undo the newest load: publish again what was there before, after it was judged.
+    """Undo the newest load, or the newest rollback: publish again what was there before, after it was judged.
 
-    Its files stay known: they are not loaded again, new versions of them are.
+    The load's files stay known: `lake reload` reads them again, and new versions of them are loaded.
     """
     from jobs import rollback as job
 
@@ -380,9 +481,13 @@ quarantine = typer.Typer(help="What was rejected, and what to do with it.", no_a
 app.add_typer(quarantine, name="quarantine")
 
 _IN_QUARANTINE = """
-    SELECT source_file, reason, count(*) AS `rows`, max(load_date) AS rejected_on
-    FROM quarantine.open_readings GROUP BY source_file, reason
-    UNION ALL SELECT source_file, reason, NULL, load_date FROM quarantine.open_files
+    SELECT
+      source_file, reason, `rows`, rejected_on, if(loads.status = 'failed', 'not published', loads.status) AS `load`
+    FROM (
+      SELECT source_file, reason, count(*) AS `rows`, load_date AS rejected_on, load_id
+      FROM quarantine.open_readings GROUP BY source_file, reason, load_date, load_id
+      UNION ALL SELECT source_file, reason, NULL, load_date, load_id FROM quarantine.open_files
+    ) JOIN ops.loads AS loads USING (load_id)
     ORDER BY source_file, reason
 """
 
@@ -433,11 +538,21 @@ def retry_quarantine(
 
     What else is new is loaded too. A file that was put right and delivered again needs no retry.
     """
-    from jobs import load
+    from jobs.load import Wish
 
-    with _job() as (settings, stage, stages):
-        summary = load.run(_session(settings, stage), settings, stage, retry=files or [])
-    _end(settings, summary, stages)
+    _load(Wish(retry=[*map(_below_landing, files or ())]))
+
+
+@quarantine.command("dismiss")
+def dismiss_quarantine(
+    files: Annotated[list[str], typer.Argument(help="Paths as the list has them.")],
+) -> None:
+    """Take files off the list: they are gone, or need not be put right. The record of what came stays."""
+    from jobs.dismiss import run as dismiss
+
+    with _job() as (settings, stage, _):
+        dismiss(_session(settings, stage), [*map(_below_landing, files)])
+    console.print(f"{len(files)} files are off the list", soft_wrap=True)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What goes wrong for a reason that a person can act on: one line, and exit status 1. All else is a fault of the code."""
+"""What goes wrong for a reason that a person can act on: one line, exit status 1. All else is a fault of the code."""
 
 
 class LakeError(Exception):

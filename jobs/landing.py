@@ -18,6 +18,14 @@ from pyarrow.fs import (
 )
 
 
+class NotRead(OSError):
+    """A file that is not read, for a reason of docs/rules.md."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
 class Delivered(NamedTuple):
     """A file in the landing place."""
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import partial
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pyarrow as pa
@@ -23,7 +25,7 @@ from jobs.errors import LakeError
 from jobs.ledger import files as ledger_files
 from jobs.ledger import loads as ledger
 from jobs.ledger import writer as ledger_writer
-from jobs.readings.ingest import FILES_SCHEMA, Receipt
+from jobs.readings.ingest import FILES_SCHEMA, Place, Receipt
 from jobs.readings.merge import Changes
 from jobs.settings import EXPECTATIONS, SQL, Settings
 from jobs.silver import Retraction, Written
@@ -230,6 +232,8 @@ def _plan(spark: SparkSession, settings: Settings, wish: Wish) -> Plan:
     if wish.rebuild and not wish.from_files:
         return Plan(none, [], None, set(), _dates_between(spark, *wish.rebuild))
     file_system, folder = landing.open_folder(settings.landing, settings.s3_endpoint)
+    if "://" not in settings.landing and not Path(folder).is_dir():
+        raise LakeError(f"the landing place {settings.landing} is no folder; is it mounted?")
     delivered = landing.delivered_readings(file_system, folder)
     reference = landing.delivered_reference(file_system, folder)
     named = set(wish.again) | set(ledger_files.of_load(spark, wish.again_load) if wish.again_load else ())
@@ -255,7 +259,7 @@ def _dates_between(spark: SparkSession, first: date, last: date) -> set[str]:
 
 def _merge(
     spark: SparkSession,
-    place: silver.Place,
+    place: Place,
     plan: Plan,
     wish: Wish,
     receipt: Receipt,
@@ -380,7 +384,7 @@ def _summary(
 
 def _record(
     spark: SparkSession,
-    place: silver.Place,
+    place: Place,
     wish: Wish,
     summary: Summary,
     taken: list[snapshots.Taken],
@@ -393,14 +397,14 @@ def _record(
     them; but its files are not known by it, and are tried again.
     """
     load_id, receipt = summary.load_id, summary.receipt
-    appends = [lambda: ledger.append_validations(spark, summary.verdicts, load_id)]
+    appends: list[Callable[[], None]] = [lambda: ledger.append_validations(spark, summary.verdicts, load_id)]
     if receipt.files or taken:
         appends.append(lambda: _record_files(spark, place, receipt, taken, load_id))
     if receipt.rows_rejected:
         appends.append(lambda: _record_rejected_rows(spark, place, receipt, load_id))
     for each in taken:
         if each.rejected is not None and each.rejected.num_rows:
-            appends.append(lambda rows=each.rejected: ledger.append_rows(spark, rows, REJECTED_REFERENCE, load_id))
+            appends.append(partial(ledger.append_rows, spark, each.rejected, REJECTED_REFERENCE, load_id))
     if summary.published:
         appends.append(lambda: ledger.append_publications(spark, published, summary.changes, load_id))
     at_once(*appends)
@@ -429,7 +433,7 @@ def _record(
 
 
 def _record_files(
-    spark: SparkSession, place: silver.Place, receipt: Receipt, taken: list[snapshots.Taken], load_id: str
+    spark: SparkSession, place: Place, receipt: Receipt, taken: list[snapshots.Taken], load_id: str
 ) -> None:
     """What became of each file, and the rejected ones whole."""
     if receipt.files.total() > FEW_FILES or receipt.bytes_kept > FEW_BYTES:
@@ -448,7 +452,7 @@ def _record_files(
     ledger.append_rows(spark, files.append_column("note", note), LOAD_FILES, load_id)
 
 
-def _record_rejected_rows(spark: SparkSession, place: silver.Place, receipt: Receipt, load_id: str) -> None:
+def _record_rejected_rows(spark: SparkSession, place: Place, receipt: Receipt, load_id: str) -> None:
     if receipt.rows_rejected > FEW_REJECTED:
         ledger.append(spark.read.parquet(f"{place.staging_uri}/rejected"), REJECTED_READINGS, load_id)
     else:

@@ -130,8 +130,9 @@ def judge(
 ) -> Verdict:
     """Judge the measures, those of `meta.given` included, and keep the result below `<reports>/results`.
 
-    No Spark. A critical expectation whose `meta.accept` is among `accept` is a warning: a person lets it pass. An expectation that cannot be evaluated (its measure is missing, for instance) is a critical failure,
-    whatever its severity. The same load judged again at the same `loaded_at` (UTC) replaces its earlier result.
+    No Spark. An expectation that cannot be evaluated (its measure is missing, for instance) is a critical failure,
+    whatever its severity. A critical one whose `meta.accept` is in `accept` is a warning: a person lets it pass. The
+    same load judged again at the same `loaded_at` (UTC) replaces its earlier result.
     """
     import pandas as pd
 

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs.errors import LakeError
 from jobs.settings import Settings
 
 
@@ -38,7 +39,7 @@ class Format(StrEnum):
     json = "json"
 
 
-class QueryError(Exception):
+class QueryError(LakeError):
     """The query failed, in a line."""
 
 
@@ -77,6 +78,8 @@ class Runner:
         from meterlake import first_line
 
         self._spark = self._spark or start_session(self.settings)
+        if not reads_only(self._spark, sql):
+            raise QueryError("only statements that read are taken here: tables and views are made by versioned SQL files")
         # PySpark turns timestamps into the machine's local time, whatever the session's time zone is.
         os.environ["TZ"] = "UTC"
         time.tzset()
@@ -85,6 +88,25 @@ class Runner:
             return Result(frame.columns, frame.collect())
         except PySparkException as error:
             raise QueryError(first_line(error)) from None
+
+
+# Commands that change nothing. All else that is a command, and each statement that writes, is refused.
+_READS = ("Show", "Describe", "Explain", "SetCatalogAndNamespace", "SetNamespaceCommand")
+
+
+def reads_only(spark: Any, sql: str) -> bool:
+    """Whether a statement, as Spark's own parser takes it, only reads. Raises PySparkException where it takes it not."""
+    jvm = spark._jvm
+    logical = "org.apache.spark.sql.catalyst.plans.logical"
+    writing = [jvm.java.lang.Class.forName(f"{logical}.{name}") for name in ("Command", "ParsedStatement")]
+    waiting = [spark._jsparkSession.sessionState().sqlParser().parsePlan(sql)]
+    while waiting:
+        plan = waiting.pop()
+        if any(kind.isInstance(plan) for kind in writing) and not plan.getClass().getSimpleName().startswith(_READS):
+            return False
+        children = plan.children()
+        waiting += [children.apply(index) for index in range(children.size())]
+    return True
 
 
 def show(result: Result, form: Format) -> None:

@@ -21,8 +21,8 @@ class RollbackError(LakeError):
 def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage) -> Summary:
     """Publish what was there before `undone`, judge it first, and record that as a load of its own.
 
-    `undone` is the newest load that is in effect, or the newest rollback: what that took away comes back then. The files
-    of the load stay known: `lake reload` reads them again, and a new version of one is loaded as any other.
+    `undone` is the newest load that is in effect, or the newest rollback: what that took away comes back then. The
+    load's files stay known: `lake reload` reads them again, and a new version of one is loaded as any other.
 
     Raises RollbackError where something else came after it, or its predecessors' folders are gone.
     """
@@ -127,7 +127,8 @@ def _audit(spark: SparkSession, judge: audit.Audit, before: dict[str, Locations]
         return
     restored = before.get(READINGS, {})
     places = {
-        mart: before.get(mart, {}) | tables.locations(spark, mart, dates - before.get(mart, {}).keys()) for mart in MARTS
+        mart: before.get(mart, {}) | tables.locations(spark, mart, dates - before.get(mart, {}).keys())
+        for mart in MARTS
     }
     marts = {mart: tables.read(spark, mart, places[mart]) for mart in MARTS}
     counted = marts[DAILY_METERPOINT].where(F.col("date").isin([date.fromisoformat(day) for day in restored]))

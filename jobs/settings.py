@@ -54,8 +54,8 @@ class Settings(BaseSettings):
     s3_endpoint: str | None = Field(None, description="URL of an S3-compatible store other than AWS")
     spark_master: str = Field("local[*]", description="local[*], spark://…, k8s://… or yarn")
     driver_memory: str = Field("2g", description="Heap of the Spark driver, which in local mode does all the work")
-    retention_hours: float = Field(24, description="How long a folder stays after another took its place")
-    lock_wait_seconds: int = Field(60, description="How long a run waits for another one to end before it gives up")
+    retention_hours: float = Field(24, ge=0, le=24 * 366 * 100, description="How long a folder stays after another took its place")
+    lock_wait_seconds: int = Field(60, ge=0, le=86_400, description="How long a run waits for another one to end before it gives up")
 
     @field_validator("http", mode="before")
     @classmethod
@@ -83,6 +83,14 @@ class Settings(BaseSettings):
         if not self.ldap_base or not (self.ldap_analysts or self.ldap_engineers):
             raise ValueError("LAKE_LDAP_URL needs LAKE_LDAP_BASE, and LAKE_LDAP_ANALYSTS or LAKE_LDAP_ENGINEERS")
         return self
+
+    @field_validator("landing", "warehouse")
+    @classmethod
+    def of_a_known_kind(cls, location: str) -> str:
+        scheme, is_uri, rest = location.partition("://")
+        if is_uri and (scheme not in ("s3a", "s3") or not rest.strip("/")):
+            raise ValueError(f"{location}: a folder, or s3a://bucket/path, is meant")
+        return location
 
     @field_validator("landing", "warehouse")
     @classmethod

@@ -129,7 +129,9 @@ def _ingest_task(place: Place, batches: Iterator[pa.RecordBatch]) -> Iterator[pa
 
 def _delete_files_of_dead_attempts(place: Place, receipt: Receipt) -> None:
     """A task that died may have left files beside those of the attempt that took its place."""
-    folders = [f"{root}/date={day}/load={place.load_id}" for root in (place.readings, place.claims) for day in receipt.readings]
+    folders = [
+        f"{root}/date={day}/load={place.load_id}" for root in (place.readings, place.claims) for day in receipt.readings
+    ]
     for folder in [*folders, f"{place.staging}/files", f"{place.staging}/rejected"]:
         names = [info.base_name for info in _list(place.lake, folder)]
         for name in ingest.part_files_of_dead_attempts(names, receipt.attempts):
@@ -184,8 +186,8 @@ def merge_dates(
 ) -> Written:
     """Make the folders of silver.readings, its contested readings and claims what the load says of its dates.
 
-    `begun` is where a date's content was before a run that was killed (`ledger.loads.recover`). Claims that a retraction
-    takes back, and those of versions of files (`reread`) that were read once more, are dropped, on `dropped_dates`.
+    `begun` is where a date's content was before a run that was killed (`ledger.loads.recover`). On `dropped_dates`
+    claims are dropped that a retraction takes back, and those of versions of files (`reread`) that were read once more.
     """
     new_dates = set(receipt.readings)
     begun_dates = {day for found in begun.values() for day in found}
@@ -245,7 +247,9 @@ def _claimed_twice(spark: SparkSession, place: Place, receipt: Receipt, fresh: L
     def twice(day: str) -> bool:
         folder = f"{place.claims}/date={day}/load={place.load_id}"
         paths = [info.path for info in _list(place.lake, folder)]
-        columns = [pq.read_table(path, filesystem=place.lake, columns=["meterpoint_id"], partitioning=None) for path in paths]
+        columns = [
+            pq.read_table(path, filesystem=place.lake, columns=["meterpoint_id"], partitioning=None) for path in paths
+        ]
         names = pa.concat_tables(columns)["meterpoint_id"]
         return bool(pc.count_distinct(names).as_py() < len(names))
 
@@ -279,7 +283,9 @@ def _merge(
         held_claims = held_claims.join(again, ["source_file", "load_id"], "left")
         dropped = dropped | F.coalesce("is_reread", F.lit(False))
     held_claims = held_claims.withColumn("is_dropped", dropped).drop("is_reread")
-    new_claims = tables.read(spark, CLAIMS, of(fresh[CLAIMS])).withColumns({"is_new": F.lit(True), "is_dropped": F.lit(False)})
+    new_claims = tables.read(spark, CLAIMS, of(fresh[CLAIMS])).withColumns(
+        {"is_new": F.lit(True), "is_dropped": F.lit(False)}
+    )
     claims = held_claims.unionByName(new_claims)
     held_size = tables.size(spark, of(held[READINGS])) // BYTES_A_READING
     rows_a_date = (held_size + sum(receipt.readings[day] for day in dates)) // len(dates)

@@ -67,6 +67,17 @@ def exists(spark: SparkSession, table: str) -> bool:
     return bool(_catalog(spark).tableExists(schema, name))
 
 
+def names(spark: SparkSession, schemas: Iterable[str]) -> set[str]:
+    """Tables, views and functions of schemas, each as schema.name."""
+    found = set()
+    for schema in schemas:
+        listed = _catalog(spark).listTables(schema)
+        found |= {f"{schema}.{listed.apply(index)}" for index in range(listed.size())}
+        functions = _catalog(spark).listFunctions(schema, "*")
+        found |= {f"{schema}.{functions.apply(index)}" for index in range(functions.size())}
+    return found
+
+
 def root_and_column(spark: SparkSession, table: str) -> tuple[str, str]:
     """Location of a table's files, and the name of the one column by which it is partitioned."""
     return _root_and_column(_table_metadata(spark, table))

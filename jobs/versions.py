@@ -18,6 +18,7 @@ from jobs.errors import LakeError
 
 FOLDERS = ("schema", "mart", "gold")
 TABLE = "ops.schema_versions"
+CREATES = r"CREATE\s+(?:OR\s+REPLACE\s+)?(TABLE|VIEW|FUNCTION)\s+(?:IF\s+NOT\s+EXISTS\s+)?([\w.]+)"
 
 
 class Version(NamedTuple):
@@ -106,7 +107,31 @@ def apply_versions(spark: SparkSession, sql: Path, warehouse: str) -> list[Versi
                     raise
     if new:
         _record(spark, new)
+    _repair(spark, read_versions(sql), warehouse)
     return new
+
+
+def _repair(spark: SparkSession, versions: list[Version], warehouse: str) -> None:
+    """Make views and functions anew that somebody dropped.
+
+    Raises VersionError where a table is gone: its content cannot be made anew.
+    """
+    made: dict[str, tuple[str, str]] = {}  # kind and statement that made it last, by name
+    for version in versions:
+        for statement in statements(Template(version.sql).substitute(warehouse=warehouse)):
+            if created := re.match(CREATES, statement_without_comments(statement), re.IGNORECASE):
+                made[created[2].lower()] = created[1].upper(), statement
+    there = tables.names(spark, {name.split(".")[0] for name in made})
+    for name, (kind, statement) in made.items():
+        if name not in there:
+            if kind == "TABLE":
+                raise VersionError(f"table {name} is gone; restore a backup")
+            spark.sql(statement)
+
+
+def statement_without_comments(statement: str) -> str:
+    """A statement from its first word on."""
+    return statement[sqlglot.tokenize(statement, read="spark")[0].start :]
 
 
 def _record(spark: SparkSession, new: list[Version]) -> None:

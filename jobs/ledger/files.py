@@ -13,9 +13,7 @@ from jobs.landing import Delivered
 from jobs.ledger.loads import is_of, loads_that_published
 from jobs.tables import LOAD_FILES
 
-FILE = pa.schema(
-    [("source_file", pa.string()), ("size_bytes", pa.int64()), ("modified_at", pa.timestamp("us", "UTC"))]
-)
+FILE = pa.schema([("source_file", pa.string()), ("size_bytes", pa.int64()), ("modified_at", pa.timestamp("us", "UTC"))])
 
 
 class UnknownFile(LakeError):
@@ -56,12 +54,16 @@ def _newest_versions(spark: SparkSession, delivered: pa.ChunkedArray) -> pa.Tabl
     newest = read.group_by("source_file", use_threads=False).aggregate(
         [("size_bytes", "last"), ("modified_at", "last"), ("sha256", "last")]
     )
-    known = {"size_bytes_last": "known_size_bytes", "modified_at_last": "known_modified_at", "sha256_last": "known_sha256"}
+    known = {
+        "size_bytes_last": "known_size_bytes",
+        "modified_at_last": "known_modified_at",
+        "sha256_last": "known_sha256",
+    }
     return newest.rename_columns({"source_file": "source_file"} | known)
 
 
 def versions_with(spark: SparkSession, files: pa.Table) -> pa.Table:
-    """Earlier loads (load_id) that read the same bytes of a file (source_file, sha256 of `files`): source_file, load_id."""
+    """Earlier loads that read the same bytes of files (columns source_file, sha256). Columns: source_file, load_id."""
     wanted = pc.field("source_file").isin(files["source_file"].combine_chunks()) & is_of(loads_that_published(spark))
     versions = tables.read_rows(spark, LOAD_FILES, tables.all_locations(spark, LOAD_FILES), wanted)
     same = versions.select(["source_file", "sha256", "load_id"]).join(

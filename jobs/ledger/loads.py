@@ -151,7 +151,9 @@ def recover(spark: SparkSession, load_id: str) -> dict[str, Locations]:
             if tables.load_of(location) not in recorded:
                 _replace(_recorded_rows(spark, table, date.fromisoformat(day)), table, load_id, date.fromisoformat(day))
     earlier = {table: before(table) for table in (READINGS, CONTESTED, CLAIMS)}
-    begun = {day for found in earlier.values() for day in found} | {day for mart in tables.MARTS for day in before(mart)}
+    begun = {day for found in earlier.values() for day in found} | {
+        day for mart in tables.MARTS for day in before(mart)
+    }
     return {table: tables.locations(spark, table, begun) | found for table, found in earlier.items()}
 
 
@@ -209,7 +211,10 @@ def events(spark: SparkSession) -> list[Event]:
     found: list[Event] = []
     effective: frozenset[str] = frozenset()
     for load in loads:
-        load_id, changed = load["load_id"], load["dates_published"] or load["mart_dates_published"] or load["snapshot_date"]
+        load_id, changed = (
+            load["load_id"],
+            load["dates_published"] or load["mart_dates_published"] or load["snapshot_date"],
+        )
         if load_id in rollbacks:
             row = rollbacks[load_id]
             target, in_effect = row["target_load_id"] or row["rolled_back_load_id"], bool(row["in_effect"])

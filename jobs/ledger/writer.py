@@ -40,7 +40,7 @@ def new_load_id(now: datetime, earlier: Iterable[str], *, accept_clock: bool = F
             now = last + timedelta(seconds=1)
         elif last - now > PATIENCE:
             raise ClockBehind(
-                f"the clock says {now:%Y-%m-%d %H:%M:%S} UTC, but the last load started at {last:%Y-%m-%d %H:%M:%S} UTC:"
+                f"the clock says {now:%Y-%m-%d %H:%M:%S} UTC, and the last load started at {last:%Y-%m-%d %H:%M:%S}:"
                 " set the clock right. If that load ran with a wrong clock: lake run --accept clock"
             )
         else:

@@ -10,11 +10,12 @@ can be compared for equality. Six decimals are a thousandth of a watt-hour; furt
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from functools import reduce
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from jobs.readings.parse import ParsedFile, parse_file
 from jobs.readings.rules import FileRejected
 
 EPOCH = date(1970, 1, 1)
+EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = 86_400_000_000  # microseconds
 # Bytes of a rejected file that are kept. Parquet's writer holds a hundred rows in memory, its reader thousands.
 LARGEST_IN_QUARANTINE = 1024 * 1024
@@ -202,7 +204,7 @@ class _Batch:
             self._record(receipt, record | {"status": "unchanged"})
             return
         try:
-            parsed = parse_file(name, content, (modified_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1))
+            parsed = parse_file(name, content, (modified_at - EPOCH_UTC) // timedelta(microseconds=1))
         except FileRejected as error:
             kept = content if len(content) <= LARGEST_IN_QUARANTINE else None
             self.kept_bytes += len(kept or b"")
@@ -219,7 +221,9 @@ class _Batch:
     def _reject(self, receipt: Receipt, record: dict[str, Any]) -> None:
         receipt.files_at_fault += 1
         receipt.reasons[record["reason"]] += 1
-        _example(receipt, False, record["source_file"], 0, f"{record['source_file']}: {record['reason']}: {record['detail']}")
+        _example(
+            receipt, False, record["source_file"], 0, f"{record['source_file']}: {record['reason']}: {record['detail']}"
+        )
         self._record(receipt, record | {"status": "rejected"})
 
     def _add_rows(self, receipt: Receipt, record: dict[str, Any], parsed: ParsedFile, modified_at: datetime) -> None:
@@ -335,7 +339,7 @@ def _write_by_date(place: Place, root: str, rows: pa.Table, schema: pa.Schema, n
     dates = rows["date"].cast(pa.int32()).to_numpy()
     starts = [0, *(np.flatnonzero(np.diff(dates)) + 1).tolist(), len(dates)]
     columns = rows.select(schema.names).cast(schema)
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in pairwise(starts):
         folder = f"{root}/date={_date(int(dates[start]))}/load={place.load_id}"
         write_file(place.lake, folder, name, columns.slice(start, end - start))
 
@@ -343,9 +347,7 @@ def _write_by_date(place: Place, root: str, rows: pa.Table, schema: pa.Schema, n
 def write_file(file_system: FileSystem, folder: str, name: str, rows: pa.Table) -> None:
     """Write a Parquet file. A decimal of nine digits is a whole number then, which Spark reads fastest."""
     file_system.create_dir(folder, recursive=True)
-    pq.write_table(
-        rows, f"{folder}/{name}", filesystem=file_system, compression="zstd", store_decimal_as_integer=True
-    )
+    pq.write_table(rows, f"{folder}/{name}", filesystem=file_system, compression="zstd", store_decimal_as_integer=True)
 
 
 def decimals(numbers: pa.Array) -> pa.Array:

@@ -51,11 +51,19 @@ def merge(rows: pa.Table, claims: pa.Table) -> Merged:
     live = live.select(CLAIMS_SCHEMA.names)
     whose = live.select([*spoken, "load_id", "modified_at"])
     rows = rows.join(whose, [*spoken, "load_id"], join_type="inner").combine_chunks()
-    latest_first = [*((name, "ascending") for name in KEY), ("modified_at", "descending"), ("source_file", "descending")]
+    latest_first = [
+        *((name, "ascending") for name in KEY),
+        ("modified_at", "descending"),
+        ("source_file", "descending"),
+    ]
     rows = rows.sort_by(latest_first).combine_chunks()
     counts = _first_of_each_key(rows)
     rows = rows.select(READINGS_SCHEMA.names)
-    return Merged(rows.filter(counts), rows.filter(pc.invert(counts)), live.sort_by([(name, "ascending") for name in spoken[::-1]]))
+    return Merged(
+        rows.filter(counts),
+        rows.filter(pc.invert(counts)),
+        live.sort_by([(name, "ascending") for name in spoken[::-1]]),
+    )
 
 
 def _first_of_each_key(rows: pa.Table) -> pa.Array:

@@ -11,6 +11,7 @@ import pytest
 
 from jobs import rollback, tables
 from jobs.load import Summary
+from jobs.readings.merge import Changes
 from tests.integration.lake import Agreement, Lake, day
 from tests.integration.oracle import Oracle
 
@@ -120,7 +121,7 @@ def test_readings_that_a_dead_run_had_replaced_are_back(new_lake: Callable[[], L
 
     assert lake.gold() == before
     assert summary.dates == [date(2021, 1, 1), date(2021, 1, 2)]
-    assert summary.changes == {date(2021, 1, 1): (0, 0, 0)}
+    assert summary.changes == {date(2021, 1, 1): Changes(before=96, added=0, changed=0, removed=0)}
     assert lake.value("SELECT publishing_load_id FROM gold.data_freshness") is None
     assert lake.run() is None
 

@@ -19,7 +19,7 @@ def kill() -> None:
 
 
 moment, function, table, seconds = (*sys.argv[1:], "", "0")[:4]
-module_name, name = function.split(".")
+module_name, _, name = function.rpartition(".")
 module = importlib.import_module(f"jobs.{module_name}")
 original = getattr(module, name)
 

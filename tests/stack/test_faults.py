@@ -25,15 +25,17 @@ KILLED = 137  # by signal 9, as a container's exit status has it
 # Moment, call, table among its arguments, and the seconds within which a kill comes in the middle of the call.
 Point = tuple[str, str, str, float]
 POINTS: list[Point] = [
-    ("before", "ops.new_files", "", 0),
-    ("after", "ops.become_writer", "", 0),
-    ("during", "tables.write", "silver.readings", 2),
-    ("after", "tables.write", "silver.readings", 0),
+    ("before", "ledger.files.to_read", "", 0),
+    ("after", "ledger.writer.become_writer", "", 0),
+    ("during", "silver.ingest_files", "", 2),
+    ("during", "silver.merge_dates", "", 2),
+    ("after", "silver.merge_dates", "", 0),
     ("during", "tables.write", "mart.half_hourly_consumption", 1.5),
     ("after", "load._audit", "", 0),
-    ("after", "ops.begin_publication", "", 0),
+    ("after", "ledger.loads.begin_publication", "", 0),
     ("during", "tables.publish", "silver.readings", 0.8),
     ("after", "tables.publish", "silver.readings", 0),
+    ("after", "tables.publish", "ops.claims", 0),
     ("after", "tables.publish", "mart.half_hourly_consumption", 0),
     ("before", "tables.publish", "silver.current_snapshot", 0),
     ("before", "load._record", "", 0),

@@ -1,0 +1,258 @@
+"""What deliveries mean: a sender's days under one name, corrections, and what a person takes back, as the model says."""
+
+import json
+import random
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from jobs.errors import LakeError
+from jobs.silver import Retraction
+from tests.integration.lake import DELIVERY, Agreement, Lake, day
+from tests.integration.oracle import Oracle
+from tests.model.deliveries import Deliveries, Reading
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+def believed(lake: Lake) -> dict[tuple[str, datetime], tuple[float, str]]:
+    rows = lake.rows("SELECT meterpoint_id, interval_start_utc, consumption_kwh, source_file FROM silver.readings")
+    found = {(m, start.replace(tzinfo=UTC)): (float(kwh), file) for m, start, kwh, file in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+# --- any order of what may happen --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stage(new_lake: Callable[[], Lake]) -> Lake:
+    return new_lake()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens_in_whatever_order_the_end_is_what_the_model_says(seed: int, stage: Lake) -> None:
+    """Deliveries, redeliveries, touches, retractions, rollbacks of loads and of rollbacks, and reloads."""
+    chance, model, lake = random.Random(seed), Deliveries(), stage
+    files = [f"readings/walk-{seed}/{name}.json" for name in "abc"]
+    meterpoints = [f"walk-{seed}-m1", f"walk-{seed}-m2"]
+    modified = dict.fromkeys(files, timedelta())
+    content: dict[str, tuple[Reading, ...]] = {}
+    mine: list[str] = []
+
+    def version() -> tuple[Reading, ...]:
+        starts = [datetime(2021, 2, day, 12, minute, tzinfo=UTC) for day in (1, 2, 3) for minute in (0, 30)]
+        slots = chance.sample([(m, start) for m in meterpoints for start in starts], chance.randrange(1, 7))
+        return tuple(Reading(m, start, float(chance.randrange(4))) for m, start in sorted(slots))
+
+    def write(file: str) -> None:
+        rows = [[f"{start:%Y-%m-%d %H:%M:%S}", kwh, m] for m, start, kwh in content[file]]
+        lake.landing.readings(file.removeprefix("readings/"), rows, after=modified[file])
+
+    def delivered(names: list[str]) -> list[tuple[str, datetime, tuple[Reading, ...]]]:
+        return [(file, DELIVERY + modified[file], content[file]) for file in names if file in content]
+
+    def loaded(summary: Any) -> None:
+        if summary and (summary.dates or summary.mart_dates):
+            mine.append(summary.load_id)
+
+    for number in range(8):
+        step = chance.choice(["deliver", "deliver", "deliver", "touch", "retract", "rollback", "redo", "reload"])
+        file = chance.choice(files)
+        if step == "deliver":
+            for name in chance.sample(files, chance.choice((1, 2))):
+                content[name], modified[name] = version(), modified[name] + chance.choice((1, 2, 3)) * HOUR
+                write(name)
+            loaded(lake.run())
+            model.load(str(number), delivered(files))
+        elif step == "touch" and file in content:
+            modified[file] += HOUR
+            lake.landing.touch(file, modified[file])
+            lake.run()
+        elif step == "retract" and any(key.file == file for key in model.claims):
+            loaded(
+                lake.load(kind="retract", retraction=Retraction(files=(file,), first=date(2021, 2, 2)))
+                if any(key.file == file and key.date >= date(2021, 2, 2) for key in model.claims)
+                else None
+            )
+            model.retract(str(number), lambda key, _, file=file: key.file == file and key.date >= date(2021, 2, 2))  # type: ignore[misc]
+        elif step in ("rollback", "redo") and mine and model.undone:
+            rollback = lake.undo(mine[-1])
+            if step == "redo":
+                lake.undo(rollback.load_id)
+            else:
+                mine.pop()
+                model.rollback()
+        elif step == "reload" and file in content:
+            loaded(lake.load(kind="reload", again=[file]))
+            before = dict(model.claims)
+            model.load(str(number), delivered([file]), again=True)
+            if model.claims == before:
+                model.undone.append((str(number), before))
+
+        ours = {slot: word for slot, word in believed(lake).items() if slot[0] in meterpoints}
+        assert ours == model.believed(), (number, step)
+        claims = lake.rows("SELECT source_file, meterpoint_id, date FROM ops.claims")
+        assert {claim for claim in claims if claim[1] in meterpoints} == set(model.claims), (number, step)
+
+
+# --- a sender that names files by meterpoint -----------------------------------------------------------------------------
+
+
+def test_a_week_of_deliveries_under_the_same_names_is_a_week_of_readings(new_lake: Callable[[], Lake]) -> None:
+    """Each day's files have the names of the day before. On Thursday Tuesday is corrected for one meterpoint, and one
+    of two half hours of Wednesday is missing in a correction."""
+    lake, meterpoints = new_lake(), ["0432df65f7", "b2c4a88d01", "feed00beef"]
+    archive = lake.landing.folder.parent / "archive"
+    (archive / "readings").mkdir(parents=True)
+    agreements = [Agreement(number, name) for number, name in enumerate(meterpoints)]
+    lake.landing.reference(agreements, meterpoints)
+    for number in range(7):
+        local_date = f"2021-01-{4 + number:02}"
+        for name in meterpoints:
+            rows = day(name, local_date, 0.1 * (number + 1))
+            if number == 3 and name == meterpoints[0]:
+                rows += day(name, "2021-01-05", 7)
+            after = number * DAY
+            lake.landing.readings(f"{name}.json", rows, after=after)
+            deliver_to(archive, f"{name}-{number}.json", rows, after)
+        lake.load()
+    shutil_copy(lake, archive)
+
+    gold = lake.gold()
+    for view, (columns, expected) in Oracle(archive).gold().items():
+        assert (gold[view].columns, gold[view].rows) == (columns, expected), view
+    assert lake.value("SELECT count(*) FROM silver.readings") == 7 * 3 * 48
+    assert lake.value("SELECT count(DISTINCT load_id) FROM ops.claims") == 7
+
+
+def deliver_to(archive: Any, name: str, rows: list[list[Any]], after: timedelta) -> None:
+    """The same rows under a name of their own, as the oracle reads them."""
+    import os
+
+    path = archive / "readings" / name
+    path.write_text(json.dumps({"columns": ["interval_start", "consumption_delta", "meterpoint_id"], "data": rows}))
+    os.utime(path, [(DELIVERY + after).timestamp()] * 2)
+
+
+def shutil_copy(lake: Lake, archive: Any) -> None:
+    (archive / "case_study.db").write_bytes((lake.landing.folder / "case_study.db").read_bytes())
+
+
+# --- what a person decides ---------------------------------------------------------------------------------------------------
+
+
+def test_many_readings_go_only_if_a_person_says_so(new_lake: Callable[[], Lake]) -> None:
+    lake, landing = new_lake(), None
+    landing = lake.landing
+    whole = [row for n in range(4) for row in day(f"m{n}", "2021-01-01")]
+    landing.readings("a.json", whole)
+    landing.readings("b.json", day("other", "2021-01-01"))
+    lake.load()
+
+    landing.readings("a.json", [row for row in whole if "00:00:00" in row[0]], after=DAY)
+    stopped = lake.load()
+    before = lake.value("SELECT count(*) FROM silver.readings")
+    accepted = lake.load(accept=frozenset({"removals"}))
+
+    assert not stopped.published
+    assert "lake run --accept removals" in stopped.errors[0]
+    assert before == 5 * 48
+    assert accepted.published
+    assert lake.value("SELECT count(*) FROM silver.readings") == 4 + 48
+    recorded = lake.rows("SELECT status, accepted FROM gold.load_history ORDER BY load_id")
+    assert recorded == [("published", []), ("failed", []), ("published", ["removals"])]
+    with pytest.raises(LakeError, match="--accept nonsense: there is no such reason"):
+        lake.run(accept=frozenset({"nonsense"}))
+
+
+def test_a_retraction_is_a_load_and_can_be_rolled_back(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-01", 1) + day("a", "2021-01-02", 1))
+    lake.landing.readings("b.json", day("a", "2021-01-02", 2) + day("b", "2021-01-02", 2), after=HOUR)
+    first = lake.load()
+
+    with pytest.raises(LakeError, match="there is nothing to retract"):
+        lake.run(kind="retract", retraction=Retraction(files=("readings/none.json",)))
+    of_meterpoint = lake.load(
+        kind="retract", retraction=Retraction(meterpoint_id="a", first=date(2021, 1, 2), last=date(2021, 1, 2))
+    )
+    without = believed(lake)
+    lake.undo(of_meterpoint.load_id)
+    of_file = lake.load(kind="retract", retraction=Retraction(files=("readings/b.json",)))
+
+    assert {slot[0] for slot in without if slot[1].date() == date(2021, 1, 2)} == {"b"}
+    assert {(kwh, file) for kwh, file in believed(lake).values()} == {(1.0, "readings/a.json")}
+    assert lake.run() is None
+    assert lake.rows("SELECT load_id, kind, status FROM gold.load_history WHERE kind = 'retract' ORDER BY load_id") == [
+        (of_meterpoint.load_id, "retract", "rolled back"),
+        (of_file.load_id, "retract", "published"),
+    ]
+    lake.load(kind="reload", again_load=first.load_id)
+    assert len(believed(lake)) == 3 * 48
+
+
+def test_what_a_rollback_withholds_is_told_and_can_be_loaded_again(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-01", 1))
+    lake.load()
+    lake.landing.readings("b.json", day("b", "2021-01-01", 1))
+    second = lake.load()
+    lake.landing.touch("readings/a.json", DAY)
+    touched = lake.load()  # switches nothing, so it does not stand in the way
+    rollback = lake.undo(second.load_id)
+    withheld = lake.rows("SELECT source_file, load_id FROM ops.withheld_files")
+    status = dict(lake.rows("SELECT load_id, status FROM gold.load_history"))
+
+    again = lake.load(kind="reload", again_load=second.load_id)
+
+    assert withheld == [("readings/b.json", second.load_id)]
+    assert status[second.load_id] == "rolled back" and status[touched.load_id] == "published"
+    assert status[rollback.load_id] == "rollback" and rollback.undid == second.load_id
+    assert again.readings_loaded == 48
+    assert lake.value("SELECT count(*) FROM silver.readings") == 96
+    assert lake.rows("SELECT source_file FROM ops.withheld_files") == []
+
+
+def test_a_clock_that_went_back_is_told_and_one_that_was_ahead_can_be_accepted(new_lake: Callable[[], Lake]) -> None:
+    from jobs import load as job
+
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-01", 1))
+    real = job.datetime
+
+    class Ahead(real):  # type: ignore[misc, valid-type]
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return real.now(tz) + timedelta(days=3 * 365)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "datetime", Ahead)
+        lake.load()
+    lake.landing.readings("a.json", day("a", "2021-01-01", 2), after=DAY)
+
+    with pytest.raises(LakeError, match="set the clock right"):
+        lake.run()
+    lake.load(accept=frozenset({"clock"}))
+
+    assert {kwh for kwh, _ in believed(lake).values()} == {2.0}
+
+
+def test_marts_are_built_anew_on_demand_and_readings_from_files_by_stricter_rules(
+    new_lake: Callable[[], Lake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-01", 1) + day("a", "2021-01-02", 1))
+    lake.landing.reference([Agreement(1, "a")], ["a"])
+    lake.load()
+    before = lake.gold()
+
+    marts = lake.load(kind="rebuild", rebuild=(date(2021, 1, 1), date(2021, 1, 1)))
+    files = lake.load(kind="rebuild", rebuild=(date.min, date.max), from_files=True)
+
+    assert (marts.dates, marts.mart_dates) == ([], [date(2021, 1, 1)])
+    assert files.dates == [date(2021, 1, 1), date(2021, 1, 2)]
+    assert files.readings_loaded == 96
+    assert lake.gold() == before
