@@ -76,7 +76,7 @@ def judge_delivery(audit: Audit, receipt: Receipt, written: Written) -> None:
     given: quality.Measures = {
         "files": files,
         "files_at_fault_share_of_many": receipt.files_at_fault / files
-        if receipt.files_at_fault > FEW_FILES_AT_FAULT
+        if receipt.files_at_fault >= FEW_FILES_AT_FAULT
         else None,
         "removed_share": None if audit.kind == "retract" else max(removed, default=0.0),
         "rejected_share": receipt.rows_rejected / rows if rows else 0.0,

@@ -243,11 +243,12 @@ def _sample_if_new(spark: "SparkSession", settings: Settings) -> None:
     if "://" not in settings.landing:
         Path(settings.landing).mkdir(parents=True, exist_ok=True)
     file_system, folder = landing.open_folder(settings.landing, settings.s3_endpoint)
-    if landing.delivered_readings(file_system, folder) or landing.delivered_reference(file_system, folder):
+    found = landing.look(file_system, folder)
+    if found.readings or found.reference:
         return
     has_loads = tables.exists(spark, tables.LOADS) and tables.partitions(spark, tables.LOADS)
     if has_loads or "://" in settings.landing or not landing.is_empty(file_system, folder):
-        missing = f"{settings.landing} has no readings/**/*.json, readings/**/*.json.gz or *.db"
+        missing = f"{settings.landing} has no readings/**/*.json (or .jsonl, .gz) and no *.db"
         console.print(f"[yellow]warning:[/] {escape(missing)}", soft_wrap=True)
         return
     made = write_sample(Path(settings.landing))
@@ -487,6 +488,8 @@ _IN_QUARANTINE = """
       SELECT source_file, reason, count(*) AS `rows`, load_date AS rejected_on, load_id
       FROM quarantine.open_readings GROUP BY source_file, reason, load_date, load_id
       UNION ALL SELECT source_file, reason, NULL, load_date, load_id FROM quarantine.open_files
+      UNION ALL SELECT source_file, reason, count(*), load_date, load_id
+      FROM quarantine.open_reference GROUP BY source_file, reason, load_date, load_id
     ) JOIN ops.loads AS loads USING (load_id)
     ORDER BY source_file, reason
 """
@@ -523,7 +526,9 @@ def show_quarantine(
             query(
                 "SELECT position, reason, row_json AS content FROM quarantine.open_readings"
                 f" WHERE source_file = '{name}' UNION ALL"
-                f" SELECT NULL, reason, detail FROM quarantine.open_files WHERE source_file = '{name}'"
+                f" SELECT NULL, reason, detail FROM quarantine.open_files WHERE source_file = '{name}' UNION ALL"
+                " SELECT row_number, reason, concat(detail, ': ', row_json) FROM quarantine.open_reference"
+                f" WHERE source_file = '{name}'"
                 " ORDER BY position"
             ),
             form,

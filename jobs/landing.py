@@ -1,10 +1,13 @@
 """The landing place: which files have been delivered, and their bytes. Local or S3, through Arrow's file systems."""
 
+import os
+import re
+import stat
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from pyarrow.fs import (
@@ -16,6 +19,9 @@ from pyarrow.fs import (
     LocalFileSystem,
     S3FileSystem,
 )
+
+LARGEST_READINGS = 256 * 1024 * 1024  # bytes of a readings file
+LARGEST_REFERENCE = 64 * 1024**3
 
 
 class NotRead(OSError):
@@ -48,35 +54,70 @@ def open_folder(location: str, s3_endpoint: str | None) -> tuple[FileSystem, str
     return LocalFileSystem(), unquote(parts.path) if parts.scheme == "file" else location
 
 
-def delivered_readings(file_system: FileSystem, path: str) -> list[Delivered]:
-    """All readings files: readings/**/*.json and *.json.gz, sorted by path."""
-    found = _found(file_system, f"{path}/readings", recursive=True)
-    files = [info for info in found if info.base_name.endswith((".json", ".json.gz"))]
-    return sorted(_delivered(info, path) for info in files if info.type == FileType.File)
+# Names of files that are written, or that a system or program made for itself.
+_DRAFT = r".*\.(tmp|temp|part|partial|filepart|crdownload|swp)"
+_NOT_MEANT = re.compile(rf"\..*|~.*|.*~|{_DRAFT}|thumbs\.db|desktop\.ini", re.IGNORECASE)
+_READINGS = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz")
+_REFERENCE = (".db", ".sqlite", ".sqlite3")
 
 
-def delivered_reference(file_system: FileSystem, path: str) -> list[Delivered]:
-    """The newest SQLite file (*.db) at the top of the landing place, if there is one."""
-    files = [info for info in _found(file_system, path) if info.extension == "db"]
-    delivered = [_delivered(info, path) for info in files if info.type == FileType.File]
-    return sorted(delivered, key=lambda file: (file.modified_at, file.source_file))[-1:]
+class Landing(NamedTuple):
+    """What lies in the landing place."""
+
+    readings: list[Delivered]  # readings/**, sorted by path
+    reference: list[Delivered]  # SQLite files at the top, the newest first
+    ignored: list[str]  # what is neither, and was not left there by a system or a program
 
 
-def _found(file_system: FileSystem, path: str, *, recursive: bool = False) -> list[FileInfo]:
-    """Raises OSError where the name of a file, of whatever kind, is not UTF-8."""
-    found: list[FileInfo] = file_system.get_file_info(FileSelector(path, allow_not_found=True, recursive=recursive))
-    try:
-        for info in found:
+def look(file_system: FileSystem, path: str) -> Landing:
+    """List the landing place. Files are told by their names, in capitals or not. Those that are being written (a
+    leading dot, .tmp, .part and the like) are passed over."""
+    readings: list[Delivered] = []
+    reference: list[Delivered] = []
+    ignored: list[str] = []
+    for info in _found(file_system, f"{path}/readings", ignored, recursive=True):
+        file = _delivered(info, path)
+        if info.type == FileType.Directory or _is_hidden(file.source_file):
+            continue
+        if info.base_name.lower().endswith(_READINGS):
+            readings.append(file)
+        else:
+            ignored.append(file.source_file)
+    for info in _found(file_system, path, ignored):
+        name = info.base_name.lower()
+        if info.type == FileType.Directory or _is_hidden(info.base_name) or name.endswith(_LOGS):
+            continue
+        if name.endswith(_REFERENCE):
+            reference.append(_delivered(info, path))
+        else:
+            ignored.append(info.base_name)
+    reference.sort(key=lambda file: (file.modified_at, file.source_file), reverse=True)
+    return Landing(sorted(readings), reference, sorted(ignored))
+
+
+_LOGS = ("-wal", "-shm", "-journal")  # of SQLite, beside a database
+
+
+def _is_hidden(path: str) -> bool:
+    return any(_NOT_MEANT.fullmatch(part) for part in path.split("/"))
+
+
+def _found(file_system: FileSystem, path: str, odd: list[str], *, recursive: bool = False) -> list[FileInfo]:
+    """What lies in a folder. Names that are not UTF-8 are added to `odd`, and their files passed over."""
+    listed: list[FileInfo] = file_system.get_file_info(FileSelector(path, allow_not_found=True, recursive=recursive))
+    found = []
+    for info in listed:
+        try:
             _ = info.path  # it is decoded only now
-    except UnicodeDecodeError as error:
-        name = error.object.decode(errors="backslashreplace")
-        raise OSError(f"the name of a file is not UTF-8, rename or remove it: {name}") from None
+            found.append(info)
+        except UnicodeDecodeError as error:
+            odd.append(error.object.decode(errors="backslashreplace").removeprefix(f"{path}/"))
     return found
 
 
 def is_empty(file_system: FileSystem, path: str) -> bool:
     """Whether there is no file at all, of whatever name; hidden ones aside."""
-    found = _found(file_system, path, recursive=True)
+    found = _found(file_system, path, [], recursive=True)
     return not any(info.type == FileType.File and not info.base_name.startswith(".") for info in found)
 
 
@@ -84,24 +125,49 @@ def _delivered(info: FileInfo, path: str) -> Delivered:
     return Delivered(info.path.removeprefix(f"{path}/"), info.size, info.mtime)
 
 
-def read_ahead(file_system: FileSystem, paths: Iterable[str], threads: int = 16) -> Iterator[bytes | OSError]:
-    """The bytes of each path, in order; from an object store read some files ahead, as its latency is most of what a
+def open_file(file_system: FileSystem, root: str, name: str, largest: int) -> Any:
+    """A stream of a file's bytes.
+
+    Raises NotRead where the file is larger than `largest` bytes, or leads out of the landing place, else OSError. A
+    link inside is followed: some senders deliver a folder by switching one.
+    """
+    path = f"{root}/{name}"
+    if isinstance(file_system, LocalFileSystem):
+        real, place = os.path.realpath(path), os.path.realpath(root)
+        if not real.startswith(f"{place}/"):
+            raise NotRead("outside_landing", "it is a link that leads out of the landing place")
+        status = os.stat(real)  # which a link that leads to itself ends with an error
+        if not stat.S_ISREG(status.st_mode):
+            raise NotRead("unreadable", "it is no regular file")
+        size = status.st_size
+    else:
+        size = file_system.get_file_info(path).size or 0
+    if size > largest:
+        raise NotRead("too_large", f"{size:,} bytes are more than {largest:,}")
+    return file_system.open_input_stream(path, compression=None)
+
+
+def read_ahead(
+    file_system: FileSystem, root: str, names: Iterable[str], threads: int = 16
+) -> Iterator[bytes | OSError]:
+    """The bytes of each file, in order; from an object store read some files ahead, as its latency is most of what a
     small file costs. A file that cannot be read gives its error."""
 
-    def read(path: str) -> bytes | OSError:
+    def read(name: str) -> bytes | OSError:
         try:
-            with file_system.open_input_stream(path, compression=None) as stream:
-                return bytes(stream.read())
+            with open_file(file_system, root, name, LARGEST_READINGS) as stream:
+                # It may grow meanwhile.
+                return bytes(stream.read(LARGEST_READINGS))
         except OSError as error:
             return error
 
     if isinstance(file_system, LocalFileSystem):
-        yield from map(read, paths)
+        yield from map(read, names)
         return
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[bytes | OSError]] = deque()
-        for path in paths:
-            waiting.append(pool.submit(read, path))
+        for name in names:
+            waiting.append(pool.submit(read, name))
             if len(waiting) > 2 * threads:
                 yield waiting.popleft().result()
         for future in waiting:

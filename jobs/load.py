@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -52,6 +52,7 @@ Kind = Literal["load", "retract", "reload", "rebuild", "rollback", "dismiss", "u
 # Rejected rows and bytes of a load that its end may hold in memory; more are appended by Spark.
 FEW_REJECTED, FEW_BYTES = 200_000, 64 * 1024 * 1024
 FEW_FILES = 500_000
+EXAMPLES = 10
 # What a person may accept: the suites' reasons, and the first of these two.
 CLOCK, FAULTS = "clock", "faults"
 
@@ -88,6 +89,7 @@ class Summary:
     mart_dates: list[date] = field(default_factory=list)
     snapshot_date: date | None = None
     verdicts: list[quality.Verdict] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what else is odd, a sentence each
     errors: list[str] = field(default_factory=list)  # what makes the run fail
     accepted: frozenset[str] = frozenset()
     undid: str | None = None  # load that a rollback took away or put back
@@ -126,14 +128,16 @@ class Summary:
 
     @property
     def warnings(self) -> list[str]:
-        return [f"{verdict.table}: {text}" for verdict in self.verdicts for text in verdict.warnings]
+        failed = [f"{verdict.table}: {text}" for verdict in self.verdicts for text in verdict.warnings]
+        return failed + self.notes
 
 
 class Plan(NamedTuple):
     """What a load is to do, worked out before it writes."""
 
     readings: pa.Table  # files to read, columns as of ledger.files.to_read
-    reference: list[dict[str, object]]  # of the reference file, at most one
+    reference: list[dict[str, Any]]  # files that may be the newest snapshot, the newest first
+    notes: list[str]  # what is odd about the landing place
     retraction: Retraction | None
     dropped_dates: set[str]  # on which the retraction takes claims back
     mart_dates: set[str]  # to build anew, beside those that change
@@ -169,9 +173,7 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, wish: Wish | None
     with stage("read and check"):
         receipt, taken = at_once(
             lambda: silver.ingest_files(spark, plan.readings, place),
-            lambda: [
-                snapshots.take(spark, file, place.landing, place.landing_folder, judge) for file in plan.reference
-            ],
+            lambda: snapshots.take_first(spark, plan.reference, place.landing, place.landing_folder, judge),
         )
     with stage("write silver"):
         written = _merge(spark, place, plan, wish, receipt, begun)
@@ -181,7 +183,7 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, wish: Wish | None
     new = written.locations | built
     with stage("validate"):
         _audit(spark, judge, receipt, written, new)
-    summary = _summary(judge, wish, receipt, taken, written, new)
+    summary = _summary(judge, wish, plan, receipt, taken, written, new)
     if summary.published:
         with stage("publish"):
             ledger.begin_publication(spark, load_id)
@@ -223,34 +225,60 @@ def _require_known(accept: Collection[str]) -> None:
 
 
 def _plan(spark: SparkSession, settings: Settings, wish: Wish) -> Plan:
-    none = ledger_files.to_read(spark, [])
+    plan = Plan(ledger_files.to_read(spark, []), [], [], None, set(), set())
     if wish.retraction:
         dates = silver.held_dates(spark, wish.retraction)
         if not dates:
             raise LakeError("there is nothing to retract: no reading that counts, or could, is of what was named")
-        return Plan(none, [], wish.retraction, dates, set())
+        return plan._replace(retraction=wish.retraction, dropped_dates=dates)
     if wish.rebuild and not wish.from_files:
-        return Plan(none, [], None, set(), _dates_between(spark, *wish.rebuild))
+        return plan._replace(mart_dates=_dates_between(spark, *wish.rebuild))
     file_system, folder = landing.open_folder(settings.landing, settings.s3_endpoint)
     if "://" not in settings.landing and not Path(folder).is_dir():
         raise LakeError(f"the landing place {settings.landing} is no folder; is it mounted?")
-    delivered = landing.delivered_readings(file_system, folder)
-    reference = landing.delivered_reference(file_system, folder)
+    found = landing.look(file_system, folder)
     named = set(wish.again) | set(ledger_files.of_load(spark, wish.again_load) if wish.again_load else ())
-    if gone := sorted((named | set(wish.retry or ())) - {file.source_file for file in [*delivered, *reference]}):
+    there = {file.source_file for file in [*found.readings, *found.reference]}
+    if gone := sorted((named | set(wish.retry or ())) - there):
         raise ledger_files.UnknownFile(f"{', '.join(gone)}: not in the landing place {settings.landing}")
     if wish.rebuild:
-        held = silver.files_between(spark, *wish.rebuild)
-        named = held & {file.source_file for file in delivered}
-        found = ledger_files.to_read(spark, [file for file in delivered if file.source_file in named], named)
-        return Plan(found, [], None, set(), _dates_between(spark, *wish.rebuild))
-    if named:
-        delivered = [file for file in delivered if file.source_file in named]
-        return Plan(ledger_files.to_read(spark, delivered, named), [], None, set(), set())
-    again = ledger_files.in_quarantine(spark, wish.retry) if wish.retry is not None else set()
-    found = ledger_files.to_read(spark, delivered + reference, again)
-    is_readings = pc.starts_with(found["source_file"], "readings/")
-    return Plan(found.filter(is_readings), found.filter(pc.invert(is_readings)).to_pylist(), None, set(), set())
+        named = silver.files_between(spark, *wish.rebuild) & there
+        plan = plan._replace(mart_dates=_dates_between(spark, *wish.rebuild))
+    elif not named:
+        again = ledger_files.in_quarantine(spark, wish.retry) if wish.retry is not None else set()
+        candidates = _reference_candidates(spark, found.reference, again)
+        return plan._replace(
+            readings=ledger_files.to_read(spark, found.readings, again), reference=candidates, notes=_notes(found)
+        )
+    readings = [file for file in found.readings if file.source_file in named]
+    reference = [file for file in found.reference if file.source_file in named]
+    return plan._replace(
+        readings=ledger_files.to_read(spark, readings, named),
+        reference=[file | {"others": True} for file in ledger_files.to_read(spark, reference, named).to_pylist()],
+    )
+
+
+def _reference_candidates(
+    spark: SparkSession, delivered: list[landing.Delivered], again: Collection[str]
+) -> list[dict[str, Any]]:
+    """SQLite files that may be the next snapshot, the newest first: those that are to be read, down to the newest one
+    that was taken before."""
+    to_read = {row["source_file"]: row for row in ledger_files.to_read(spark, delivered, again).to_pylist()}
+    taken = ledger_files.snapshots_taken(spark)
+    found = []
+    for place, file in enumerate(delivered):
+        if row := to_read.get(file.source_file):
+            found.append(row | {"others": place + 1 < len(delivered)})
+        elif file.source_file in taken:
+            break
+    return found
+
+
+def _notes(found: landing.Landing) -> list[str]:
+    if not found.ignored:
+        return []
+    more = f" and {len(found.ignored) - EXAMPLES:,} more" if len(found.ignored) > EXAMPLES else ""
+    return [f"ignored, by their names no input: {', '.join(found.ignored[:EXAMPLES])}{more}"]
 
 
 def _dates_between(spark: SparkSession, first: date, last: date) -> set[str]:
@@ -350,6 +378,7 @@ def _audit(
 def _summary(
     judge: audit.Audit,
     wish: Wish,
+    plan: Plan,
     receipt: Receipt,
     taken: list[snapshots.Taken],
     written: Written,
@@ -372,6 +401,7 @@ def _summary(
         mart_dates=sorted(map(date.fromisoformat, new.get(DAILY_METERPOINT, {}))),
         snapshot_date=next((each.current for each in taken if each.current), None),
         verdicts=judge.verdicts,
+        notes=plan.notes + [text for each in taken for text in each.warnings],
         errors=errors,
         accepted=wish.accept,
     )
@@ -403,7 +433,7 @@ def _record(
     if receipt.rows_rejected:
         appends.append(lambda: _record_rejected_rows(spark, place, receipt, load_id))
     for each in taken:
-        if each.rejected is not None and each.rejected.num_rows:
+        if each.rejected.num_rows:
             appends.append(partial(ledger.append_rows, spark, each.rejected, REJECTED_REFERENCE, load_id))
     if summary.published:
         appends.append(lambda: ledger.append_publications(spark, published, summary.changes, load_id))

@@ -79,7 +79,9 @@ class Runner:
 
         self._spark = self._spark or start_session(self.settings)
         if not reads_only(self._spark, sql):
-            raise QueryError("only statements that read are taken here: tables and views are made by versioned SQL files")
+            raise QueryError(
+                "only statements that read are taken here: tables and views are made by versioned SQL files"
+            )
         # PySpark turns timestamps into the machine's local time, whatever the session's time zone is.
         os.environ["TZ"] = "UTC"
         time.tzset()
@@ -95,7 +97,7 @@ _READS = ("Show", "Describe", "Explain", "SetCatalogAndNamespace", "SetNamespace
 
 
 def reads_only(spark: Any, sql: str) -> bool:
-    """Whether a statement, as Spark's own parser takes it, only reads. Raises PySparkException where it takes it not."""
+    """Whether a statement, as Spark's own parser takes it, only reads. Raises PySparkException on a wrong one."""
     jvm = spark._jvm
     logical = "org.apache.spark.sql.catalyst.plans.logical"
     writing = [jvm.java.lang.Class.forName(f"{logical}.{name}") for name in ("Command", "ParsedStatement")]

@@ -1,14 +1,16 @@
 """The reference snapshot: agreements, products and meterpoints of the SQLite file of a midnight.
 
-A snapshot is taken whole or not at all: a file with a fault keeps the snapshot before it in place, since half of one
-and half of another would join to nonsense.
+A file with a fault of form is rejected whole. A row with a fault is left out, with its reason: one row must not keep
+two million others from readers. How many may be left out is for the suites to say.
 """
 
 import hashlib
+import json
 import re
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from contextlib import closing
 from datetime import date
 from pathlib import Path
@@ -18,26 +20,40 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-MAX_FAULTS_NAMED = 5
+from jobs.readings.rules import fault_of_id
+
 MAGIC = b"SQLite format 3\0"
+WRITE_AHEAD = 2  # bytes 18 and 19 of the header say so
+LONGEST_VALUE = 1_000_000  # bytes
+# A view may never end. It is stopped after so many rows, and any statement after so many seconds.
+MOST_ROWS_OF_A_VIEW, MOST_SECONDS = 5_000_000, 600
+STEPS = 1_000_000  # of SQLite's machine between two looks at the clock
 
 # Why a file is rejected; docs/rules.md says what each means and what to do.
 Reason = Literal[
-    "unreadable",  # this and the next: snapshots.py
+    "unreadable",  # this and the next five: landing.py, snapshots.py
+    "outside_landing",
+    "too_large",
     "in_use",
+    "modified_in_future",
+    "older_than_shown",
     "not_sqlite",
+    "takes_too_long",
     "table_missing",
     "column_missing",
+    "expectation_failed",  # the audit of what was written, in snapshots.py
+]
+RowReason = Literal[
     "null_value",
     "wrong_type",
+    "bad_id",
     "duplicate_key",
     "unknown_product",
     "unknown_meterpoint",
-    "expectation_failed",  # the audit of what was written, in snapshots.py
 ]
 
 
-class ReferenceError(Exception):
+class SnapshotRejected(Exception):
     """A reference file that cannot be taken: its reason (see docs/rules.md) and the rows at fault."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
@@ -46,17 +62,41 @@ class ReferenceError(Exception):
         self.detail = detail
 
 
-class Fault(NamedTuple):
-    """A row that broke a rule."""
+class RejectedRow(NamedTuple):
+    """A row of a reference file that is left out: columns of quarantine.reference."""
 
-    reason: Reason
+    table_name: str
+    row_number: int  # the rowid; the place of the row, from 1, in a view or a table without
+    reason: RowReason
     detail: str
+    row_json: str  # the row as the file has it
+
+
+class Reference(NamedTuple):
+    """What a reference file says."""
+
+    tables: dict[str, pa.Table]  # agreement, product, meterpoint
+    rejected: list[RejectedRow]
+    rows: dict[str, int]  # rows of the file, by table
+    warnings: list[str]
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("not text")
     return value
+
+
+def _id(value: Any) -> str:
+    """An id without the blanks that a column of fixed width pads it with."""
+    name = _text(value).strip()
+    if fault := fault_of_id(name):
+        raise BadId(fault.removeprefix("meterpoint_id_").replace("_", " "))
+    return name
+
+
+class BadId(ValueError):
+    """A text that cannot be an id."""
 
 
 def _name(value: Any) -> str | None:
@@ -78,12 +118,17 @@ def _flag(value: Any) -> bool:
 
 def _date(value: Any) -> date:
     try:
-        # fromisoformat alone would take 20210101 and 2021-W01-1 too.
-        if re.fullmatch(r"\d{4}-\d\d-\d\d", _text(value), re.ASCII):
-            return date.fromisoformat(value)
+        # fromisoformat alone would take 20210101 and 2021-W01-1 too. Many exports write a date as its midnight.
+        if form := re.fullmatch(r"(\d{4}-\d\d-\d\d)([ T]00:00(:00(\.0+)?)?)?", _text(value).strip(), re.ASCII):
+            return date.fromisoformat(form[1])
     except ValueError:
         pass
     raise ValueError("not a date of the form YYYY-MM-DD")
+
+
+def _end(value: Any) -> date | None:
+    """A blank end is an open one."""
+    return _date(value) if not isinstance(value, str) or value.strip() else None
 
 
 class Column(NamedTuple):
@@ -97,57 +142,76 @@ class Column(NamedTuple):
 
 SOURCES = {
     "product": [
-        Column("product_id", pa.string(), _text),
+        Column("product_id", pa.string(), _id),
         Column("display_name", pa.string(), _name, nullable=True),
         Column("is_variable", pa.bool_(), _flag, nullable=True),
         Column("id", pa.int64(), _integer, nullable=True),
     ],
     "meterpoint": [
-        Column("meterpoint_id", pa.string(), _text),
+        Column("meterpoint_id", pa.string(), _id),
         Column("region", pa.string(), _text, nullable=True),
     ],
     "agreement": [
         Column("agreement_id", pa.int64(), _integer),
         Column("agreement_valid_from", pa.date32(), _date),
-        Column("agreement_valid_to", pa.date32(), _date, nullable=True),
-        Column("product_id", pa.string(), _text),
-        Column("meterpoint_id", pa.string(), _text),
+        Column("agreement_valid_to", pa.date32(), _end, nullable=True),
+        Column("product_id", pa.string(), _id),
+        Column("meterpoint_id", pa.string(), _id),
         Column("account_id", pa.string(), _text, nullable=True),
     ],
 }
 """Tables and columns of the source file; a table's first column is its key."""
 
 
-class Content(NamedTuple):
-    """What a table of the source holds: the numbers of its rows, and its columns in the order of SOURCES."""
+class Row(NamedTuple):
+    """A row of the source: its number, its values as they are there, and, in the order of SOURCES, as they are here."""
 
-    numbers: list[int]
-    columns: list[list[Any]]
+    number: int
+    delivered: tuple[Any, ...]
+    values: tuple[Any, ...]
 
 
-def read_reference(path: Path) -> dict[str, pa.Table]:
-    """The tables of a reference file, typed.
+def read_reference(path: Path, *, seconds: float = MOST_SECONDS) -> Reference:
+    """The tables of a reference file, typed, and the rows that break a rule.
 
-    Raises ReferenceError if it is not SQLite, lacks a table or column, or a row has a wrong type, a null or repeated
-    key, or an agreement names an unknown product or meterpoint.
+    Raises SnapshotRejected if the file is not SQLite, is damaged, lacks a table or column, or takes too long to read.
     """
     with path.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            raise ReferenceError("not_sqlite", "the file does not begin as a SQLite file does")
+        header = file.read(20)
+    if not header.startswith(MAGIC):
+        raise SnapshotRejected("not_sqlite", "the file does not begin as a SQLite file does")
+    warnings = []
+    if WRITE_AHEAD in header[18:20]:
+        warnings.append(
+            "the file is in write-ahead mode: if it was copied out of a database in use without its -wal, the newest"
+            " changes are missing. Copy with `sqlite3 … .backup` or `VACUUM INTO`"
+        )
+    rejected: list[RejectedRow] = []
+    end = time.monotonic() + seconds
     try:
         # Immutable: nothing is written beside the file, not even for one that was left in write-ahead mode.
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
             # Text that is not UTF-8 must be a fault of its row, not of the reader.
             connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE)
+            connection.set_progress_handler(lambda: time.monotonic() > end, STEPS)
             _require_health(connection, path.stat().st_size)
             _require_form(connection)
-            contents = {table: _read_table(connection, table) for table in SOURCES}
+            contents = {table: _read_table(connection, table, rejected) for table in SOURCES}
+    except sqlite3.DataError as error:
+        raise SnapshotRejected("too_large", f"a value is longer than {LONGEST_VALUE:,} bytes: {error}") from None
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # SQLite's messages quote what is damaged
-        raise ReferenceError("not_sqlite", f"the file is damaged: {error}") from None
-    repeated = [fault for table, content in contents.items() for fault in _repeated_keys(table, content)]
-    unknown = [fault for table in ("product", "meterpoint") for fault in _unknown(table, contents)]
-    _raise_for(repeated + unknown)
-    return {table: _typed(table, content) for table, content in contents.items()}
+        if "interrupted" in str(error):
+            raise SnapshotRejected("takes_too_long", f"it was not read after {seconds:.0f} s; is it a view?") from None
+        raise SnapshotRejected("not_sqlite", f"the file is damaged: {error}") from None
+    rows = {
+        table: len(content) + sum(each.table_name == table for each in rejected) for table, content in contents.items()
+    }
+    contents = {table: _without_repeats(table, content, rejected) for table, content in contents.items()}
+    contents["agreement"] = _of_known(contents, rejected)
+    tables = {table: _typed(table, content) for table, content in contents.items()}
+    rejected.sort(key=lambda each: (each.table_name, each.row_number))
+    return Reference(tables, rejected, rows, warnings)
 
 
 def checksum(path: Path) -> str:
@@ -159,55 +223,73 @@ def checksum(path: Path) -> str:
 def _require_health(connection: sqlite3.Connection, size_bytes: int) -> None:
     pages, page_bytes = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
     if size_bytes < pages * page_bytes:  # of the last page SQLite would take what is missing for zeros
-        raise ReferenceError("not_sqlite", f"the file is cut off: {size_bytes} of {pages * page_bytes} bytes")
+        raise SnapshotRejected("not_sqlite", f"the file is cut off: {size_bytes} of {pages * page_bytes} bytes")
     (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if result != "ok" and " value in " not in result:  # "NULL value in …" is a fault of a row, found later
-        raise ReferenceError("not_sqlite", f"the file is damaged: {' '.join(str(result).split())}")
+        raise SnapshotRejected("not_sqlite", f"the file is damaged: {' '.join(str(result).split())}")
 
 
 def _require_form(connection: sqlite3.Connection) -> None:
     for table, columns in SOURCES.items():
-        found = {row[1].lower() for row in connection.execute(f"PRAGMA table_info({table})")}
+        found = {row[1].lower() for row in connection.execute(f"PRAGMA table_xinfo({table})")}
         if not found:
-            raise ReferenceError("table_missing", f"there is no table {table}")
+            raise SnapshotRejected("table_missing", f"there is no table {table}")
         missing = [column.name for column in columns if column.name not in found]
         if missing:
-            raise ReferenceError("column_missing", f"table {table} has no column {', '.join(missing)}")
+            raise SnapshotRejected("column_missing", f"table {table} has no column {', '.join(missing)}")
 
 
-def _read_table(connection: sqlite3.Connection, table: str) -> Content:
-    """Raises ReferenceError where a value is null or of a wrong type."""
+def _read_table(connection: sqlite3.Connection, table: str, rejected: list[RejectedRow]) -> list[Row]:
+    """The rows of a table without a fault of their own; the others are added to `rejected`."""
     columns = SOURCES[table]
-    content = Content([], [[] for _ in columns])
-    faults = []
     names = ", ".join(column.name for column in columns)
-    for number, *row in connection.execute(f"SELECT {_row_number(connection, table)}, {names} FROM {table} ORDER BY 1"):
-        content.numbers.append(number)
-        for column, value, into in zip(columns, row, content.columns, strict=True):
-            read, fault = _value(column, value)
-            into.append(read)
-            if fault:
-                faults.append(Fault(fault[0], f"{table} row {number}: {column.name} {fault[1]}"))
-    _raise_for(faults)
-    return content
+    number_of, few = _row_number(connection, table)
+    limit, order = (f"LIMIT {MOST_ROWS_OF_A_VIEW + 1}", "") if few else ("", "ORDER BY 1")
+    rows: list[Row] = []
+    for number, *delivered in connection.execute(f"SELECT {number_of}, {names} FROM {table} {order} {limit}"):
+        if few and len(rows) >= MOST_ROWS_OF_A_VIEW:
+            raise SnapshotRejected("too_large", f"{table} has more than {MOST_ROWS_OF_A_VIEW:,} rows and no rowid")
+        values, fault = [], None
+        for column, value in zip(columns, delivered, strict=True):
+            read, wrong = _value(column, value)
+            values.append(read)
+            fault = fault or (wrong and (wrong[0], f"{column.name} {wrong[1]}"))
+        row = Row(number, tuple(delivered), tuple(values))
+        if fault:
+            rejected.append(_rejected(table, row, *fault))
+        else:
+            rows.append(row)
+    return rows
 
 
-def _row_number(connection: sqlite3.Connection, table: str) -> str:
-    """The rowid; a view, and a table WITHOUT ROWID, has none: there it is the place of the row, from 1."""
+def _rejected(table: str, row: Row, reason: RowReason, detail: str) -> RejectedRow:
+    names = [column.name for column in SOURCES[table]]
+    printable = [value if isinstance(value, str | int | float | None) else repr(value) for value in row.delivered]
+    text = json.dumps(dict(zip(names, printable, strict=True)), ensure_ascii=True, separators=(",", ":"))
+    return RejectedRow(table, row.number, reason, f"{table} row {row.number}: {detail}", text)
+
+
+def _row_number(connection: sqlite3.Connection, table: str) -> tuple[str, bool]:
+    """How a row is numbered, and whether there may be rows without end. A view, or a table WITHOUT ROWID, has none."""
+    kinds = connection.execute("SELECT type FROM sqlite_master WHERE lower(name) = ?", [table]).fetchone()
+    if kinds == ("view",):
+        return "row_number() OVER ()", True
     try:
-        has_rowid = connection.execute(f"SELECT rowid FROM {table} LIMIT 1").fetchone() != (None,)
+        connection.execute(f"SELECT rowid FROM {table} LIMIT 1").fetchone()
     except sqlite3.OperationalError:
-        has_rowid = False
-    return "rowid" if has_rowid else "row_number() OVER ()"
+        return "row_number() OVER ()", False
+    return "rowid", False
 
 
-def _typed(table: str, content: Content) -> pa.Table:
+def _typed(table: str, content: list[Row]) -> pa.Table:
     schema = pa.schema([(column.name, column.type) for column in SOURCES[table]])
-    arrays = [pa.array(values, field.type) for values, field in zip(content.columns, schema, strict=True)]
-    return pa.table(arrays, schema=schema)
+    columns = list(zip(*(row.values for row in content), strict=True)) or [()] * len(schema)
+    return pa.table(
+        [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)], schema=schema
+    )
 
 
-def _value(column: Column, value: Any) -> tuple[Any, tuple[Reason, str] | None]:
+def _value(column: Column, value: Any) -> tuple[Any, tuple[RowReason, str] | None]:
     if value is None:
         return None, None if column.nullable else ("null_value", "is null")
     try:
@@ -217,38 +299,60 @@ def _value(column: Column, value: Any) -> tuple[Any, tuple[Reason, str] | None]:
         return read, None
     except UnicodeEncodeError:
         return None, ("wrong_type", "is not UTF-8 text")
+    except BadId as error:
+        return None, ("bad_id", f"is no id ({error}): {value!r:.80}")
     except ValueError as error:
         return None, ("wrong_type", f"is {error}: {value!r:.80}")
 
 
-def _repeated_keys(table: str, content: Content) -> Iterator[Fault]:
-    name, keys = SOURCES[table][0].name, content.columns[0]
-    count = Counter(keys)
-    last = dict(zip(keys, content.numbers, strict=True))
-    for key, copies in count.items():
-        if copies > 1:
-            yield Fault("duplicate_key", f"{table} row {last[key]}: {name} {key!r} occurs {copies} times")
+def _without_repeats(table: str, content: list[Row], rejected: list[RejectedRow]) -> list[Row]:
+    """Each key once. Of equal rows one is kept. Where rows of one key differ nobody can tell which is right: a product
+    or meterpoint is kept by its key alone, so that its agreements hold, and of agreements none is kept."""
+    count = Counter(row.values[0] for row in content)
+    if len(count) == len(content):
+        return content
+    copies: dict[Any, list[Row]] = defaultdict(list)
+    for row in content:
+        if count[row.values[0]] > 1:
+            copies[row.values[0]].append(row)
+    kept = [row for row in content if count[row.values[0]] == 1]
+    name = SOURCES[table][0].name
+    for key, same in copies.items():
+        differ = len({row.values for row in same}) > 1
+        if not differ:
+            kept.append(same[0])
+        elif table != "agreement":
+            kept.append(same[0]._replace(values=(key, *[None] * (len(same[0].values) - 1))))
+        detail = f"{name} {key!r} occurs {len(same)} times" + (", and the rows differ" if differ else "")
+        rejected += [_rejected(table, row, "duplicate_key", detail) for row in same[0 if differ else 1 :]]
+    return sorted(kept, key=lambda row: row.number)
 
 
-def _unknown(table: Literal["product", "meterpoint"], contents: dict[str, Content]) -> Iterator[Fault]:
-    known = set(contents[table].columns[0])
-    agreement = contents["agreement"]
-    index = [column.name for column in SOURCES["agreement"]].index(SOURCES[table][0].name)
-    reason: Reason = "unknown_product" if table == "product" else "unknown_meterpoint"
-    for number, agreement_id, key in zip(
-        agreement.numbers, agreement.columns[0], agreement.columns[index], strict=True
-    ):
-        if key not in known:
-            detail = f"agreement row {number}: agreement {agreement_id} names the unknown {table} {key!r}"
-            yield Fault(reason, detail)
+def _of_known(contents: dict[str, list[Row]], rejected: list[RejectedRow]) -> list[Row]:
+    """Agreements of products and meterpoints that the file has."""
+    known = {table: {row.values[0] for row in contents[table]} for table in ("product", "meterpoint")}
+    place = {column.name: index for index, column in enumerate(SOURCES["agreement"])}
+    kept = []
+    for row in contents["agreement"]:
+        product, meterpoint = row.values[place["product_id"]], row.values[place["meterpoint_id"]]
+        named = f"agreement {row.values[0]} names the unknown"
+        if product not in known["product"]:
+            rejected.append(_rejected("agreement", row, "unknown_product", f"{named} product {product!r}"))
+        elif meterpoint not in known["meterpoint"]:
+            rejected.append(_rejected("agreement", row, "unknown_meterpoint", f"{named} meterpoint {meterpoint!r}"))
+        else:
+            kept.append(row)
+    return kept
 
 
-def _raise_for(faults: list[Fault]) -> None:
-    if not faults:
-        return
-    named = "; ".join(fault.detail for fault in faults[:MAX_FAULTS_NAMED])
-    more = len(faults) - MAX_FAULTS_NAMED
-    raise ReferenceError(faults[0].reason, named + (f"; and {more} more" if more > 0 else ""))
+def is_reference(path: Path) -> bool:
+    """Whether a file is SQLite and has one of the three tables at least. What is none was put here by mistake."""
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            names = {str(row[0]).lower() for row in connection.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.DatabaseError:
+        return False
+    return bool(names & SOURCES.keys())
 
 
 def overlapping_agreements(agreement: DataFrame) -> DataFrame:

@@ -54,8 +54,12 @@ class Settings(BaseSettings):
     s3_endpoint: str | None = Field(None, description="URL of an S3-compatible store other than AWS")
     spark_master: str = Field("local[*]", description="local[*], spark://…, k8s://… or yarn")
     driver_memory: str = Field("2g", description="Heap of the Spark driver, which in local mode does all the work")
-    retention_hours: float = Field(24, ge=0, le=24 * 366 * 100, description="How long a folder stays after another took its place")
-    lock_wait_seconds: int = Field(60, ge=0, le=86_400, description="How long a run waits for another one to end before it gives up")
+    retention_hours: float = Field(
+        24, ge=0, le=24 * 366 * 100, description="How long a folder stays after another took its place"
+    )
+    lock_wait_seconds: int = Field(
+        60, ge=0, le=86_400, description="How long a run waits for another one to end before it gives up"
+    )
 
     @field_validator("http", mode="before")
     @classmethod

@@ -120,7 +120,7 @@ def _ingest_task(place: Place, batches: Iterator[pa.RecordBatch]) -> Iterator[pa
     number, attempt = (context.partitionId(), context.attemptNumber()) if context else (0, 0)
 
     def read(names: list[str]) -> Iterator[bytes | OSError]:
-        return read_ahead(place.landing, [f"{place.landing_folder}/{name}" for name in names])
+        return read_ahead(place.landing, place.landing_folder, names)
 
     files = (file for batch in batches for file in batch.to_pylist())
     receipt = ingest.ingest(files, read, place, number, attempt)

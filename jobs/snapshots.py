@@ -7,7 +7,7 @@ that the views show, and moves last. The history keeps every snapshot, of severa
 import shutil
 import tempfile
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, timedelta
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,28 @@ from pyarrow.fs import FileSystem
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import reference, tables
+from jobs import landing, reference, tables
 from jobs.audit import Audit, measure
 from jobs.quality import Measures
 from jobs.readings.rules import TIME_ZONE
 from jobs.spark import at_once
-from jobs.tables import CURRENT_SNAPSHOT, Locations
+from jobs.tables import CURRENT_SNAPSHOT, LOAD_FILES, Locations
 
+MAX_ROWS_NAMED = 5
+PATIENCE = timedelta(minutes=10)  # with a sender's clock that is ahead
 LARGEST_IN_QUARANTINE = 64 * 1024 * 1024  # bytes of a file that are kept whole
+REJECTED = pa.schema(
+    [
+        ("source_file", pa.string()),
+        ("table_name", pa.string()),
+        ("row_number", pa.int64()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("row_json", pa.string()),
+    ]
+)
+# So few faulty rows of a table are no share worth a word, if they are less than half of it.
+FEW_REJECTED = 10
 
 
 @dataclass
@@ -37,50 +51,95 @@ class Taken:
     locations: dict[str, Locations] = field(default_factory=dict)  # what was written of the snapshot, by table
     current: date | None = None  # date of the snapshot, if it is the one that the views are to show
     error: str | None = None  # why it was not taken
-    rejected: pa.Table | None = None  # rows in quarantine, columns of quarantine.reference
+    rejected: pa.Table = field(default_factory=REJECTED.empty_table)  # rows that were left out
+    warnings: list[str] = field(default_factory=list)
+
+
+def take_first(
+    spark: SparkSession, files: list[dict[str, Any]], file_system: FileSystem, folder: str, audit: Audit
+) -> list[Taken]:
+    """Take the newest of the given files, the newest first, that is a reference file.
+
+    A file that has none of the three tables, and was never taken under its name, was put there by mistake: it is
+    ignored with a warning, if there is another one.
+    """
+    tried: list[Taken] = []
+    for file in files:
+        tried.append(take(spark, file, file_system, folder, audit))
+        if not tried[-1].file.get("is_stray"):
+            break
+    if tried and (not tried[-1].file.get("is_stray") or any(file["others"] for file in files)):
+        for stray in tried:
+            if stray.file.get("is_stray"):
+                stray.warnings, stray.error = [f"{stray.file['source_file']} is no reference file: ignored"], None
+                stray.file |= {"status": "ignored"}
+    return tried
 
 
 def take(spark: SparkSession, file: dict[str, Any], file_system: FileSystem, folder: str, audit: Audit) -> Taken:
-    """Write the snapshot of a new reference file into fresh folders and judge it. Nothing is published.
+    """Write the snapshot of a reference file into fresh folders and judge it. Nothing is published.
 
-    `file` is a row of ops.new_files. A file that breaks a rule, and a snapshot of which a critical expectation fails,
-    is rejected whole: the snapshot before it stays in place.
+    `file` is a row of ledger.files.to_read. Rows that break a rule are left out. A file that cannot be read as a
+    snapshot, and a snapshot of which a critical expectation fails, is rejected whole: the one before it stays in place.
     """
-    row = {
-        "source_file": file["source_file"],
-        "kind": "reference",
-        "modified_at": file["modified_at"],
-        "rows_rejected": 0,
-    }
-    delivered = f"{folder}/{file['source_file']}"
+    name = file["source_file"]
+    row = {"source_file": name, "kind": "reference", "modified_at": file["modified_at"], "rows_rejected": 0}
+    if file["modified_at"] > audit.loaded_at + PATIENCE:
+        when = f"{file['modified_at']:%Y-%m-%d %H:%M} UTC"
+        return _rejected(row, "modified_in_future", f"its modification time {when} is in the future: correct it")
+    delivered = f"{folder}/{name}"
     beside = file_system.get_file_info([f"{delivered}-wal", f"{delivered}-journal"])
     if unfinished := [info.base_name for info in beside if info.size]:
         return _rejected(row, "in_use", f"what {unfinished[0]} holds is not in the file: something is writing it")
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "reference.db"
         try:
-            with file_system.open_input_stream(delivered) as source, path.open("wb") as target:
+            source = landing.open_file(file_system, folder, name, landing.LARGEST_REFERENCE)
+            with source, path.open("wb") as target:
                 shutil.copyfileobj(source, target)
         except OSError as error:
-            return _rejected(row, "unreadable", str(error))
+            return _rejected(row, getattr(error, "reason", "unreadable"), str(error))
         row |= {"size_bytes": path.stat().st_size, "sha256": reference.checksum(path)}
-        if row["sha256"] == file["known_sha256"]:
+        shown = shown_file(spark)
+        if shown and row["sha256"] == shown["sha256"]:
             return Taken(row | {"status": "unchanged"})
+        whole = path.read_bytes() if row["size_bytes"] <= LARGEST_IN_QUARANTINE else None
         try:
-            tables_of_file = reference.read_reference(path)
-            taken = _write(spark, tables_of_file, file["modified_at"], audit)
-        except reference.ReferenceError as error:
-            whole = path.read_bytes() if row["size_bytes"] <= LARGEST_IN_QUARANTINE else None
-            return _rejected(row | {"content": whole}, error.reason, error.detail)
-    taken.file = row | {"status": "loaded", "rows_read": sum(table.num_rows for table in tables_of_file.values())}
+            found = reference.read_reference(path)
+            taken = _write(spark, found, row, audit)
+        except reference.SnapshotRejected as error:
+            is_stray = not file["known_sha256"] and not reference.is_reference(path)
+            refused = row | {"content": whole, "is_stray": is_stray}
+            if error.reason == "older_than_shown":
+                refused["sha256"] = None  # which is tried again, when the shown one is taken back
+            return _rejected(refused, error.reason, error.detail)
+    rejected = [{"source_file": name, **each._asdict()} for each in found.rejected]
+    taken.rejected = pa.Table.from_pylist(rejected, REJECTED)
+    taken.warnings = [f"{name}: {text}" for text in found.warnings]
+    if rejected:
+        named = "; ".join(each.detail for each in found.rejected[:MAX_ROWS_NAMED])
+        taken.warnings.append(f"{name}: {len(rejected)} rows are in quarantine: {named}")
+    counts = {"rows_read": sum(found.rows.values()), "rows_rejected": len(rejected)}
+    taken.file = row | counts | {"status": "loaded"}
     return taken
 
 
-def _rejected(row: dict[str, Any], reason: reference.Reason, detail: str) -> Taken:
+def _rejected(row: dict[str, Any], reason: str, detail: str) -> Taken:
     return Taken(
         row | {"status": "rejected", "reason": reason, "note": detail},
         error=f"{row['source_file']}: {reason}: {detail}; the snapshot before it stays",
     )
+
+
+def shown_file(spark: SparkSession) -> dict[str, Any] | None:
+    """The reference file whose snapshot the views show: source_file, sha256, load_id."""
+    current = tables.read_rows(spark, CURRENT_SNAPSHOT, tables.all_locations(spark, CURRENT_SNAPSHOT)).to_pylist()
+    if not current or not current[0]["load_id"]:
+        return None
+    of_load = pc.field("load_id") == current[0]["load_id"]
+    files = tables.read_rows(spark, LOAD_FILES, tables.all_locations(spark, LOAD_FILES), of_load).to_pylist()
+    taken = [file for file in files if file["kind"] == "reference" and file["status"] == "loaded"]
+    return {name: taken[0][name] for name in ("source_file", "sha256", "load_id")} if taken else None
 
 
 def content(spark: SparkSession, name: str, locations: dict[str, Locations], load_id: str) -> DataFrame:
@@ -89,13 +148,19 @@ def content(spark: SparkSession, name: str, locations: dict[str, Locations], loa
     return tables.read(spark, history, locations[history]).where(F.col("load_id") == load_id).drop("load_id")
 
 
-def _write(spark: SparkSession, tables_of_file: dict[str, pa.Table], modified_at: datetime, audit: Audit) -> Taken:
-    """Raises ReferenceError where a critical expectation fails."""
-    snapshot_date = modified_at.astimezone(ZoneInfo(TIME_ZONE)).date()
+def _write(spark: SparkSession, found: reference.Reference, file: dict[str, Any], audit: Audit) -> Taken:
+    """Raises SnapshotRejected where a critical expectation fails, or a newer snapshot is shown."""
+    snapshot_date = file["modified_at"].astimezone(ZoneInfo(TIME_ZONE)).date()
     current = spark.table(CURRENT_SNAPSHOT).first()
+    if current and current.snapshot_date > snapshot_date:
+        raise reference.SnapshotRejected(
+            "older_than_shown",
+            f"it is of {snapshot_date}, and the snapshot of {current.snapshot_date} is shown: if that one is wrong,"
+            " roll its load back, or deliver this file with a new modification time",
+        )
     taken = Taken({})
     written: dict[str, DataFrame] = {}
-    for name, table in tables_of_file.items():
+    for name, table in found.tables.items():
         history = f"silver.{name}_history"
         rows = _of_load(table, audit.load_id, tables.schema(spark, history))
         if current and current.snapshot_date == snapshot_date:
@@ -106,14 +171,11 @@ def _write(spark: SparkSession, tables_of_file: dict[str, pa.Table], modified_at
             rows = pa.concat_tables([rows, _of_load(shown, current.load_id, rows.schema)])
         taken.locations[history] = tables.write_rows(spark, rows, history, audit.load_id, snapshot_date)
         written[name] = content(spark, name, taken.locations, audit.load_id)
-    _judge(spark, written, audit)
-    if current is None or current.snapshot_date <= snapshot_date:
-        row = {"snapshot_date": snapshot_date, "load_id": audit.load_id}
-        pointer = pa.Table.from_pylist([row], tables.schema(spark, CURRENT_SNAPSHOT))
-        taken.locations[CURRENT_SNAPSHOT] = tables.write_rows(
-            spark, pointer, CURRENT_SNAPSHOT, audit.load_id, "reference"
-        )
-        taken.current = snapshot_date
+    _judge(spark, written, found, audit)
+    row = {"snapshot_date": snapshot_date, "load_id": audit.load_id}
+    pointer = pa.Table.from_pylist([row], tables.schema(spark, CURRENT_SNAPSHOT))
+    taken.locations[CURRENT_SNAPSHOT] = tables.write_rows(spark, pointer, CURRENT_SNAPSHOT, audit.load_id, "reference")
+    taken.current = snapshot_date
     return taken
 
 
@@ -123,8 +185,8 @@ def _of_load(rows: pa.Table, load_id: str, schema: pa.Schema) -> pa.Table:
     return rows.select(schema.names).cast(schema)
 
 
-def _judge(spark: SparkSession, written: dict[str, DataFrame], audit: Audit) -> None:
-    """Raises ReferenceError where a critical expectation fails."""
+def _judge(spark: SparkSession, written: dict[str, DataFrame], found: reference.Reference, audit: Audit) -> None:
+    """Raises SnapshotRejected where a critical expectation fails."""
     agreement = written["agreement"]
     counted = {
         "agreements": agreement,
@@ -143,7 +205,13 @@ def _judge(spark: SparkSession, written: dict[str, DataFrame], audit: Audit) -> 
     of_agreement: Measures = count | {"row_change_share": count["agreements"] / before - 1 if before else None}
     failed: list[str] = []
     for name, measures in zip(written, measured, strict=True):
-        verdict = audit.judge(f"silver.{name}", measures, of_agreement if name == "agreement" else None)
+        rejected, rows_of_file = sum(each.table_name == name for each in found.rejected), found.rows[name]
+        few = rejected <= FEW_REJECTED and 2 * rejected < rows_of_file
+        given: Measures = {
+            "rejected_rows": rejected,
+            "rejected_share": rejected / rows_of_file if rejected and not few else None,
+        }
+        verdict = audit.judge(f"silver.{name}", measures, given | (of_agreement if name == "agreement" else {}))
         failed += verdict.critical
     if failed:
-        raise reference.ReferenceError("expectation_failed", "; ".join(failed))
+        raise reference.SnapshotRejected("expectation_failed", "; ".join(failed))

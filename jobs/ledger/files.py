@@ -72,6 +72,13 @@ def versions_with(spark: SparkSession, files: pa.Table) -> pa.Table:
     return same.select(["source_file", "load_id"])
 
 
+def snapshots_taken(spark: SparkSession) -> set[str]:
+    """Reference files of which a version became a snapshot."""
+    wanted = (pc.field("kind") == "reference") & (pc.field("status") == "loaded") & is_of(loads_that_published(spark))
+    rows = tables.read_rows(spark, LOAD_FILES, tables.all_locations(spark, LOAD_FILES), wanted)
+    return set(rows["source_file"].to_pylist())
+
+
 def of_load(spark: SparkSession, load_id: str) -> list[str]:
     """Readings files that a load took. Raises UnknownFile if there are none."""
     rows = tables.read_rows(spark, LOAD_FILES, tables.all_locations(spark, LOAD_FILES), is_of([load_id]))

@@ -206,9 +206,7 @@ def _plain(document: Document, modified_at: int) -> ParsedFile | None:
     return ParsedFile(Good(meterpoints, start, utc, kwh, quality), [], _warnings(start, kwh), _note(columns))
 
 
-def _warnings(
-    start: "np.ndarray[Any, np.dtype[np.int64]]", kwh: "np.ndarray[Any, np.dtype[np.float64]]"
-) -> dict[Warning, int]:
+def _warnings(start: Numbers, kwh: Numbers) -> dict[Warning, int]:
     """What is odd about the good readings of one meterpoint in a file."""
     found: dict[Warning, int] = {}
     count = len(start)

@@ -51,7 +51,7 @@ RowReason = Literal[
     "consumption_negative",
     "conflicting_readings",
     "duplicate_reading",
-    # Of a whole meterpoint-day, see days.py. The first two are of rows at fault, the others of the day's other rows, too.
+    # Of a whole meterpoint-day, see days.py. The first two are of rows at fault, the others of the day's other rows.
     "interval_start_not_a_half_hour",
     "consumption_absurd",
     "day_of_quarter_hours",

@@ -24,7 +24,7 @@ MICRO = Decimal("0.000001")
 READINGS_ENRICHED = """
 SELECT reading.meterpoint_id, interval_start, interval_start_utc, CAST(interval_start AS DATE) AS date, consumption_kwh,
   region, agreement_id, account_id, agreement.product_id, display_name AS product_display_name,
-  is_variable = 1 AS is_variable
+  is_variable = 1 AS is_variable, CAST(NULL AS TEXT) AS reading_quality
 FROM reading
 LEFT JOIN meterpoint ON meterpoint.meterpoint_id = reading.meterpoint_id
 LEFT JOIN agreement ON agreement.meterpoint_id = reading.meterpoint_id

@@ -1,19 +1,21 @@
-"""Files that overlap, in any order and number of runs, some delivered again: the end is what the landing place says.
+"""Files that overlap, in any order and number of runs, some delivered again: gold says what the model says.
 
-Each example is a play of its own meterpoints and files on the stage that the ones before it have left.
+Each example is a play of its own meterpoints and files on the stage that the ones before it have left. What the model
+believes in the end is laid out as files that say it once each, and the independent calculation reads these.
 """
 
 import random
-from collections.abc import Callable, Iterator
-from datetime import timedelta
-from typing import Any
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from tests.integration.lake import Agreement, Lake, day
+from tests.integration.lake import DELIVERY, Agreement, Lake, Landing, day
 from tests.integration.oracle import Oracle
+from tests.model.deliveries import Deliveries, Reading
 
-DATES = ("2021-01-01", "2021-01-02", "2021-10-31")
+DATES = ("2021-01-01", "2021-01-02", "2021-01-03")
 EXAMPLES = 3
 
 
@@ -25,38 +27,59 @@ def lake(new_lake: Callable[[], Lake]) -> Lake:
     return lake
 
 
+@pytest.fixture(scope="module")
+def model() -> Deliveries:
+    return Deliveries()
+
+
 @pytest.mark.parametrize("example", range(EXAMPLES))
-def test_whatever_the_order_gold_says_what_the_landing_place_says(example: int, lake: Lake) -> None:
+def test_whatever_the_order_gold_says_what_the_model_says(
+    example: int, lake: Lake, model: Deliveries, tmp_path: Path
+) -> None:
     chance = random.Random(example)
-
-    for name, rows, after in deliveries(example, chance):
-        lake.landing.readings(name, rows, after=after)
-        if chance.random() < 0.3:
-            lake.run()
-    lake.run()
-
-    gold = lake.gold()
-    for view, (columns, expected) in Oracle(lake.landing.folder).gold().items():
-        assert gold[view].columns == columns, view
-        assert gold[view].rows == expected, view
-
-
-def deliveries(example: int, chance: random.Random) -> Iterator[tuple[str, list[list[Any]], timedelta]]:
-    """File, rows and time of modification. Versions of one file come one after the other, files in any order."""
     files = [f"example-{example}/{number}.json" for number in range(4)]
     versions = [name for name in files for _ in range(chance.choice((1, 1, 2, 3)))]
     chance.shuffle(versions)
     modified = {name: timedelta(hours=chance.randrange(6)) for name in files}
-    for name in versions:
-        yield name, some_rows(example, chance), modified[name]
-        modified[name] += timedelta(hours=chance.randrange(1, 4))
+    waiting: dict[str, tuple[datetime, tuple[Reading, ...]]] = {}
+    for number, name in enumerate([*versions, ""]):
+        if name:
+            content = some_readings(example, chance)
+            rows = [[f"{start:%Y-%m-%d %H:%M:%S}", kwh, m] for m, start, kwh in content]
+            lake.landing.readings(name, rows, after=modified[name])
+            waiting[f"readings/{name}"] = DELIVERY + modified[name], content
+            modified[name] += timedelta(hours=chance.randrange(1, 4))
+        if chance.random() < 0.3 or not name:
+            lake.run(accept=frozenset({"removals"}))
+            model.load(str(number), [(file, *version) for file, version in waiting.items()])
+            waiting.clear()
+
+    gold = lake.gold()
+    for view, (columns, expected) in Oracle(laid_out(model, lake, tmp_path)).gold().items():
+        assert gold[view].columns == columns, view
+        assert gold[view].rows == expected, view
 
 
-def some_rows(example: int, chance: random.Random) -> list[list[Any]]:
+def some_readings(example: int, chance: random.Random) -> tuple[Reading, ...]:
     """Some half hours of two days, of two meterpoints."""
     whole = [
-        [start, round(chance.uniform(0, 2), 3), f"m{example}{chance.choice('ab')}"]
+        Reading(
+            f"m{example}{chance.choice('ab')}",
+            datetime.strptime(start, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC),
+            round(chance.uniform(0, 2), 3),
+        )
         for each in chance.sample(DATES, 2)
         for start, _, _ in day("", each)
     ]
-    return chance.sample(whole, chance.randrange(1, len(whole)))
+    return tuple(chance.sample(whole, chance.randrange(1, len(whole))))
+
+
+def laid_out(model: Deliveries, lake: Lake, folder: Path) -> Path:
+    """A landing place with a file for each claim."""
+    landing = Landing(folder)
+    for key, claim in model.claims.items():
+        rows = [[f"{start:%Y-%m-%d %H:%M:%S}", kwh, key.meterpoint_id] for start, kwh in claim.readings.items()]
+        name = f"{key.file.removeprefix('readings/')}-{key.meterpoint_id}-{key.date}.json"
+        landing.readings(name, rows, after=claim.modified - DELIVERY)
+    (folder / "case_study.db").write_bytes((lake.landing.folder / "case_study.db").read_bytes())
+    return folder

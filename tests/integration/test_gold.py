@@ -160,7 +160,7 @@ def test_columns_are_those_of_the_design(lake: Lake) -> None:
         "readings_without_agreement": "meterpoint_id date reading_count consumption_kwh",
     }
     assert " ".join(lake.spark.table("silver.readings").columns) == (
-        "meterpoint_id interval_start interval_start_utc consumption_kwh source_file load_id date"
+        "meterpoint_id interval_start interval_start_utc consumption_kwh source_file load_id reading_quality date"
     )
 
 
@@ -279,6 +279,7 @@ def test_load_history_tells_of_the_load(loaded: tuple[Lake, Summary]) -> None:
     assert history.columns == [
         "load_id", "status", "started_at", "finished_at", "files_loaded", "files_rejected", "readings_loaded",
         "readings_rejected", "dates_published", "first_date", "last_date", "snapshot_date", "warnings", "error",
+        "kind", "accepted", "warnings_by_name", "stage_seconds", "rolled_back_by",
     ]  # fmt: skip
     (row,) = [dict(zip(history.columns, row, strict=True)) for row in history.rows]
     raw = Oracle(lake.landing.folder).db.execute(

@@ -1,8 +1,10 @@
 """Reference files, good and bad, from SQLite to typed tables."""
 
+import json
 import os
 import sqlite3
 import stat
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from datetime import date
@@ -14,7 +16,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs import reference
-from jobs.reference import Reason, ReferenceError, overlapping_agreements, read_reference
+from jobs.reference import Reason, RowReason, SnapshotRejected, overlapping_agreements, read_reference
 
 AGREEMENT = {
     "agreement_id": 7,
@@ -55,17 +57,35 @@ def changed(path: Path, *statements: str) -> Path:
     return path
 
 
-def refused(path: Path) -> ReferenceError:
-    with pytest.raises(ReferenceError) as error:
+def refused(path: Path) -> SnapshotRejected:
+    with pytest.raises(SnapshotRejected) as error:
         read_reference(path)
     return error.value
+
+
+def tables_of(path: Path) -> dict[str, pa.Table]:
+    """The tables of a file of which no row is left out."""
+    found = read_reference(path)
+    assert found.rejected == []
+    return found.tables
+
+
+def left_out(path: Path) -> list[tuple[str, str]]:
+    """Reason and detail of each row that is left out. No row of the file is lost."""
+    found = read_reference(path)
+    rejected = Counter(row.table_name for row in found.rejected)
+    kept_by_key = Counter(
+        {name: table.num_rows + rejected[name] - found.rows[name] for name, table in found.tables.items()}
+    )
+    assert all(0 <= count <= 1 for count in kept_by_key.values())
+    return [(row.reason, row.detail) for row in found.rejected]
 
 
 # --- good files --------------------------------------------------------------------------------------------------
 
 
 def test_good_file__should_give_typed_tables(tmp_path: Path) -> None:
-    tables = read_reference(database(tmp_path / "a.db"))
+    tables = tables_of(database(tmp_path / "a.db"))
 
     assert {name: table.to_pylist() for name, table in tables.items()} == {
         "agreement": [
@@ -98,7 +118,7 @@ def test_nulls__should_be_kept_where_they_are_allowed(tmp_path: Path) -> None:
         meterpoint=[{"region": None}],
     )
 
-    tables = read_reference(path)
+    tables = tables_of(path)
 
     assert tables["agreement"]["agreement_valid_to"].to_pylist() == [None]
     assert tables["product"].to_pylist() == [
@@ -117,13 +137,13 @@ def test_irregular_agreements__should_be_facts_and_not_faults(tmp_path: Path) ->
         meterpoint=[{}, {"meterpoint_id": "m2"}],  # without agreement
     )
 
-    tables = read_reference(path)
+    tables = tables_of(path)
 
     assert [table.num_rows for table in tables.values()] == [2, 2, 3]
 
 
 def test_empty_tables__should_be_empty_and_typed(tmp_path: Path) -> None:
-    tables = read_reference(database(tmp_path / "a.db", agreement=[], product=[], meterpoint=[]))
+    tables = tables_of(database(tmp_path / "a.db", agreement=[], product=[], meterpoint=[]))
 
     assert tables["agreement"].num_rows == 0
     assert tables["agreement"].schema.field("agreement_valid_from").type == pa.date32()
@@ -133,14 +153,14 @@ def test_additional_tables_columns_and_capitals__should_be_ignored(tmp_path: Pat
     path = database(tmp_path / "a.db", schema={"meterpoint": "notes BLOB, Region TEXT, METERPOINT_ID TEXT"})
     changed(path, "CREATE TABLE tariff (price REAL)")
 
-    assert read_reference(path)["meterpoint"].to_pylist() == [METERPOINT]
+    assert tables_of(path)["meterpoint"].to_pylist() == [METERPOINT]
 
 
 @pytest.mark.parametrize("column", ["agreement_valid_from DATE", "agreement_valid_from", "agreement_valid_from BLOB"])
 def test_date__should_be_read_whatever_the_declared_type_of_its_column(tmp_path: Path, column: str) -> None:
     schema = SCHEMA["agreement"].replace("agreement_valid_from DATE", column)
 
-    tables = read_reference(database(tmp_path / "a.db", schema={"agreement": schema}))
+    tables = tables_of(database(tmp_path / "a.db", schema={"agreement": schema}))
 
     assert tables["agreement"]["agreement_valid_from"].to_pylist() == [date(2021, 1, 1)]
 
@@ -154,9 +174,9 @@ def test_tables_without_rowid__should_be_read(tmp_path: Path) -> None:
             marks = ", ".join("?" * len(row))
             connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", [*row.values()])
 
-    assert read_reference(path)["meterpoint"].to_pylist() == [METERPOINT]
+    assert tables_of(path)["meterpoint"].to_pylist() == [METERPOINT]
     changed(path, "INSERT INTO meterpoint VALUES (5, 'm0'), (x'00', 'm2')")
-    assert refused(path).detail == "meterpoint row 3: region is not text: b'\\x00'"
+    assert ("wrong_type", "meterpoint row 3: region is not text: b'\\x00'") in left_out(path)
 
 
 def test_view__should_do_instead_of_a_table(tmp_path: Path) -> None:
@@ -166,9 +186,9 @@ def test_view__should_do_instead_of_a_table(tmp_path: Path) -> None:
         "CREATE VIEW product AS SELECT * FROM product_table",
     )
 
-    assert read_reference(path)["product"].num_rows == 1
+    assert tables_of(path)["product"].num_rows == 1
     changed(path, "INSERT INTO product_table VALUES (NULL, 0, 1, NULL)")
-    assert refused(path).detail == "product row 2: product_id is null"
+    assert left_out(path) == [("null_value", "product row 2: product_id is null")]
 
 
 def test_file_in_write_ahead_mode__should_be_read_with_nothing_written_beside_it(tmp_path: Path) -> None:
@@ -176,7 +196,10 @@ def test_file_in_write_ahead_mode__should_be_read_with_nothing_written_beside_it
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = wal")
 
-    assert read_reference(path)["product"].num_rows == 1
+    found = read_reference(path)
+
+    assert found.tables["product"].num_rows == 1
+    assert "write-ahead mode" in found.warnings[0]
     assert os.listdir(tmp_path) == ["a.db"]
 
 
@@ -192,7 +215,7 @@ def test_file__should_be_opened_read_only(tmp_path: Path, monkeypatch: pytest.Mo
         attempts.append(connection)
 
     monkeypatch.setattr(reference, "_require_health", try_to_write)
-    read_reference(path)
+    tables_of(path)
 
     assert len(attempts) == 1
     assert path.read_bytes() == before
@@ -212,7 +235,7 @@ class Bad(NamedTuple):
     """Rows to put into a good file, and what is said of it."""
 
     rows: dict[str, list[Changes]]
-    reason: Reason
+    reason: RowReason
     detail: str
 
 
@@ -263,9 +286,8 @@ BAD_ROWS = {
             ("agreement_valid_from", "20210101", 20210101),  # a column of type DATE keeps digits as a number
             ("agreement_valid_from", "2021-W01-1", "2021-W01-1"),
             ("agreement_valid_from", "2021-1-1", "2021-1-1"),
-            ("agreement_valid_to", "2021-01-01 00:00:00", "2021-01-01 00:00:00"),
-            ("agreement_valid_to", "2021-01-01\n", "2021-01-01\n"),
-            ("agreement_valid_to", "", ""),
+            ("agreement_valid_to", "2021-01-01 00:30:00", "2021-01-01 00:30:00"),
+            ("agreement_valid_from", "", ""),
             ("agreement_valid_to", 18628, 18628),
             ("agreement_valid_to", "٢٠٢١-01-01", "٢٠٢١-01-01"),
         )
@@ -274,7 +296,7 @@ BAD_ROWS = {
     "product twice": Bad(
         {"product": [{}, {"display_name": "Blue"}, {}]},
         "duplicate_key",
-        "product row 3: product_id 'p1' occurs 3 times",
+        "product row 3: product_id 'p1' occurs 3 times, and the rows differ",
     ),
     "meterpoint twice": Bad(
         {"meterpoint": [{}, {}]}, "duplicate_key", "meterpoint row 2: meterpoint_id 'm1' occurs 2 times"
@@ -301,9 +323,9 @@ BAD_ROWS = {
 def test_bad_row__should_be_named_with_its_table_and_rule(tmp_path: Path, name: str) -> None:
     bad = BAD_ROWS[name]
 
-    error = refused(database(tmp_path / "a.db", schema=None, **bad.rows))
+    found = left_out(database(tmp_path / "a.db", schema=None, **bad.rows))
 
-    assert (error.reason, error.detail) == (bad.reason, bad.detail)
+    assert (bad.reason, bad.detail) in found
 
 
 def test_rows__should_be_named_by_rowid(tmp_path: Path) -> None:
@@ -314,30 +336,124 @@ def test_rows__should_be_named_by_rowid(tmp_path: Path) -> None:
     changed(path, "CREATE INDEX by_region ON meterpoint (region, meterpoint_id)")
     changed(path, "UPDATE meterpoint SET region = x'01' WHERE rowid = 7")
 
-    assert refused(path).detail == "meterpoint row 7: region is not text: b'\\x01'"
+    assert ("wrong_type", "meterpoint row 7: region is not text: b'\\x01'") in left_out(path)
 
 
 def test_text_that_is_not_utf8__should_be_a_fault_of_its_row(tmp_path: Path) -> None:
     path = changed(database(tmp_path / "a.db"), "UPDATE meterpoint SET region = CAST(x'ff41' AS TEXT)")
 
-    error = refused(path)
+    found = left_out(path)
 
-    assert (error.reason, error.detail) == ("wrong_type", "meterpoint row 1: region is not UTF-8 text")
-    error.detail.encode()
+    assert ("wrong_type", "meterpoint row 1: region is not UTF-8 text") in found
+    assert all(row.row_json.isascii() for row in read_reference(path).rejected)
 
 
-def test_many_faults__should_be_counted_and_the_first_ones_named(tmp_path: Path) -> None:
-    error = refused(database(tmp_path / "a.db", meterpoint=[{"meterpoint_id": None}] * 12))
+def test_faulty_rows__should_not_keep_the_others_out(tmp_path: Path) -> None:
+    agreements = [{"agreement_id": n} for n in range(5)] + [{"agreement_id": 5, "product_id": "gone"}]
+    path = database(tmp_path / "a.db", agreement=agreements)
 
-    assert error.detail.count("meterpoint_id is null") == 5
-    assert error.detail.endswith("row 5: meterpoint_id is null; and 7 more")
+    found = read_reference(path)
+
+    assert found.tables["agreement"]["agreement_id"].to_pylist() == [0, 1, 2, 3, 4]
+    (row,) = found.rejected
+    assert (row.table_name, row.row_number, row.reason) == ("agreement", 6, "unknown_product")
+    assert json.loads(row.row_json) == AGREEMENT | agreements[5]
+
+
+def test_meterpoint_in_rows_that_differ__should_be_kept_by_its_key_so_that_its_agreements_hold(tmp_path: Path) -> None:
+    path = database(
+        tmp_path / "a.db", meterpoint=[{}, {"region": "Wales"}, {"meterpoint_id": "m2"}, {"meterpoint_id": "m2"}]
+    )
+
+    found = read_reference(path)
+
+    assert found.tables["agreement"].num_rows == 1
+    assert found.tables["meterpoint"].to_pylist() == [
+        {"meterpoint_id": "m1", "region": None},
+        {"meterpoint_id": "m2", "region": "London"},
+    ]
+    assert [row.row_number for row in found.rejected] == [1, 2, 4]
+
+
+def test_agreements_of_one_id_that_differ__should_all_be_left_out(tmp_path: Path) -> None:
+    found = read_reference(database(tmp_path / "a.db", agreement=[{}, {"account_id": "other"}, {"agreement_id": 8}]))
+
+    assert found.tables["agreement"]["agreement_id"].to_pylist() == [8]
+
+
+@pytest.mark.parametrize("end", ["2021-02-01 00:00:00", "2021-02-01T00:00:00", " 2021-02-01 "])
+def test_midnight__should_be_its_date_and_a_blank_end_an_open_one(tmp_path: Path, end: str) -> None:
+    path = database(
+        tmp_path / "a.db", agreement=[{"agreement_valid_to": end}, {"agreement_id": 8, "agreement_valid_to": " "}]
+    )
+
+    assert tables_of(path)["agreement"]["agreement_valid_to"].to_pylist() == [date(2021, 2, 1), None]
+
+
+def test_padded_ids__should_match_and_invisible_ones_be_left_out(tmp_path: Path) -> None:
+    path = database(
+        tmp_path / "a.db",
+        agreement=[{"meterpoint_id": "m1   ", "product_id": " p1"}],
+        product=[{"product_id": "p1 "}],
+        meterpoint=[{}, {"meterpoint_id": "m\u200b2"}],
+    )
+
+    found = read_reference(path)
+
+    assert found.tables["agreement"].select(["product_id", "meterpoint_id"]).to_pylist() == [
+        {"product_id": "p1", "meterpoint_id": "m1"}
+    ]
+    assert [row.reason for row in found.rejected] == ["bad_id"]
+
+
+def test_generated_column__should_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    database(path)
+    changed(
+        path,
+        "DROP TABLE meterpoint",
+        "CREATE TABLE meterpoint (region TEXT, raw TEXT, meterpoint_id TEXT GENERATED ALWAYS AS (lower(raw)) VIRTUAL)",
+        "INSERT INTO meterpoint (region, raw) VALUES ('London', 'M1')",
+    )
+
+    assert tables_of(path)["meterpoint"].to_pylist() == [METERPOINT]
+
+
+def test_view_that_never_ends__should_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n{}) SELECT 'x' AS region, 'm' || i AS meterpoint_id FROM n"
+    path = changed(
+        database(tmp_path / "a.db"), "DROP TABLE meterpoint", f"CREATE VIEW meterpoint AS {endless.format('')}"
+    )
+    monkeypatch.setattr(reference, "MOST_ROWS_OF_A_VIEW", 1000)
+
+    assert refused(path).reason == "too_large"
+
+    changed(path, "DROP VIEW meterpoint", f"CREATE VIEW meterpoint AS {endless.format('')} WHERE i < 0")
+    with pytest.raises(SnapshotRejected) as error:
+        read_reference(path, seconds=0.2)
+    assert error.value.reason == "takes_too_long"
+
+
+def test_value_of_two_megabytes__should_end_nothing(tmp_path: Path) -> None:
+    path = database(tmp_path / "a.db", meterpoint=[{}, {"region": "x" * 2_000_000}])
+
+    assert refused(path).reason in ("too_large", "not_sqlite")
+
+
+def test_file_of_other_tables__should_be_told_from_a_reference_file(tmp_path: Path) -> None:
+    other = changed(tmp_path / "other.db", "CREATE TABLE photo (name TEXT)")
+    (tmp_path / "text.db").write_text("no database")
+
+    assert reference.is_reference(database(tmp_path / "a.db"))
+    assert not reference.is_reference(other)
+    assert not reference.is_reference(tmp_path / "text.db")
 
 
 def test_case_insensitive_keys__should_be_different_keys_here_too(tmp_path: Path) -> None:
     schema = {"meterpoint": "region TEXT, meterpoint_id TEXT COLLATE NOCASE"}
     path = database(tmp_path / "a.db", schema=schema, meterpoint=[{}, {"meterpoint_id": "M1"}])
 
-    assert read_reference(path)["meterpoint"].num_rows == 2
+    assert tables_of(path)["meterpoint"].num_rows == 2
 
 
 def test_required_column_that_is_null_in_spite_of_its_constraint__should_be_a_fault_of_its_row(tmp_path: Path) -> None:
@@ -347,9 +463,7 @@ def test_required_column_that_is_null_in_spite_of_its_constraint__should_be_a_fa
         path, "PRAGMA writable_schema = 1", f"UPDATE sqlite_master SET sql = '{constrained}' WHERE name = 'meterpoint'"
     )
 
-    error = refused(path)
-
-    assert (error.reason, error.detail) == ("null_value", "meterpoint row 1: meterpoint_id is null")
+    assert ("null_value", "meterpoint row 1: meterpoint_id is null") in left_out(path)
 
 
 @pytest.mark.parametrize("table", SCHEMA)
@@ -413,8 +527,9 @@ def test_every_byte_of_a_file_overwritten__should_be_refused_or_change_a_value(t
     for place in range(0, len(content), 37):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
         try:
-            assert all(table.num_rows == 1 for table in read_reference(path).values())
-        except ReferenceError as error:
+            found = read_reference(path)
+            assert all(0 <= table.num_rows <= 1 for table in found.tables.values())
+        except SnapshotRejected as error:
             assert error.reason in get_args(Reason)
 
 
