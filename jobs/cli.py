@@ -320,7 +320,8 @@ def sql(
 def _runner() -> Iterator["Runner"]:
     """What runs queries. Its errors end the command, in one line each."""
     from jobs import lock
-    from jobs.query import QueryError, Runner
+    from jobs.errors import LakeError
+    from jobs.query import Runner
 
     settings = Settings()
     # The embedded metastore can be open in one process at a time.
@@ -328,7 +329,7 @@ def _runner() -> Iterator["Runner"]:
     try:
         with alone:
             yield Runner(settings)
-    except (lock.Busy, QueryError, RuntimeError) as error:
+    except (LakeError, RuntimeError) as error:
         raise fail(str(error)) from None
 
 
@@ -458,6 +459,18 @@ def collect(
     for folder in folders:
         print(folder)
     console.print(f"{len(folders)} folders {'can be' if dry_run else 'were'} deleted")
+
+
+@app.command()
+def move() -> None:
+    """Take over a warehouse that was moved or copied to where LAKE_WAREHOUSE says. No file is touched."""
+    from jobs import move as job
+
+    with _job() as (settings, stage, _):
+        spark = _session(settings, stage)
+        with stage("move"):
+            old = job.run(spark, settings)
+    console.print(f"the tables are in {settings.warehouse} now, no longer in {old}", soft_wrap=True)
 
 
 @app.command(hidden=True)

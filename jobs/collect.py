@@ -18,7 +18,6 @@ from jobs.ledger.writer import started_at
 from jobs.settings import Settings
 
 LOAD_ID = r"\d{8}T\d{6}-\w+"
-TABLES = (*tables.DATA, tables.LOADS, tables.PUBLISHING, *ledger.OF_LOADS)
 
 
 def collect(spark: SparkSession, settings: Settings, *, dry_run: bool = False) -> list[str]:
@@ -28,7 +27,7 @@ def collect(spark: SparkSession, settings: Settings, *, dry_run: bool = False) -
     finished = dict(zip(loads["load_id"].to_pylist(), loads["finished_at"].to_pylist(), strict=True))
     switched = ledger.switches(spark, finished)
     collected = []
-    for table in TABLES:
+    for table in (*tables.DATA, tables.LOADS, tables.PUBLISHING, *tables.OF_LOADS):
         root, live = tables.root_and_column(spark, table)[0], tables.all_locations(spark, table)
         file_system, root_folder = open_folder(root, settings.s3_endpoint)
         for partition, wrote in _folders(file_system, root_folder).items():

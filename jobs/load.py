@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import audit, collect, landing, marts, quality, silver, snapshots, tables, upgrade, versions
+from jobs import audit, collect, landing, marts, move, quality, silver, snapshots, tables, upgrade, versions
 from jobs.errors import LakeError
 from jobs.ledger import files as ledger_files
 from jobs.ledger import loads as ledger
@@ -154,6 +154,7 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, wish: Wish | None
     stage = _timed(stage, seconds)
     with stage("apply versioned SQL"):
         _require_known(wish.accept)
+        move.require_place(spark, settings)
         versions.apply_versions(spark, SQL, settings.warehouse)
         upgrade.claims_of_older_version(spark)
     with stage("discover"):

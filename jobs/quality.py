@@ -32,6 +32,8 @@ from pathlib import Path, PurePosixPath
 from threading import Thread
 from typing import TYPE_CHECKING, Any, cast
 
+from jobs.errors import LakeError
+
 if TYPE_CHECKING:  # Great Expectations takes seconds to import, which a run with nothing to do must not pay for
     from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
     from jinja2 import Template
@@ -77,8 +79,12 @@ class Verdict:
     """Facts of severity `info`, counted and never a warning."""
 
 
+class SuiteError(LakeError, ValueError):
+    """A file of `expectations/` that is no suite."""
+
+
 def load_suite(folder: Path, table: str) -> Suite:
-    """Read `<folder>/<table>.json`. Raises ValueError that names the file if it is not such a suite."""
+    """Read `<folder>/<table>.json`. Raises SuiteError that names the file if it is not such a suite."""
     path = folder / f"{table}.json"
     try:
         definition = json.loads(path.read_text(encoding="utf-8"))
@@ -89,12 +95,12 @@ def load_suite(folder: Path, table: str) -> Suite:
     except FileNotFoundError:
         raise
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not an expectation suite: {error!r}") from error
+        raise SuiteError(f"{path} is not an expectation suite: {error}") from error
     return suite
 
 
 def acceptable(folder: Path) -> set[str]:
-    """Names under which a person may let critical expectations pass, of all suites. Raises ValueError as load_suite."""
+    """Names under which a person may let critical expectations pass, of all suites. Raises SuiteError."""
     suites = [load_suite(folder, path.stem) for path in sorted(folder.glob("*.json"))]
     found = {each.get("meta", {}).get("accept") for suite in suites for each in suite.definition["expectations"]}
     return {str(reason) for reason in found - {None}}
@@ -206,6 +212,7 @@ def build_docs(reports: Path) -> Path:
     with _quiet():
         from great_expectations.render.renderer.site_builder import DefaultSiteSectionBuilder
 
+        _drop_broken_results(reports)
         context = _context(reports)
         new = [key for key in context.validation_results_store.list_keys() if not (reports / _page(key)).exists()]
         if new:
@@ -231,6 +238,15 @@ def build_docs(reports: Path) -> Path:
     input_of = {load["load_id"]: load for load in inputs}
     _write(index, _template("index.html").render(loads=sorted(loads.items(), reverse=True), input_of=input_of))
     return index
+
+
+def _drop_broken_results(reports: Path) -> None:
+    """Delete results that are cut off, as a disk that was full leaves them: one would fail every later report."""
+    for path in [*(reports / _RESULTS).rglob("*.json"), *(reports / _INPUTS).glob("*.json")]:
+        try:
+            json.loads(path.read_bytes())
+        except ValueError:
+            path.unlink()
 
 
 def keep_input(

@@ -74,10 +74,13 @@ class Runner:
     def _on_own_session(self, sql: str) -> Result:
         from pyspark.errors import PySparkException
 
+        from jobs.move import require_place
         from jobs.spark import start_session
         from meterlake import first_line
 
-        self._spark = self._spark or start_session(self.settings)
+        if not self._spark:
+            self._spark = start_session(self.settings)
+            require_place(self._spark, self.settings)
         if not reads_only(self._spark, sql):
             raise QueryError(
                 "only statements that read are taken here: tables and views are made by versioned SQL files"

@@ -15,9 +15,9 @@ from pyspark.sql import SparkSession
 
 from jobs import tables
 from jobs.errors import LakeError
+from jobs.tables import VERSIONS
 
 FOLDERS = ("schema", "mart", "gold")
-TABLE = "ops.schema_versions"
 CREATES = r"CREATE\s+(?:OR\s+REPLACE\s+)?(TABLE|VIEW|FUNCTION)\s+(?:IF\s+NOT\s+EXISTS\s+)?([\w.]+)"
 
 
@@ -93,9 +93,9 @@ def apply_versions(spark: SparkSession, sql: Path, warehouse: str) -> list[Versi
     """Apply what is pending, and return it. A file that was applied in part, by a run that was killed, is applied
     again: every statement is made to be repeatable, or, where it adds a column, is done if the column is there."""
     applied: dict[tuple[str, int], str] = {}
-    if tables.exists(spark, TABLE):
-        for folder, location in tables.all_locations(spark, TABLE).items():
-            rows = tables.read_rows(spark, TABLE, {folder: location}).to_pylist()
+    if tables.exists(spark, VERSIONS):
+        for folder, location in tables.all_locations(spark, VERSIONS).items():
+            rows = tables.read_rows(spark, VERSIONS, {folder: location}).to_pylist()
             applied |= {(folder, row["version"]): row["checksum"] for row in rows}
     new = pending(read_versions(sql), applied)
     for version in new:
@@ -138,11 +138,11 @@ def _record(spark: SparkSession, new: list[Version]) -> None:
     now = datetime.now(UTC)
     write_id = now.strftime("%Y%m%dT%H%M%S%f")
     folders = {version.folder for version in new}
-    before = tables.locations(spark, TABLE, folders)
+    before = tables.locations(spark, VERSIONS, folders)
     written: tables.Locations = {}
     for folder in folders:
         rows = [version._asdict() | {"applied_at": now} for version in new if version.folder == folder]
-        known = tables.read_rows(spark, TABLE, {folder: before[folder]} if folder in before else {})
+        known = tables.read_rows(spark, VERSIONS, {folder: before[folder]} if folder in before else {})
         recorded = pa.concat_tables([known, pa.Table.from_pylist(rows, known.schema)])
-        written |= tables.write_rows(spark, recorded, TABLE, write_id, folder)
-    tables.publish(spark, TABLE, written)
+        written |= tables.write_rows(spark, recorded, VERSIONS, write_id, folder)
+    tables.publish(spark, VERSIONS, written)

@@ -21,22 +21,14 @@ from jobs.readings.merge import Changes
 from jobs.tables import (
     CLAIMS,
     CONTESTED,
-    LOAD_FILES,
     LOADS,
     PUBLICATIONS,
     PUBLISHING,
     READINGS,
-    REJECTED_FILES,
-    REJECTED_READINGS,
-    REJECTED_REFERENCE,
     ROLLBACKS,
     VALIDATIONS,
     Locations,
 )
-
-# Rows of these tables belong to a load, and are dropped with it if it did not happen.
-OF_LOADS = (REJECTED_READINGS, REJECTED_FILES, REJECTED_REFERENCE, LOAD_FILES, VALIDATIONS, PUBLICATIONS, ROLLBACKS)
-
 
 # --- writing -------------------------------------------------------------------------------------------------------
 
@@ -146,7 +138,7 @@ def recover(spark: SparkSession, load_id: str) -> dict[str, Locations]:
 
     for table in (tables.CURRENT_SNAPSHOT, *tables.HISTORIES):
         publish(spark, table, before(table), load_id)
-    for table in OF_LOADS:
+    for table in tables.OF_LOADS:
         for day, location in tables.all_locations(spark, table).items():
             if tables.load_of(location) not in recorded:
                 _replace(_recorded_rows(spark, table, date.fromisoformat(day)), table, load_id, date.fromisoformat(day))
@@ -180,8 +172,12 @@ def switches(spark: SparkSession, loads: Collection[str]) -> dict[tuple[str, str
     """Load and folder of each time that one of `loads` switched a partition, in order, by table and partition."""
     rows = tables.read_rows(spark, PUBLICATIONS, tables.all_locations(spark, PUBLICATIONS), is_of(loads))
     switched = defaultdict(list)
+    places = {table: tables.root_and_column(spark, table) for table in set(rows["table_name"].to_pylist())}
     for row in rows.sort_by("load_id").to_pylist():
-        switched[row["table_name"], row["partition_value"]].append((row["load_id"], row["folder"]))
+        table, value = row["table_name"], row["partition_value"]
+        # Where the folder is now: the warehouse may have been moved since.
+        folder = tables.folder_of(*places[table], value, tables.load_of(row["folder"]))
+        switched[table, value].append((row["load_id"], folder))
     return dict(switched)
 
 

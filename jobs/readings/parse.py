@@ -172,7 +172,7 @@ def _note(columns: list[str]) -> str | None:
     return f"ignored columns: {', '.join(extra)}" if extra else None
 
 
-# --- a plain file: of one meterpoint, all rows good ---------------------------------------------------------------------
+# --- a plain file: of one meterpoint, all rows good -------------------------------------------------------------------
 
 
 def _plain(document: Document, modified_at: int) -> ParsedFile | None:

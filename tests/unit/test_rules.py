@@ -6,13 +6,16 @@ from typing import get_args
 
 import pytest
 
-from jobs import readings, reference
+from jobs import reference
+from jobs.readings import rules
 
 RULES = Path(__file__).parents[2] / "docs" / "rules.md"
 REASONS = {
-    "Readings files": get_args(readings.FileReason),
-    "Rows of readings files": get_args(readings.RowReason),
+    "Readings files": get_args(rules.FileReason),
+    "Rows of readings files": get_args(rules.RowReason),
+    "Warnings": get_args(rules.Warning),
     "Reference files": get_args(reference.Reason),
+    "Rows of reference files": get_args(reference.RowReason),
 }
 
 
@@ -39,12 +42,12 @@ def test_rules__should_say_what_each_reason_means_and_what_to_do(section: str) -
 
 def test_code__should_give_no_reason_that_is_not_declared() -> None:
     """The type checker sees to literals; this sees to those that are put together, or are in other modules."""
-    jobs = Path(readings.__file__).parent
+    jobs = Path(reference.__file__).parent
     declared = {reason for reasons in REASONS.values() for reason in reasons}
     given = [
         reason
-        for path in jobs.glob("*.py")
-        for reason in re.findall(r'(?:FileError|ReferenceError|Fault)\(\s*f?"(\w+)"', path.read_text())
+        for path in jobs.rglob("*.py")
+        for reason in re.findall(r'(?:FileRejected|SnapshotRejected|NotRead)\(\s*f?"(\w+)"', path.read_text())
     ]
 
     assert set(given) <= declared

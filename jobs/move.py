@@ -1,0 +1,54 @@
+"""A lakehouse whose folder was copied or moved: the metastore still names the old place."""
+
+from pyspark.sql import SparkSession
+
+from jobs import tables
+from jobs.errors import LakeError
+from jobs.settings import Settings
+from jobs.tables import LOADS
+
+
+def require_place(spark: SparkSession, settings: Settings) -> None:
+    """Raises LakeError where the tables are elsewhere than the setting says: what a run writes would go there."""
+    place = place_of_tables(spark)
+    if place and not tables.is_same(place, settings.warehouse):
+        raise LakeError(
+            f"the tables are in {place}, and LAKE_WAREHOUSE is {settings.warehouse}: set it to where they are, or, if"
+            " that folder was moved here, run `lake move`"
+        )
+
+
+def place_of_tables(spark: SparkSession) -> str | None:
+    """Warehouse in which the tables are, None if there are none."""
+    if not tables.exists(spark, LOADS):
+        return None
+    return tables.root_and_column(spark, LOADS)[0].removesuffix("/ops/loads")
+
+
+def run(spark: SparkSession, settings: Settings) -> str:
+    """Have the metastore name the warehouse of the settings in place of the old one, which is returned.
+
+    Files are neither copied nor deleted. Raises LakeError where the new place does not have them, or none are elsewhere.
+    """
+    old, new = place_of_tables(spark), settings.warehouse
+    if not old or tables.is_same(old, new):
+        raise LakeError(f"the tables are in {new} already")
+    live = {table: tables.all_locations(spark, table) for table in tables.ALL}
+    moved = {
+        table: {value: _moved(folder, old, new) for value, folder in found.items()} for table, found in live.items()
+    }
+    if not any(not tables.is_empty(folder) for folder in moved[LOADS].values()) or tables.without_files(
+        spark, moved[LOADS]
+    ):
+        raise LakeError(f"{new} does not have the files of {old}: move or copy the folder first")
+    for schema in ("silver", "mart", "gold", "ops", "quarantine"):
+        spark.sql(f"ALTER DATABASE {schema} SET LOCATION '{new}/{schema}'")
+    for table, folders in moved.items():
+        spark.sql(f"ALTER TABLE {table} SET LOCATION '{new}/{table.replace('.', '/')}'")
+        tables.publish(spark, table, folders)
+    return old
+
+
+def _moved(folder: str, old: str, new: str) -> str:
+    plain_folder, plain_old = (place.removeprefix("file:").replace("//", "/") for place in (folder, old))
+    return new + plain_folder.removeprefix(plain_old) if plain_folder.startswith(f"{plain_old}/") else folder
