@@ -142,9 +142,7 @@ def rebuild(
     """Build the marts anew, after a formula was changed; with --from-files readings too, after a rule was changed."""
     from jobs.load import Wish
 
-    dates = _dates(first, last)
-    span = dates[0] or date.min, dates[1] or date.max
-    _load(Wish(kind="rebuild", rebuild=span, from_files=from_files, accept=frozenset(accept or ())))
+    _load(Wish(kind="rebuild", rebuild=_dates(first, last), from_files=from_files, accept=frozenset(accept or ())))
 
 
 def _dates(first: datetime | None, last: datetime | None) -> tuple[date | None, date | None]:

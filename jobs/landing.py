@@ -75,7 +75,7 @@ def look(file_system: FileSystem, path: str) -> Landing:
     readings: list[Delivered] = []
     reference: list[Delivered] = []
     ignored: list[str] = []
-    for info in _found(file_system, f"{path}/readings", ignored, recursive=True):
+    for info in _found(file_system, path, "readings", ignored):
         file = _delivered(info, path)
         if info.type == FileType.Directory or _is_hidden(file.source_file):
             continue
@@ -83,7 +83,7 @@ def look(file_system: FileSystem, path: str) -> Landing:
             readings.append(file)
         else:
             ignored.append(file.source_file)
-    for info in _found(file_system, path, ignored):
+    for info in _found(file_system, path, "", ignored):
         name = info.base_name.lower()
         if info.type == FileType.Directory or _is_hidden(info.base_name) or name.endswith(_LOGS):
             continue
@@ -102,23 +102,29 @@ def _is_hidden(path: str) -> bool:
     return any(_NOT_MEANT.fullmatch(part) for part in path.split("/"))
 
 
-def _found(file_system: FileSystem, path: str, odd: list[str], *, recursive: bool = False) -> list[FileInfo]:
-    """What lies in a folder. Names that are not UTF-8 are added to `odd`, and their files passed over."""
-    listed: list[FileInfo] = file_system.get_file_info(FileSelector(path, allow_not_found=True, recursive=recursive))
+def _found(file_system: FileSystem, root: str, folder: str, odd: list[str]) -> list[FileInfo]:
+    """What lies at the top of the landing place, or at any depth in a folder of it. Names that are not UTF-8 are added
+    to `odd`, and their files passed over."""
+    place = f"{root}/{folder}" if folder else root
+    selector = FileSelector(place, allow_not_found=True, recursive=bool(folder))
     found = []
-    for info in listed:
+    for info in file_system.get_file_info(selector):
         try:
             _ = info.path  # it is decoded only now
             found.append(info)
         except UnicodeDecodeError as error:
-            odd.append(error.object.decode(errors="backslashreplace").removeprefix(f"{path}/"))
+            odd.append(error.object.decode(errors="backslashreplace").removeprefix(f"{root}/"))
     return found
 
 
 def is_empty(file_system: FileSystem, path: str) -> bool:
-    """Whether there is no file at all, of whatever name; hidden ones aside."""
-    found = _found(file_system, path, [], recursive=True)
-    return not any(info.type == FileType.File and not info.base_name.startswith(".") for info in found)
+    """Whether there is no file at all, of whatever name, and no folder but `readings`; hidden ones aside."""
+    found = [*_found(file_system, path, "", []), *_found(file_system, path, "readings", [])]
+    folders = ("readings", *(info.base_name for info in found if f"{path}/readings/" in info.path))
+    return all(
+        info.base_name.startswith(".") or (info.type == FileType.Directory and info.base_name in folders)
+        for info in found
+    )
 
 
 def _delivered(info: FileInfo, path: str) -> Delivered:

@@ -67,7 +67,7 @@ class Wish:
     again: Collection[str] = ()  # files to read again, whatever is known of them
     again_load: str | None = None  # and those that a load took
     retraction: Retraction | None = None
-    rebuild: tuple[date, date] | None = None  # first and last date of marts to build anew
+    rebuild: tuple[date | None, date | None] | None = None  # first and last date to build anew, None: an open end
     from_files: bool = False  # read the files of these dates again, too
     accept: frozenset[str] = frozenset()
 
@@ -282,8 +282,9 @@ def _notes(found: landing.Landing) -> list[str]:
     return [f"ignored, by their names no input: {', '.join(found.ignored[:EXAMPLES])}{more}"]
 
 
-def _dates_between(spark: SparkSession, first: date, last: date) -> set[str]:
-    return {day for day in tables.partitions(spark, READINGS) if first.isoformat() <= day <= last.isoformat()}
+def _dates_between(spark: SparkSession, first: date | None, last: date | None) -> set[str]:
+    begin, end = str(first or ""), str(last or "9999")
+    return {day for day in tables.partitions(spark, READINGS) if begin <= day <= end}
 
 
 def _merge(

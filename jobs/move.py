@@ -28,7 +28,7 @@ def place_of_tables(spark: SparkSession) -> str | None:
 def run(spark: SparkSession, settings: Settings) -> str:
     """Have the metastore name the warehouse of the settings in place of the old one, which is returned.
 
-    Files are neither copied nor deleted. Raises LakeError where the new place does not have them, or none are elsewhere.
+    No file is copied or deleted. Raises LakeError where the new place does not have them, or none are elsewhere.
     """
     old, new = place_of_tables(spark), settings.warehouse
     if not old or tables.is_same(old, new):

@@ -168,7 +168,7 @@ def held_dates(spark: SparkSession, retraction: Retraction, versions: pa.Table |
     return {row.date.isoformat() for row in claims.where(condition).select("date").distinct().collect()}
 
 
-def files_between(spark: SparkSession, first: date, last: date) -> set[str]:
+def files_between(spark: SparkSession, first: date | None, last: date | None) -> set[str]:
     """Files with a claim on one of the dates."""
     claims = spark.table(CLAIMS).where(Retraction(first=first, last=last).holds())
     return {row.source_file for row in claims.select("source_file").distinct().collect()}

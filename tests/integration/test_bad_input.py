@@ -1,6 +1,7 @@
 """Bad input: what is good loads, and the rest is in quarantine, whole, with its reason."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -245,7 +246,7 @@ def test_a_reference_file_that_cannot_be_read_does_not_keep_readings_out(
         lake.landing.readings(f"{number}.json", [], columns=["start"])  # a reason that reference files have, too
     database = lake.landing.folder / "case_study.db"
     if case == "unreadable":
-        database.symlink_to("gone.db")
+        os.mkfifo(database)  # it is there, and has no end
     else:
         lake.landing.reference([Agreement(1, "a")], ["a"])
     if case == "in_use":

@@ -1,4 +1,4 @@
-"""Files of the landing place, read one after the other or, from a store, some ahead."""
+"""What lies in the landing place, and its files, read one after the other or, from a store, some ahead."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
-from jobs.landing import delivered_readings, is_empty, read_ahead
+from jobs.landing import NotRead, is_empty, look, open_file, read_ahead
 
 
 @pytest.mark.parametrize("store", [False, True], ids=["disk", "store"])
@@ -17,21 +17,75 @@ def test_read_ahead__should_give_bytes_or_the_error_in_order(tmp_path: Path, sto
     (tmp_path / names[50]).unlink()
     local = LocalFileSystem()
     file_system: FileSystem = SubTreeFileSystem(str(tmp_path), local) if store else local
-    paths = names if store else [str(tmp_path / name) for name in names]
 
-    found = list(read_ahead(file_system, paths, threads=3))
+    found = list(read_ahead(file_system, "" if store else str(tmp_path), names, threads=3))
 
     assert isinstance(found.pop(50), FileNotFoundError)
     assert found == [name.encode() * number for number, name in enumerate(names) if number != 50]
 
 
-def test_name_that_is_not_utf8__should_be_an_error_that_tells_it(tmp_path: Path) -> None:
+def test_names__should_tell_what_is_read_what_is_being_written_and_what_is_ignored(tmp_path: Path) -> None:
+    readings = ["a.json", "b.JSON", "c.json.gz", "d.jsonl", "e.ndjson.GZ", "deep/er/f.json", "line\nbreak=%.json"]
+    passed_over = [
+        ".hidden.json",
+        "._x.json",
+        ".folder/x.json",
+        "x.json.part",
+        "x.tmp",
+        "~x.json",
+        "Thumbs.db",
+        "x.json~",
+    ]
+    ignored = ["notes.txt", "x.json.zip", "x.csv"]
+    for name in [*readings, *passed_over, *ignored]:
+        (tmp_path / "readings" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "readings" / name).touch()
+    for age, name in enumerate(["new.sqlite3", "case.db", "Old.DB", "case.db-wal", ".x.db", "read.me"]):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1_000_000 - age, 1_000_000 - age))
+
+    found = look(LocalFileSystem(), str(tmp_path))
+
+    assert [file.source_file for file in found.readings] == sorted(f"readings/{name}" for name in readings)
+    assert [file.source_file for file in found.reference] == ["new.sqlite3", "case.db", "Old.DB"]
+    assert found.ignored == sorted([*(f"readings/{name}" for name in ignored), "read.me"])
+
+
+def test_name_that_is_not_utf8__should_be_named_and_keep_no_other_out(tmp_path: Path) -> None:
     (tmp_path / "readings").mkdir()
     (tmp_path / "readings/good.json").touch()
-    Path(os.fsdecode(os.fsencode(tmp_path / "readings") + b"/caf\xe9.txt")).touch()
+    Path(os.fsdecode(os.fsencode(tmp_path / "readings") + b"/caf\xe9.json")).touch()
 
-    with pytest.raises(OSError, match=r"not UTF-8, rename or remove it: .*readings/caf\\xe9.txt"):
-        delivered_readings(LocalFileSystem(), str(tmp_path))
+    found = look(LocalFileSystem(), str(tmp_path))
+
+    assert [file.source_file for file in found.readings] == ["readings/good.json"]
+    assert found.ignored == [r"readings/caf\xe9.json"]
+
+
+def test_file__should_not_be_followed_out_of_the_landing_place_nor_be_read_without_end(tmp_path: Path) -> None:
+    landing = tmp_path / "landing"
+    (landing / "version-1").mkdir(parents=True)
+    (landing / "version-1/a.json").write_bytes(b"{}")
+    (landing / "current").symlink_to("version-1")
+    (landing / "secret.json").symlink_to("/proc/self/environ")
+    (landing / "sibling.json").symlink_to(tmp_path / "landing-of-others")
+    (landing / "loop.json").symlink_to("loop.json")
+    os.mkfifo(landing / "pipe.json")
+
+    def why(name: str, largest: int = 10) -> str:
+        try:
+            open_file(LocalFileSystem(), str(landing), name, largest).close()
+        except NotRead as error:
+            return error.reason
+        except OSError:
+            return "error"
+        return "read"
+
+    assert why("current/a.json") == "read"  # a link inside is followed
+    assert why("version-1/a.json", largest=1) == "too_large"
+    assert why("secret.json") == why("sibling.json") == why("../landing-of-others") == "outside_landing"
+    assert why("pipe.json") == "unreadable"
+    assert why("loop.json") == why("gone.json") == "error"
 
 
 def test_folder_without_files__should_be_empty(tmp_path: Path) -> None:

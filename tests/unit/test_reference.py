@@ -420,7 +420,10 @@ def test_generated_column__should_be_read(tmp_path: Path) -> None:
 
 
 def test_view_that_never_ends__should_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n{}) SELECT 'x' AS region, 'm' || i AS meterpoint_id FROM n"
+    endless = (
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n{})"
+        " SELECT 'x' AS region, 'm' || i AS meterpoint_id FROM n"
+    )
     path = changed(
         database(tmp_path / "a.db"), "DROP TABLE meterpoint", f"CREATE VIEW meterpoint AS {endless.format('')}"
     )

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -95,7 +96,7 @@ def test_shuffled_day__should_be_told_rightly_or_counted(chance: Any) -> None:
 
 def _is_told(rows: list[Row]) -> bool:
     """Whether no row of the hour stands by chance beside one that seems to be its neighbour in time and is not."""
-    pairs = zip(rows, rows[1:], strict=False)
+    pairs = pairwise(rows)
     gaps = [
         abs(by_clock(a) - by_clock(b)) == timedelta(minutes=30) and abs(a[0] - b[0]) != timedelta(minutes=30)
         for a, b in pairs

@@ -44,7 +44,7 @@ class Product:
         days = {each.start.date() for *_, content in new for each in content} | (
             set(self.dates) if dropped is not None else set()
         )
-        for day in days:
+        for day in sorted(days):
             held = self.dates.get(day, EMPTY)
             rows = [
                 {
@@ -59,7 +59,7 @@ class Product:
                 for each in content
                 if each.start.date() == day
             ]
-            spoken = {(row["source_file"], row["meterpoint_id"]) for row in rows}
+            spoken = {(str(row["source_file"]), str(row["meterpoint_id"])) for row in rows}
             modified = {file: modified_at for file, modified_at, _ in new}
             claims = [
                 {"source_file": file, "meterpoint_id": m, "load_id": load, "modified_at": modified[file], "readings": 1}

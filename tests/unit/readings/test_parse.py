@@ -806,7 +806,7 @@ def expected_reasons(rows: list[Any]) -> list[str | None]:
         if kwh < 0:
             return "consumption_negative"
         if position in held:
-            return held[position]
+            return str(held[position])
         capacity = 2 if before > after else 1
         values = rivals[place(row)]
         if len(values) > capacity:
@@ -817,7 +817,7 @@ def expected_reasons(rows: list[Any]) -> list[str | None]:
                 return "duplicate_reading"
         return None
 
-    held = {}
+    held: dict[int, str] = {}
     sound = [position for position, row in enumerate(rows) if reason(position, row) not in ALONE]
     days: dict[Any, list[int]] = defaultdict(list)
     for position in sound:
