@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
-from jobs.readings.parse import ParsedFile, parse_file
+from jobs.readings.parse import Good, ParsedFile, parse_file
 from jobs.readings.rules import FileRejected
 
 EPOCH = date(1970, 1, 1)
@@ -185,7 +185,7 @@ class _Batch:
     def __init__(self, number: int = 0) -> None:
         self.number = number
         self.rows = self.kept_bytes = 0
-        self.readings: list[pa.Table] = []
+        self.readings: list[tuple[str, Good]] = []
         self.claims: list[dict[str, Any]] = []
         self.rejected: list[dict[str, Any]] = []
         self.files: list[dict[str, Any]] = []
@@ -251,7 +251,7 @@ class _Batch:
             for (m, day), readings in good_days.items()
         ]
         if count:
-            self.readings.append(_readings(name, parsed))
+            self.readings.append((name, parsed.good))
         self.rows += count + bad
         self._record(
             receipt,
@@ -271,7 +271,7 @@ class _Batch:
     def write(self, place: Place, name: str) -> None:
         """Write what was collected: readings and claims by date, the rest to the staging folder."""
         if self.readings:
-            _write_by_date(place, place.readings, _sorted(pa.concat_tables(self.readings)), READINGS_SCHEMA, name)
+            _write_by_date(place, place.readings, _sorted(_columns(self.readings)), READINGS_SCHEMA, name)
             delivered = [field for field in CLAIMS_SCHEMA if field.name != "load_id"]
             claims = _table(self.claims, pa.schema([*delivered, pa.field("date", pa.date32())]))
             order = [("date", "ascending"), ("meterpoint_id", "ascending"), ("source_file", "ascending")]
@@ -307,20 +307,40 @@ def _date(day: int) -> date:
     return EPOCH + timedelta(days=day)
 
 
-def _readings(source_file: str, parsed: ParsedFile) -> pa.Table:
-    good = parsed.good
-    count = len(good.meterpoint_id)
-    quality = good.reading_quality if len(good.reading_quality) else [None] * count
+def _columns(files: list[tuple[str, Good]]) -> pa.Table:
+    """The good rows of files as columns. Names of files and meterpoints are few, and are repeated by number."""
+    counts = [len(good.meterpoint_id) for _, good in files]
+    names: dict[str, int] = {}
+    numbers = []
+    for count, (_, good) in zip(counts, files, strict=True):
+        of_file = {name: names.setdefault(name, len(names)) for name in dict.fromkeys(good.meterpoint_id)}
+        if len(of_file) == 1:
+            numbers.append(np.full(count, of_file[good.meterpoint_id[0]], dtype=np.int32))
+        else:
+            numbers.append(np.fromiter((of_file[name] for name in good.meterpoint_id), np.int32, count))
+    quality = [
+        each for count, (_, good) in zip(counts, files, strict=True) for each in good.reading_quality or [None] * count
+    ]
+
+    def joined(column: str, kind: type) -> pa.Array:
+        return pa.array(np.concatenate([np.asarray(getattr(good, column), dtype=kind) for _, good in files]))
+
     return pa.table(
         {
-            "meterpoint_id": pa.array(good.meterpoint_id, pa.string()),
-            "interval_start": pa.array(np.asarray(good.interval_start, dtype=np.int64)),
-            "interval_start_utc": pa.array(np.asarray(good.interval_start_utc, dtype=np.int64)),
-            "kwh": pa.array(np.asarray(good.consumption_kwh, dtype=np.float64)),
-            "source_file": pa.repeat(source_file, count),
-            "reading_quality": pa.array(quality, pa.string()),
+            "meterpoint_id": _repeated(np.concatenate(numbers), list(names)),
+            "interval_start": joined("interval_start", np.int64),
+            "interval_start_utc": joined("interval_start_utc", np.int64),
+            "kwh": joined("consumption_kwh", np.float64),
+            "source_file": _repeated(
+                np.repeat(np.arange(len(files), dtype=np.int32), counts), [name for name, _ in files]
+            ),
+            "reading_quality": pa.array(quality, pa.string()) if any(quality) else pa.nulls(len(quality), pa.string()),
         }
     )
+
+
+def _repeated(numbers: "np.ndarray[Any, np.dtype[np.int32]]", texts: list[str]) -> pa.Array:
+    return pc.take(pa.array(texts, pa.string()), pa.array(numbers))
 
 
 def _sorted(rows: pa.Table) -> pa.Table:
