@@ -165,7 +165,7 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, wish: Wish | None
             return None
         quality.preload()
         earlier = [*ledger.recorded_loads(spark), *([writer] if writer else [])]
-        load_id = ledger_writer.new_load_id(started_at, earlier, accept_clock=CLOCK in wish.accept)
+        load_id = ledger_writer.new_load_id(datetime.now(UTC), earlier, accept_clock=CLOCK in wish.accept)
         ledger_writer.become_writer(spark, load_id, after=writer)
         begun = ledger.recover(spark, load_id) if interrupted else {}
         place = silver.place_of(spark, settings, load_id, started_at)

@@ -50,5 +50,5 @@ def run(spark: SparkSession, settings: Settings) -> str:
 
 
 def _moved(folder: str, old: str, new: str) -> str:
-    plain_folder, plain_old = (place.removeprefix("file:").replace("//", "/") for place in (folder, old))
-    return new + plain_folder.removeprefix(plain_old) if plain_folder.startswith(f"{plain_old}/") else folder
+    inside = tables.plain(folder).removeprefix(f"{tables.plain(old)}/")
+    return f"{new}/{inside}" if inside != tables.plain(folder) else folder

@@ -35,7 +35,7 @@ def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage) -> S
         target, in_effect = event.target, not event.in_effect
         effective = event.effective | {target} if in_effect else event.effective - {target}
         before = _folders_with(spark, effective)
-        load_id = ledger_writer.new_load_id(started_at, ledger.recorded_loads(spark))
+        load_id = ledger_writer.new_load_id(datetime.now(UTC), ledger.recorded_loads(spark))
         ledger_writer.become_writer(spark, load_id, after=writer)
     judge = audit.Audit(load_id, started_at, settings.reports, kind="rollback")
     with stage("validate"):

@@ -191,8 +191,13 @@ def all_locations(spark: SparkSession, table: str) -> Locations:
 
 
 def is_same(one: str, other: str) -> bool:
-    """Whether two locations are one: the metastore writes file:/ and file:/// for the same."""
-    return one.replace("file:///", "file:/").rstrip("/") == other.replace("file:///", "file:/").rstrip("/")
+    """Whether two locations are one."""
+    return plain(one) == plain(other)
+
+
+def plain(location: str) -> str:
+    """A location in one spelling: Spark writes /folder, file:/folder and file:///folder for the same."""
+    return location.removeprefix("file://").removeprefix("file:").rstrip("/")
 
 
 def load_of(location: str) -> str:

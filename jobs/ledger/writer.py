@@ -26,7 +26,7 @@ class ClockBehind(LakeError):
 
 
 def new_load_id(now: datetime, earlier: Iterable[str], *, accept_clock: bool = False) -> str:
-    """An id that is greater than those of earlier loads, and tells the time (UTC) at which the load started.
+    """An id that is greater than those of earlier loads, and tells the time (UTC) at which the load began to write.
 
     Loads are ordered by their ids, so one that came out smaller would be older than what it corrects. Where a clock is
     known to have been wrong, `accept_clock` takes the second after the last load instead of the time.
