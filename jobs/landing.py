@@ -56,7 +56,7 @@ def open_folder(location: str, s3_endpoint: str | None) -> tuple[FileSystem, str
 
 # Names of files that are written, or that a system or program made for itself.
 _DRAFT = r".*\.(tmp|temp|part|partial|filepart|crdownload|swp)"
-_NOT_MEANT = re.compile(rf"\..*|~.*|.*~|{_DRAFT}|thumbs\.db|desktop\.ini", re.IGNORECASE)
+_NOT_MEANT = re.compile(rf"\..*|~.*|.*~|{_DRAFT}|thumbs\.db|desktop\.ini", re.IGNORECASE | re.DOTALL)
 _READINGS = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz")
 _REFERENCE = (".db", ".sqlite", ".sqlite3")
 
@@ -106,7 +106,12 @@ def _found(file_system: FileSystem, root: str, folder: str, odd: list[str]) -> l
     """What lies at the top of the landing place, or at any depth in a folder of it. Names that are not UTF-8 are added
     to `odd`, and their files passed over."""
     place = f"{root}/{folder}" if folder else root
-    selector = FileSelector(place, allow_not_found=True, recursive=bool(folder))
+    if folder and isinstance(file_system, LocalFileSystem):
+        return _walked(file_system, root, place, odd)
+    return _listed(file_system, root, FileSelector(place, allow_not_found=True, recursive=bool(folder)), odd)
+
+
+def _listed(file_system: FileSystem, root: str, selector: FileSelector, odd: list[str]) -> list[FileInfo]:
     found = []
     for info in file_system.get_file_info(selector):
         try:
@@ -114,6 +119,30 @@ def _found(file_system: FileSystem, root: str, folder: str, odd: list[str]) -> l
             found.append(info)
         except UnicodeDecodeError as error:
             odd.append(error.object.decode(errors="backslashreplace").removeprefix(f"{root}/"))
+    return found
+
+
+def _walked(file_system: FileSystem, root: str, place: str, odd: list[str]) -> list[FileInfo]:
+    """As a recursive listing, but each folder once, and none outside of the landing place: a link to a folder above
+    would list its files forty times, and one to / the whole machine."""
+    if os.path.exists(place) and not os.path.isdir(place):
+        odd.append(place.removeprefix(f"{root}/"))
+        return []
+    inside = f"{os.path.realpath(root)}/"
+    found: list[FileInfo] = []
+    seen: set[str] = set()
+    folders, links = deque([place]), deque[str]()
+    while folders or links:  # links last, so that a folder is read under its own name
+        folder = folders.popleft() if folders else links.popleft()
+        real = os.path.realpath(folder)
+        if not real.startswith(inside):
+            odd.append(folder.removeprefix(f"{root}/"))
+        elif real not in seen:
+            seen.add(real)
+            for info in _listed(file_system, root, FileSelector(folder, allow_not_found=True), odd):
+                found.append(info)
+                if info.type == FileType.Directory:
+                    (links if os.path.islink(info.path) else folders).append(info.path)
     return found
 
 
@@ -162,8 +191,10 @@ def read_ahead(
     def read(name: str) -> bytes | OSError:
         try:
             with open_file(file_system, root, name, LARGEST_READINGS) as stream:
-                # It may grow meanwhile.
-                return bytes(stream.read(LARGEST_READINGS))
+                content = bytes(stream.read(LARGEST_READINGS + 1))
+                if len(content) > LARGEST_READINGS:  # it has grown meanwhile
+                    raise NotRead("too_large", f"it has more than {LARGEST_READINGS:,} bytes")
+                return content
         except OSError as error:
             return error
 

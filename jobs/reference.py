@@ -246,8 +246,9 @@ def _read_table(connection: sqlite3.Connection, table: str, rejected: list[Rejec
     number_of, few = _row_number(connection, table)
     limit, order = (f"LIMIT {MOST_ROWS_OF_A_VIEW + 1}", "") if few else ("", "ORDER BY 1")
     rows: list[Row] = []
-    for number, *delivered in connection.execute(f"SELECT {number_of}, {names} FROM {table} {order} {limit}"):
-        if few and len(rows) >= MOST_ROWS_OF_A_VIEW:
+    found = connection.execute(f"SELECT {number_of}, {names} FROM {table} {order} {limit}")
+    for place, (number, *delivered) in enumerate(found):
+        if few and place >= MOST_ROWS_OF_A_VIEW:
             raise SnapshotRejected("too_large", f"{table} has more than {MOST_ROWS_OF_A_VIEW:,} rows and no rowid")
         values, fault = [], None
         for column, value in zip(columns, delivered, strict=True):
@@ -274,11 +275,15 @@ def _row_number(connection: sqlite3.Connection, table: str) -> tuple[str, bool]:
     kinds = connection.execute("SELECT type FROM sqlite_master WHERE lower(name) = ?", [table]).fetchone()
     if kinds == ("view",):
         return "row_number() OVER ()", True
-    try:
-        connection.execute(f"SELECT rowid FROM {table} LIMIT 1").fetchone()
-    except sqlite3.OperationalError:
-        return "row_number() OVER ()", False
-    return "rowid", False
+    taken = {row[1].lower() for row in connection.execute(f"PRAGMA table_xinfo({table})")}
+    for name in ("rowid", "_rowid_", "oid"):  # a column of that name hides the number
+        if name not in taken:
+            try:
+                connection.execute(f"SELECT {name} FROM {table} LIMIT 1").fetchone()
+            except sqlite3.OperationalError:
+                break
+            return name, False
+    return "row_number() OVER ()", False
 
 
 def _typed(table: str, content: list[Row]) -> pa.Table:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
+from jobs import landing
 from jobs.landing import NotRead, is_empty, look, open_file, read_ahead
 
 
@@ -96,3 +97,43 @@ def test_folder_without_files__should_be_empty(tmp_path: Path) -> None:
 
     (tmp_path / "readings/notes.txt").touch()
     assert not is_empty(LocalFileSystem(), str(tmp_path))
+
+
+def test_linked_folders__should_be_walked_once_and_never_out_of_the_landing_place(tmp_path: Path) -> None:
+    place, outside = tmp_path / "landing", tmp_path / "outside"
+    for folder in (place / "readings" / "day", outside):
+        folder.mkdir(parents=True)
+        (folder / "a.json").write_text("{}")
+    (place / "readings" / "current").symlink_to("day")
+    (place / "readings" / "day" / "loop").symlink_to("..")
+    (place / "readings" / "elsewhere").symlink_to(outside)
+    (place / "readings" / "machine").symlink_to("/proc/self")
+    (place / "readings" / ".draft\n.json").write_text("{")
+
+    found = look(LocalFileSystem(), str(place))
+
+    assert [file.source_file for file in found.readings] == ["readings/day/a.json"]
+    assert found.ignored == ["readings/elsewhere", "readings/machine"]
+
+
+def test_file_in_place_of_the_folder_of_readings__should_be_named(tmp_path: Path) -> None:
+    (tmp_path / "readings").write_text("")
+
+    found = look(LocalFileSystem(), str(tmp_path))
+
+    assert not found.readings
+    assert "readings" in found.ignored
+
+
+def test_file_that_grows_over_the_limit_while_it_is_read__should_be_refused_not_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.json").write_bytes(b"12345")
+    local = LocalFileSystem()
+    monkeypatch.setattr(landing, "LARGEST_READINGS", 4)
+    monkeypatch.setattr(landing, "open_file", lambda *_: local.open_input_stream(str(tmp_path / "a.json")))
+
+    (found,) = read_ahead(local, str(tmp_path), ["a.json"])
+
+    assert isinstance(found, NotRead)
+    assert found.reason == "too_large"

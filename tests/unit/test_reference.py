@@ -580,3 +580,29 @@ def test_overlaps__should_be_counted_once_for_each_later_agreement(spark: SparkS
     )
 
     assert overlapping_agreements(agreement).count() == expected
+
+
+@pytest.mark.parametrize("value", ["'text'", "NULL"])
+def test_column_named_rowid__should_not_be_taken_for_the_number_of_a_row(tmp_path: Path, value: str) -> None:
+    path = changed(
+        database(tmp_path / "reference.db", meterpoint=[{}, {"meterpoint_id": None}]),
+        "ALTER TABLE meterpoint ADD COLUMN rowid TEXT",
+        f"UPDATE meterpoint SET rowid = {value}",
+    )
+
+    (rejected,) = read_reference(path).rejected
+
+    assert (rejected.row_number, rejected.reason) == (2, "null_value")
+
+
+def test_view_over_the_limit__should_be_refused_whole_even_if_some_rows_are_faulty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "MOST_ROWS_OF_A_VIEW", 3)
+    path = changed(
+        database(tmp_path / "reference.db", meterpoint=[{"meterpoint_id": key} for key in (None, "m1", "m2", "m3")]),
+        "ALTER TABLE meterpoint RENAME TO original",
+        "CREATE VIEW meterpoint AS SELECT * FROM original",
+    )
+
+    assert refused(path).reason == "too_large"
