@@ -20,7 +20,7 @@ from pyarrow.fs import (
     S3FileSystem,
 )
 
-LARGEST_READINGS = 256 * 1024 * 1024  # bytes of a readings file
+LARGEST_READINGS = 128 * 1024 * 1024  # bytes of a readings file
 LARGEST_REFERENCE = 64 * 1024**3
 
 

@@ -1,186 +1,88 @@
-"""Bytes of a readings file to good and rejected rows. No Spark, no files, no settings."""
+"""The bytes of one readings file to good and rejected rows, by the rules of docs/rules.md.
 
-import gzip
-import io
+No Spark, no I/O, no settings.
+"""
+
 import json
-import zlib
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import orjson
+import numpy.typing as npt
 
-from jobs.readings.days import (
-    MANY_ROWS,
-    ONE_PHASE,
-    Row,
-    hold_days,
-    judge_repeats,
-    rows_of_meterpoints,
-    tell_repeated_hour,
-)
+from jobs.readings import october
+from jobs.readings.days import judge_days
+from jobs.readings.document import columns_and_data
 from jobs.readings.rules import (
     COLUMNS,
     DAY,
     FORM,
     HALF_HOUR,
-    HOUR,
+    MAX_KWH,
     QUALITY_COLUMNS,
     FileRejected,
     LocalTime,
+    Row,
     RowReason,
-    Warning,
-    fault_of_consumption,
     fault_of_id,
     is_text,
+    judged,
     local_time,
-    quality_of,
+    quality,
 )
-
-Numbers = np.ndarray[Any, np.dtype[Any]]
-# Bytes of JSON of one file. As Python objects they take ten times as much memory.
-LARGEST_UNPACKED = 256 * 1024 * 1024
 
 
 class Good(NamedTuple):
-    """Rows that broke no rule, as columns of equal length, in file order."""
+    """Rows that break no rule, as columns of equal length, in file order."""
 
     meterpoint_id: Sequence[str]
-    interval_start: Sequence[int] | Numbers  # microseconds since 1970 as the local clock shows it
-    interval_start_utc: Sequence[int] | Numbers  # microseconds since 1970, the instant
-    consumption_kwh: Sequence[float] | Numbers
-    reading_quality: Sequence[str | None]  # empty if the file says nothing
+    interval_start: npt.NDArray[np.int64]  # microseconds since 1970 as the local clock shows it
+    interval_start_utc: npt.NDArray[np.int64]  # microseconds, the instant
+    consumption_kwh: npt.NDArray[np.float64]
+    reading_quality: Sequence[str | None]
 
 
 class Rejected(NamedTuple):
-    """A row that broke a rule."""
+    """A row that breaks a rule."""
 
-    position: int  # index in the file's data, from 0
+    position: int  # index in data, from 0
     reason: RowReason
     row_json: str  # the row as delivered
-    meterpoint_id: str | None  # this and the next where they can be told
-    date: int | None  # local date, as days since 1970
+    meterpoint_id: str | None  # where it can be told
+    date: int | None  # local date as days since 1970, where it can be told
 
 
 class ParsedFile(NamedTuple):
-    """What a file says."""
+    """Each row of a file is good or rejected."""
 
     good: Good
     rejected: list[Rejected]
-    warnings: dict[Warning, int]
+    warnings: dict[str, int]  # name of the warning: how many rows or meterpoint-days it concerns
     note: str | None  # what of the file was ignored
 
 
-class Document(NamedTuple):
-    """The names of a file's columns, and its rows."""
-
-    columns: list[str]
-    data: list[Any]
-
-
 def parse_file(source_file: str, content: bytes, modified_at: int) -> ParsedFile:
-    """The rows of a readings file, judged by the rules of docs/rules.md.
-
-    `modified_at` is when the file was written, in microseconds since 1970, UTC: no reading can be later. Raises
-    FileRejected if the file cannot be read as a table of readings.
-    """
+    """The rows of a file that was modified at `modified_at` (microseconds UTC). Raises FileRejected where there are
+    no rows to be had."""
     try:
-        documents = _documents(source_file, _unzipped(source_file, content))
-        parsed = _plain(documents[0], modified_at) if len(documents) == 1 else None
-        return parsed or _judged(documents, modified_at)
+        columns, data = columns_and_data(source_file, content)
+        good, rejected, warnings = _plain(data, columns, modified_at) or _judged(data, columns, modified_at)
     except RecursionError:
         raise FileRejected("not_json", "brackets are nested too deeply") from None
+    extra = sorted(set(columns) - set(COLUMNS) - {_quality_column(columns)})
+    note = f"ignored columns: {', '.join(map(str, extra))}" if extra else None
+    return ParsedFile(good, rejected, {str(name): count for name, count in warnings.items()}, note)
 
 
-# --- bytes to documents -----------------------------------------------------------------------------------------------
+Result = tuple[Good, list[Rejected], Counter[Any]]
 
 
-def _unzipped(source_file: str, content: bytes) -> bytes:
-    if source_file.lower().endswith(".gz"):
-        try:
-            with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-                content = file.read(LARGEST_UNPACKED + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            raise FileRejected("not_gzip", str(error)) from None
-    if len(content) > LARGEST_UNPACKED:
-        raise FileRejected("too_large", f"more than {LARGEST_UNPACKED // 1024**2} MiB of JSON; deliver it in parts")
-    return content
-
-
-def _documents(source_file: str, content: bytes) -> list[Document]:
-    """The documents of a file: one, or, where the name says so, one a line."""
-    name = source_file.lower().removesuffix(".gz")
-    if not content.strip():
-        raise FileRejected("empty_file", "the file is empty")
-    if name.endswith((".jsonl", ".ndjson")):
-        return [_document(_json(line)) for line in content.splitlines() if line.strip()]
-    return [_document(_json(content))]
-
-
-def _json(content: bytes) -> Any:
-    # orjson takes the last of two equal keys without a word. A file that may have a key twice is read more slowly.
-    if content.count(b'"data"') < 2 and content.count(b'"columns"') < 2 and b"\\u" not in content:
-        try:
-            return orjson.loads(content)
-        except orjson.JSONDecodeError:
-            pass
-    try:
-        # It knows byte order marks and NaN, which many writers emit, halves of surrogate pairs and numbers beyond every
-        # float: they are for the rules of rows, and no reason to lose the file.
-        return json.loads(content, parse_int=_int, object_pairs_hook=_object)
-    except ValueError as error:
-        raise FileRejected("not_json", str(error)) from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    for name in ("columns", "data"):
-        if names.count(name) > 1:
-            raise FileRejected("key_twice", f"the key {name!r} occurs {names.count(name)} times")
-    return dict(pairs)
-
-
-def _int(digits: str) -> int | float:
-    try:
-        return int(digits)
-    except ValueError:  # Python reads no integer of more than 4300 digits
-        return float(digits)
-
-
-def _document(value: Any) -> Document:
-    if not isinstance(value, dict):
-        raise FileRejected("not_an_object", f"expected an object with columns and data, found {type(value).__name__}")
-    columns, data = value.get("columns"), value.get("data")
-    if not isinstance(columns, list):
-        raise FileRejected("columns_missing", "the key 'columns' is missing or not a list")
-    if not isinstance(data, list):
-        raise FileRejected("data_missing", "the key 'data' is missing or not a list")
-    missing = [name for name in COLUMNS if name not in columns]
-    if missing:
-        raise FileRejected("column_missing", f"no column {', '.join(missing)}; found {json.dumps(columns)[:200]}")
-    if not all(map(is_text, columns)) or len(set(columns)) < len(columns):
-        raise FileRejected("columns_not_distinct_names", f"found {json.dumps(columns)[:200]}")
-    return Document(columns, data)
-
-
-def _quality_column(columns: list[str]) -> str | None:
-    return next((name for name in QUALITY_COLUMNS if name in columns), None)
-
-
-def _note(columns: list[str]) -> str | None:
-    extra = sorted(set(columns) - {*COLUMNS, _quality_column(columns)})
-    return f"ignored columns: {', '.join(extra)}" if extra else None
-
-
-# --- a plain file: of one meterpoint, all rows good -------------------------------------------------------------------
-
-
-def _plain(document: Document, modified_at: int) -> ParsedFile | None:
-    """What a file says of which no rule needs a second look; None of another.
+def _plain(data: list[Any], columns: list[str], modified_at: int) -> Result | None:
+    """The rows of a file of which all are good and none is repeated; None of another.
 
     Nearly every file is like this, so it goes column by column, not row by row.
     """
-    columns, data = document
     if not data or set(map(type, data)) != {list} or set(map(len, data)) != {len(columns)}:
         return None
     values = dict(zip(columns, zip(*data, strict=True), strict=True))
@@ -188,116 +90,141 @@ def _plain(document: Document, modified_at: int) -> ParsedFile | None:
     if {*map(type, starts), *map(type, meterpoints)} != {str} or set(map(len, starts)) != {len(FORM)}:
         return None
     names = set(meterpoints)
-    if len(names) > 1 or fault_of_id(meterpoints[0]) or len(set(starts)) < len(starts):
+    if not all(is_text(name) and fault_of_id(name) is None for name in names):
         return None
-    if not set(map(type, consumption)) <= {float, int} or not 0 <= min(consumption) <= max(consumption) <= ONE_PHASE:
+    if not set(map(type, consumption)) <= {float, int}:
         return None
-    times = [time for time in map(local_time, starts) if isinstance(time, LocalTime)]
-    if len(times) < len(data):
+    times = list(map(local_time, starts))
+    if set(map(type, times)) != {LocalTime} or len(set(zip(meterpoints, starts, strict=True))) < len(data):
         return None
-    start, utc, instants, on_grid = np.array(times, dtype=np.int64).T
-    if instants.max() > 1 or not on_grid.all() or utc.max() > modified_at:
+    try:
+        kwh = np.array(consumption, np.float64)
+    except OverflowError:
         return None
-    kwh = np.array(consumption, dtype=np.float64)
-    if not np.isfinite(kwh).all():
+    starts_local, instants, turns = zip(*times, strict=True)
+    # Not `min() < 0 or max() > …`: that would let NaN pass.
+    if not (kwh.min() >= 0 and kwh.max() <= MAX_KWH) or max(turns) > 1 or max(instants) > modified_at:
         return None
-    word = _quality_column(columns)
-    quality = list(map(quality_of, values[word])) if word else []
-    return ParsedFile(Good(meterpoints, start, utc, kwh, quality), [], _warnings(start, kwh), _note(columns))
+    start, utc = np.array(starts_local, np.int64), np.array(instants, np.int64)
+    numbers = None if len(names) == 1 else _numbers(meterpoints)
+    held, warnings = judge_days(numbers, start, utc, kwh)
+    if held:
+        return None
+    return Good(meterpoints, start, utc, kwh, _qualities(values)), [], Counter(warnings)
 
 
-def _warnings(start: Numbers, kwh: Numbers) -> dict[Warning, int]:
-    """What is odd about the good readings of one meterpoint in a file."""
-    found: dict[Warning, int] = {}
-    count = len(start)
-    if count < MANY_ROWS - 1:
-        return found
-    order = np.argsort(start, kind="stable")
-    in_order, values = start[order], kwh[order]
-    if values[0] < values[-1] and (np.diff(values) >= 0).all():
-        found["rising_values"] = count
-    first, last = int(in_order[0]), int(in_order[-1])
-    if first % DAY == HALF_HOUR and last % DAY == 0 and count >= 46:
-        found["stamps_at_interval_end"] = count
-    if not (start % HOUR).any():
-        _, rows = np.unique(start // DAY, return_counts=True)
-        if whole := int((rows >= 23).sum()):
-            found["hourly_values"] = whole
-    return found
+def _judged(data: list[Any], columns: list[str], modified_at: int) -> Result:
+    """The rows of any file, row by row."""
+    order = [columns.index(name) for name in COLUMNS]
+    rows = [judged(values, len(columns), order, modified_at) for values in data]
+    not_told = _judge_repeats(rows)
+    for position, row in enumerate(rows):
+        if row.reason is None and row.time and row.time.utc > modified_at:  # the second of two hours
+            rows[position] = row._replace(reason="interval_start_after_file")
 
+    kept = [(position, row) for position, row in enumerate(rows) if row.reason is None]
+    held, warnings = _judge_days([row for _, row in kept])
+    for index, reason in held.items():
+        position, row = kept[index]
+        rows[position] = row._replace(reason=reason)
+    warnings["repeated_hour_not_told"] = sum(rows[position].reason is None for position in not_told)
 
-# --- any file, row by row ---------------------------------------------------------------------------------------------
-
-
-def _judged(documents: list[Document], modified_at: int) -> ParsedFile:
-    rows: list[Row] = []
-    delivered: list[tuple[list[str], Any]] = []
-    for columns, data in documents:
-        order = [columns.index(name) for name in COLUMNS]
-        word = _quality_column(columns)
-        quality = columns.index(word) if word else None
-        rows += [_judged_alone(values, len(columns), order, quality, modified_at) for values in data]
-        delivered += [(columns, values) for values in data]
-    warnings: dict[Warning, int] = {}
-    for positions in rows_of_meterpoints(rows).values():
-        _count(warnings, "repeated_hour_not_told", tell_repeated_hour(rows, positions))
-        hold_days(rows, positions)
-        judge_repeats(rows, positions)
-        for position in positions:
-            time = rows[position].time
-            if rows[position].reason is None and time and time.utc > modified_at:
-                rows[position] = rows[position]._replace(reason="interval_start_after_file")
-        good = [rows[position] for position in positions if rows[position].reason is None]
-        start = np.array([row.time.start for row in good if row.time], dtype=np.int64)
-        kwh = np.array([row.consumption_kwh for row in good], dtype=np.float64)
-        for name, count in _warnings(start, kwh).items():
-            _count(warnings, name, count)
-    kept = [row for row in rows if row.reason is None]
-    good_rows = Good(
-        [str(row.meterpoint_id) for row in kept],
-        [row.time.start for row in kept if row.time],
-        [row.time.utc for row in kept if row.time],
-        [row.consumption_kwh or 0.0 for row in kept],
-        [row.quality for row in kept] if any(row.quality for row in kept) else [],
+    good = [(row, data[position]) for position, row in kept if rows[position].reason is None]
+    which = _quality_column(columns)
+    at = columns.index(which) if which else None
+    columns_of_good = Good(
+        [row.meterpoint_id or "" for row, _ in good],
+        np.array([row.time.start for row, _ in good if row.time], np.int64),
+        np.array([row.time.utc for row, _ in good if row.time], np.int64),
+        np.array([row.consumption_kwh for row, _ in good], np.float64),
+        [None if at is None or which is None else quality(values[at], which) for _, values in good],
     )
     rejected = [
-        _rejected(position, row, *delivered[position]) for position, row in enumerate(rows) if row.reason is not None
+        Rejected(position, row.reason, _as_delivered(values, row, columns), row.meterpoint_id, row.date)
+        for position, (row, values) in enumerate(zip(rows, data, strict=True))
+        if row.reason
     ]
-    notes = sorted({note for columns, _ in documents if (note := _note(columns))})
-    return ParsedFile(good_rows, rejected, warnings, "; ".join(notes) or None)
+    return columns_of_good, rejected, +warnings
 
 
-def _count(warnings: dict[Warning, int], name: Warning, count: int) -> None:
-    if count:
-        warnings[name] = warnings.get(name, 0) + count
+def _judge_repeats(rows: list[Row]) -> list[int]:
+    """Reject what a file says once too often, and move what is of the later one of two hours. The positions of rows
+    in the repeated hour of which the file does not tell which one they are.
+
+    Of a meterpoint's local time a file may have one row, two in the repeated hour of October. Of more rows with one
+    consumption the surplus is rejected; where they differ nobody can tell which is right, and all are rejected. Rows
+    with implausible consumption contradict no other.
+    """
+    positions_of: dict[tuple[str | None, LocalTime], list[int]] = defaultdict(list)
+    for position, row in enumerate(rows):
+        if row.time and not row.time.start % HALF_HOUR:
+            positions_of[row.meterpoint_id, row.time].append(position)
+    in_october: dict[tuple[str | None, int], list[int]] = defaultdict(list)
+    for (meterpoint_id, time), positions in positions_of.items():
+        good = [position for position in positions if _is_plausible(rows[position])]
+        if len(good) > time.instants:
+            differ = len({rows[position].consumption_kwh for position in good}) > 1
+            reason: RowReason = "conflicting_readings" if differ else "duplicate_reading"
+            for position in good if differ else good[time.instants :]:
+                rows[position] = rows[position]._replace(reason=reason)
+        if time.instants == 2:
+            # Of two rows one without a plausible consumption still holds its place.
+            both = positions if len(positions) == 2 else [each for each in good if rows[each].reason is None]
+            in_october[meterpoint_id, time.start // DAY] += both
+    return _tell_hours(rows, in_october) if any(in_october.values()) else []
 
 
-def _judged_alone(values: Any, width: int, order: list[int], quality: int | None, modified_at: int) -> Row:
-    """A row without regard to the others of its file."""
-    if not isinstance(values, list) or len(values) != width:
-        return Row(reason="wrong_length")
-    start, consumption, meterpoint_id = (values[index] for index in order)
-    if not isinstance(meterpoint_id, str):
-        return Row(reason="meterpoint_id_not_text")
-    if fault := fault_of_id(meterpoint_id):
-        return Row(reason=fault)
-    row = Row(meterpoint_id)
-    if not isinstance(start, str) or len(start) != len(FORM):
-        return row._replace(reason="interval_start_not_a_timestamp")
-    time = local_time(start)
-    if not isinstance(time, LocalTime):
-        return row._replace(reason=time)
-    row = row._replace(time=time)
-    if time.utc > modified_at:
-        return row._replace(reason="interval_start_after_file")
-    if reason := fault_of_consumption(consumption):
-        return row._replace(reason=reason)
-    word = quality_of(values[quality]) if quality is not None else None
-    return row._replace(consumption_kwh=float(consumption), quality=word)
+def _tell_hours(rows: list[Row], in_october: dict[tuple[str | None, int], list[int]]) -> list[int]:
+    others: dict[str | None, list[int]] = defaultdict(list)
+    for position, row in enumerate(rows):
+        if row.time and row.time.instants == 1 and not row.time.start % HALF_HOUR:
+            others[row.meterpoint_id].append(position)
+    not_told: list[int] = []
+    for (meterpoint_id, _), positions in in_october.items():
+        if not positions:
+            continue
+        places = sorted(positions + others[meterpoint_id])
+        times = [time for time in (rows[place].time for place in places) if time]
+        instants, is_told = october.told(times)
+        for place, time, instant in zip(places, times, instants, strict=True):
+            rows[place] = rows[place]._replace(time=time._replace(utc=instant))
+        not_told += [] if is_told else positions
+    return not_told
 
 
-def _rejected(position: int, row: Row, columns: list[str], values: Any) -> Rejected:
+def _is_plausible(row: Row) -> bool:
+    return row.reason is None and row.consumption_kwh is not None and row.consumption_kwh <= MAX_KWH
+
+
+def _judge_days(rows: list[Row]) -> tuple[dict[int, RowReason], Counter[Any]]:
+    times = [row.time for row in rows if row.time]
+    held, warnings = judge_days(
+        _numbers(row.meterpoint_id for row in rows),
+        np.array([time.start for time in times], np.int64),
+        np.array([time.utc for time in times], np.int64),
+        np.array([np.nan if row.consumption_kwh is None else row.consumption_kwh for row in rows], np.float64),
+    )
+    return held, Counter(warnings)
+
+
+def _numbers(names: Iterable[str | None]) -> Any:
+    """A number for each name, the same for equal ones."""
+    numbers: dict[str | None, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
+
+
+def _quality_column(columns: Iterable[str]) -> str | None:
+    by_name = {name.lower(): name for name in columns}
+    return next((by_name[name] for name in QUALITY_COLUMNS if name in by_name), None)
+
+
+def _qualities(values: dict[str, tuple[Any, ...]]) -> list[str | None]:
+    column = _quality_column(values)
+    if column is None:
+        return [None] * len(values[COLUMNS[0]])
+    return [quality(value, column) for value in values[column]]
+
+
+def _as_delivered(values: Any, row: Row, columns: list[str]) -> str:
     delivered = values if row.reason == "wrong_length" else dict(zip(columns, values, strict=True))
-    date = row.time.start // DAY if row.time else None
-    assert row.reason is not None
-    return Rejected(position, row.reason, json.dumps(delivered, separators=(",", ":")), row.meterpoint_id, date)
+    return json.dumps(delivered, separators=(",", ":"))

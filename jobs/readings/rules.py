@@ -1,4 +1,4 @@
-"""The rules of a single row of a readings file. docs/rules.md says what each reason means and what to do."""
+"""What a row of a readings file may say. docs/rules.md tells what each reason means and what to do."""
 
 import math
 import re
@@ -9,38 +9,39 @@ from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 TIME_ZONE = "Europe/London"
-MAX_KWH = 100  # a household's supply cannot deliver it in half an hour; more is a fault of meter or file
+MAX_KWH = 100  # no household's supply delivers more in half an hour; more is a fault of meter or file
 FIRST_DATE, LAST_DATE = date(2000, 1, 1), date(2099, 12, 31)  # before smart meters or far ahead: a fault of the clock
+LONGEST_ID = 256
+LONGEST_QUALITY = 32
 FORM = "YYYY-MM-DD HH:MM:SS"
+COLUMNS = ("interval_start", "consumption_delta", "meterpoint_id")
+# Where senders write whether a reading is actual or estimated; of several the first one counts.
+QUALITY_COLUMNS = ("reading_quality", "quality", "reading_type", "read_type", "estimated", "is_estimated")
 EPOCH = datetime(1970, 1, 1)
 HALF_HOUR, HOUR, DAY = 1_800_000_000, 3_600_000_000, 86_400_000_000  # microseconds
-LONGEST_ID = 256
-COLUMNS = ("interval_start", "consumption_delta", "meterpoint_id")
-# Columns that say whether a reading is actual or estimated; the first one that a file has.
-QUALITY_COLUMNS = ("reading_quality", "quality", "reading_type", "read_type", "estimated")
-LONGEST_QUALITY = 32
 
 FileReason = Literal[
-    "unreadable",  # this and the next two are found where files are opened, landing.py
+    "unreadable",  # this and the next are found where files are opened, in landing.py
     "outside_landing",
-    "too_large",
     "not_gzip",
+    "too_large",
     "empty_file",
     "not_json",
-    "not_an_object",
     "key_twice",
+    "not_an_object",
     "columns_missing",
     "data_missing",
     "column_missing",
     "columns_not_distinct_names",
+    "columns_differ",
 ]
 RowReason = Literal[
     "wrong_length",
     "meterpoint_id_not_text",
     "meterpoint_id_empty",
+    "meterpoint_id_too_long",
     "meterpoint_id_padded_or_invisible",
     "meterpoint_id_spreadsheet_number",
-    "meterpoint_id_too_long",
     "interval_start_not_a_timestamp",
     "interval_start_out_of_range",
     "interval_start_does_not_exist",
@@ -51,25 +52,24 @@ RowReason = Literal[
     "consumption_negative",
     "conflicting_readings",
     "duplicate_reading",
-    # Of a whole meterpoint-day, see days.py. The first two are of rows at fault, the others of the day's other rows.
-    "interval_start_not_a_half_hour",
-    "consumption_absurd",
-    "day_of_quarter_hours",
-    "day_off_the_grid",
-    "day_in_watt_hours",
-    "day_of_register_values",
-    "day_with_absurd_values",
+    "day_held_quarter_hours",
+    "day_held_minutes",
+    "day_held_off_grid",
+    "day_held_register",
+    "day_held_watt_hours",
+    "day_held_absurd",
 ]
 Warning = Literal[
     "repeated_hour_not_told",
-    "stamps_at_interval_end",
     "hourly_values",
     "rising_values",
+    "whole_numbers",
+    "stamps_at_interval_end",
 ]
 
 
 class FileRejected(Exception):
-    """A file that cannot be read at all: its reason and what exactly is wrong."""
+    """A file that gives no rows: its reason, and what exactly is wrong."""
 
     def __init__(self, reason: FileReason, detail: str) -> None:
         super().__init__(detail)
@@ -82,60 +82,114 @@ class LocalTime(NamedTuple):
 
     start: int  # what the clock shows, as if it were UTC
     utc: int  # the instant; where there are two, the first
-    instants: int  # 2 in the hour of October that occurs twice, else 1
-    on_grid: bool  # whether a half hour begins
+    instants: int  # 2 for the half hours of October that occur twice, else 1
+
+
+class Row(NamedTuple):
+    """What a row says, as far as it can be told, and the rule that it breaks by itself."""
+
+    meterpoint_id: str | None = None
+    date: int | None = None  # days since 1970
+    time: LocalTime | None = None  # also off the half hours; None where the reason is one of the time
+    consumption_kwh: float | None = None  # also more than MAX_KWH; None where the reason is one of the consumption
+    reason: RowReason | None = None
+
+
+def judged(values: Any, width: int, order: list[int], modified_at: int) -> Row:
+    """A row without regard to the others of its file. `order` says where the values of COLUMNS are, `modified_at`
+    when the file was written, in microseconds UTC."""
+    if not isinstance(values, list) or len(values) != width:
+        return Row(reason="wrong_length")
+    start, consumption, meterpoint_id = (values[index] for index in order)
+    if not is_text(meterpoint_id):
+        return Row(date=date_of(start), reason="meterpoint_id_not_text")
+    if fault := fault_of_id(meterpoint_id):
+        return Row(date=date_of(start), reason=fault)
+    time = local_time(start) if isinstance(start, str) and len(start) == len(FORM) else "interval_start_not_a_timestamp"
+    if not isinstance(time, LocalTime):
+        return Row(meterpoint_id, date_of(start), reason=time)
+    row = Row(meterpoint_id, time.start // DAY, time)
+    if time.utc > modified_at:
+        return row._replace(time=None, reason="interval_start_after_file")
+    if fault := fault_of_consumption(consumption):
+        # Off the half hours the whole day is at fault, and says more than the consumption of one row.
+        return row._replace(reason=None if time.start % HALF_HOUR else fault)
+    return row._replace(consumption_kwh=float(consumption))
+
+
+def is_text(value: Any) -> bool:
+    """False too for half of a surrogate pair, which JSON can spell and UTF-8 cannot."""
+    if not isinstance(value, str):
+        return False
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+# Numbers as spreadsheets write them. `1234567e12` is none: ids of hexadecimal digits look like this.
+_SPREADSHEET_NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+[eE][+-]?[0-9]+|[eE]\+[0-9]+|\.0+)")
+# Drawn as nothing, though Unicode calls them letters, marks or symbols.
+_DRAWN_AS_NOTHING = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+
+
+@lru_cache(maxsize=100_000)
+def fault_of_id(text: str) -> RowReason | None:
+    """The rule that a meterpoint's id breaks: two ids that look alike must not be two meterpoints."""
+    hidden = [character for character in text if unicodedata.category(character)[0] in "CZ"]
+    if len(hidden) == len(text):
+        return "meterpoint_id_empty"
+    if len(text) > LONGEST_ID:
+        return "meterpoint_id_too_long"
+    if set(hidden) - {" "} or text.strip() != text or _DRAWN_AS_NOTHING.search(text):
+        return "meterpoint_id_padded_or_invisible"
+    if not unicodedata.is_normalized("NFC", text):
+        return "meterpoint_id_padded_or_invisible"
+    return "meterpoint_id_spreadsheet_number" if _SPREADSHEET_NUMBER.fullmatch(text) else None
+
+
+def clock(text: Any) -> datetime | None:
+    """The time that a text of FORM shows; None of another."""
+    if not isinstance(text, str):
+        return None
+    form = re.fullmatch("([0-9]{4})-([0-9]{2})-([0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2})", text)
+    try:
+        if form:
+            year, month, day, hour, minute, second = map(int, form.groups())
+            return datetime(
+                year or 4, month, day, hour, minute, second
+            )  # Python has no year 0; 4 is out of range as well
+    except ValueError:
+        pass
+    return None
+
+
+def date_of(text: Any) -> int | None:
+    """The local date of a text of FORM as days since 1970."""
+    shown = clock(text)
+    return (shown - EPOCH).days if shown else None
 
 
 @lru_cache(maxsize=100_000)  # files that come together are of the same days; these are the half hours of five years
 def local_time(text: str) -> LocalTime | RowReason:
-    """The time that a text as long as FORM tells, or the rule that it breaks."""
-    form = re.fullmatch("([0-9]{4})-([0-9]{2})-([0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2})", text)
-    if not form:
-        return "interval_start_not_a_timestamp"
-    year, month, day, hour, minute, second = map(int, form.groups())
-    try:
-        local = datetime(year or 4, month, day, hour, minute, second)  # Python has no year 0; 4 is out of range as well
-    except ValueError:
+    """The time that a text tells, or the rule that it breaks. Times off the half hours are for days.py to judge."""
+    local = clock(text)
+    if local is None:
         return "interval_start_not_a_timestamp"
     if not FIRST_DATE <= local.date() <= LAST_DATE:
         return "interval_start_out_of_range"
     utc = local.replace(tzinfo=ZoneInfo(TIME_ZONE)).astimezone(UTC)
+    start, instant = ((time - EPOCH) // timedelta(microseconds=1) for time in (local, utc.replace(tzinfo=None)))
+    if start % HALF_HOUR:
+        return LocalTime(start, instant, 1)
     if _on_the_clock(utc) != local:
         return "interval_start_does_not_exist"
-    start, instant = ((time - EPOCH) // timedelta(microseconds=1) for time in (local, utc.replace(tzinfo=None)))
-    twice = _on_the_clock(utc + timedelta(hours=1)) == local
-    return LocalTime(start, instant, 2 if twice else 1, not (local.minute % 30 or local.second))
+    return LocalTime(start, instant, 2 if _on_the_clock(utc + timedelta(hours=1)) == local else 1)
 
 
 def _on_the_clock(instant: datetime) -> datetime:
     return instant.astimezone(ZoneInfo(TIME_ZONE)).replace(tzinfo=None)
 
 
-# A spreadsheet that takes an id for a number writes 7.22E+12. An id of hexadecimal digits may be 12e4567 and is good.
-_SPREADSHEET_NUMBER = re.compile(r"[0-9]+[.,][0-9]+[eE][+-]?[0-9]{1,3}|[0-9]+[eE]\+[0-9]{1,3}")
-
-
-@lru_cache(maxsize=100_000)
-def fault_of_id(name: str) -> RowReason | None:
-    """The rule that a text breaks as a meterpoint's id.
-
-    Two ids that look alike must be one: so no blank at an end, and no character that cannot be seen. Capitals, blanks
-    inside and accents are taken as they are; ids that the reference file does not know are counted after the load.
-    """
-    if not is_text(name):
-        return "meterpoint_id_not_text"
-    categories = [unicodedata.category(character) for character in name]
-    if all(category[0] in "CZ" for category in categories):
-        return "meterpoint_id_empty"
-    if name != name.strip() or any(c[0] in "CZ" and x != " " for x, c in zip(name, categories, strict=True)):
-        return "meterpoint_id_padded_or_invisible"
-    if _SPREADSHEET_NUMBER.fullmatch(name):
-        return "meterpoint_id_spreadsheet_number"
-    return "meterpoint_id_too_long" if len(name) > LONGEST_ID else None
-
-
 def fault_of_consumption(value: Any) -> RowReason | None:
-    """The rule that a value breaks as kWh, but for MAX_KWH, which is judged with the day."""
+    """The rule that a consumption breaks. How large it may be depends on its day: see days.py."""
     if value is None:
         return "consumption_null"
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -149,20 +203,17 @@ def fault_of_consumption(value: Any) -> RowReason | None:
     return "consumption_negative" if number < 0 else None
 
 
-def quality_of(value: Any) -> str | None:
-    """What a file says of a reading: A for actual, E for estimated, or its own word."""
-    if isinstance(value, bool):  # of a column `estimated`
-        return "E" if value else "A"
-    if not isinstance(value, str) or not is_text(value) or not value.strip():
-        return None
-    word = value.strip()[:LONGEST_QUALITY]
-    return {"ACTUAL": "A", "ESTIMATED": "E", "ESTIMATE": "E"}.get(
-        word.upper(), word.upper() if len(word) == 1 else word
-    )
-
-
-def is_text(value: Any) -> bool:
-    """False too for half of a surrogate pair, which JSON can spell and UTF-8 cannot."""
-    if not isinstance(value, str):
-        return False
-    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+def quality(value: Any, column: str) -> str | None:
+    """A for an actual reading, E for an estimated one, else what was delivered, trimmed; None where nothing was."""
+    if isinstance(value, bool) or value is None:
+        text = {True: "true", False: "false", None: ""}[value]
+    else:
+        text = str(value).strip() if is_text(value) or (isinstance(value, int) and abs(value) < 10**9) else ""
+    word = text.lower()
+    if "estimated" in column.lower():  # such a column asks whether, not what
+        word = {"true": "e", "yes": "e", "y": "e", "1": "e", "false": "a", "no": "a", "n": "a", "0": "a"}.get(
+            word, word
+        )
+    if word in ("a", "actual", "e", "estimated", "estimate"):
+        return word[0].upper()
+    return (text.upper() if len(text) == 1 else text[:LONGEST_QUALITY].strip()) or None
