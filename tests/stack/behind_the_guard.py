@@ -47,6 +47,8 @@ attempt("make a database", lambda: spark.sql("CREATE DATABASE mine"))
 attempt("reach the jobs' metastore", lambda: socket.create_connection(("metastore", 9083), timeout=5))
 attempt("reach the metastore's database", lambda: socket.create_connection(("metadata-db", 5432), timeout=5))
 
+attempt("reach the Internet", lambda: socket.create_connection(("1.1.1.1", 443), timeout=5))
+
 attempt("change the program", lambda: Path("/opt/lake/jobs/cli.py").write_text(""))
 attempt("change the users", lambda: settings.users.write_text("{}"))
 attempt("become root", lambda: os.setuid(0))
