@@ -4,7 +4,9 @@ The metastore's database is dumped before they are copied, never after: folders 
 are written, so each one that the dump names is still there.
 """
 
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from pyarrow.fs import FileSelector, LocalFileSystem, copy_files
@@ -24,9 +26,16 @@ def copy_out(settings: Settings, folder: Path) -> None:
 
 
 def copy_in(settings: Settings, folder: Path) -> None:
-    """Copy them back. Raises RuntimeError where the warehouse is not empty, or there is no backup."""
+    """Copy them back.
+
+    Raises RuntimeError where the warehouse is not empty, there is no backup, or it holds anything but files and
+    folders: a link could name a file outside of the backup, such as one with the job's secrets.
+    """
     if not (folder / "warehouse").is_dir():
         raise RuntimeError(f"{folder} is no backup: it has no folder warehouse")
+    for entry in _entries(folder):
+        if not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
+            raise RuntimeError(f"{entry.path} is a link or a special file: a backup holds files and folders alone")
     file_system, warehouse = open_folder(settings.warehouse, settings.s3_endpoint)
     if file_system.get_file_info(FileSelector(warehouse, allow_not_found=True)):
         raise RuntimeError(
@@ -37,6 +46,15 @@ def copy_in(settings: Settings, folder: Path) -> None:
     for name, path in _local_folders(settings).items():
         if (folder / name).exists():
             shutil.copytree(folder / name, path, dirs_exist_ok=True)
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """All that is in a folder, at any depth. Links are named and not followed."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            yield entry
+            if entry.is_dir(follow_symlinks=False):
+                yield from _entries(Path(entry.path))
 
 
 def _local_folders(settings: Settings) -> dict[str, Path]:

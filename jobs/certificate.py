@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     pkcs12,
 )
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from jobs.users import write_private
 
@@ -32,6 +32,7 @@ def generate(path: Path, name: str) -> x509.Certificate:
     """Write a new key and a certificate that is signed with it, for a host name or IP address and this machine."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -45,7 +46,13 @@ def generate(path: Path, name: str) -> x509.Certificate:
             x509.SubjectAlternativeName([_name(each) for each in dict.fromkeys((name, "localhost", "127.0.0.1"))]),
             False,
         )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+        # A server's and not an authority's: whoever steals the key can sign no certificate that the clients then trust.
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
+        .add_extension(x509.KeyUsage(True, *[False] * 8), True)  # signs handshakes, nothing else
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
+        # Strict clients (Python from 3.13 on) ask for these two.
+        .add_extension(identifier, False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), False)
         .sign(key, hashes.SHA256())
     )
     _write(path, key, [certificate])

@@ -4,10 +4,12 @@ TLS with a checked certificate, queries that end when their client does, dates a
 """
 
 import base64
+import http.client
 import logging
 import re
 import socket
 import ssl
+from contextlib import suppress
 from datetime import date
 from http import HTTPStatus
 from typing import Any
@@ -28,6 +30,7 @@ from pyhive.exc import (
 from pyhive.hive import apilevel, paramstyle, threadsafety
 from pyhive.sasl_compat import PureSASLClient
 from TCLIService.ttypes import TOperationState
+from thrift.protocol.TProtocol import TProtocolException
 from thrift.transport.THttpClient import THttpClient
 from thrift.transport.TSocket import TSocket
 from thrift.transport.TSSLSocket import TSSLSocket
@@ -35,6 +38,7 @@ from thrift.transport.TTransport import TTransportException
 
 __all__ = [
     "Connection",
+    "ConnectionLost",
     "Cursor",
     "DataError",
     "DatabaseError",
@@ -55,7 +59,12 @@ __all__ = [
 # What thrift logs is raised, too.
 logging.getLogger("thrift").addHandler(logging.NullHandler())
 
+LOST = (TTransportException, TProtocolException, OSError, EOFError, http.client.HTTPException)
 AT_WORK = (TOperationState.INITIALIZED_STATE, TOperationState.PENDING_STATE, TOperationState.RUNNING_STATE)
+
+
+class ConnectionLost(OperationalError):  # type: ignore[misc] # PyHive has no types
+    """The session is gone, because the endpoint or the network between failed. A new connection may work."""
 
 
 def connect(
@@ -142,8 +151,38 @@ def first_line(error: object) -> str:
     return text.splitlines()[0] if text else str(error)
 
 
+class _Client:
+    """Thrift's client. What goes wrong with the connection is raised as ConnectionLost, whichever the call."""
+
+    def __init__(self, client: Any, transport: Any) -> None:
+        self.client = client
+        self.transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self.client, name)
+
+        def checked(request: Any) -> Any:
+            try:
+                return call(request)
+            except LOST as error:
+                self.transport.close()
+                raise ConnectionLost(f"the connection was lost: {error}") from error
+
+        return checked
+
+
 class Connection(hive.Connection):  # type: ignore[misc] # PyHive has no types
     """A session at the endpoint."""
+
+    @property
+    def client(self) -> _Client:
+        return _Client(self._client, self._transport)
+
+    def close(self) -> None:
+        """End the session. If it is gone already, that is no error."""
+        with suppress(OperationalError, *LOST):
+            super().close()
+        self._transport.close()
 
     def cursor(self, *args: Any, **kwargs: Any) -> "Cursor":
         return Cursor(self, *args, **kwargs)
@@ -164,12 +203,15 @@ class Cursor(hive.Cursor):  # type: ignore[misc]
                 self._wait()
         except OperationalError as error:
             raise _in_one_line(error) from None
-        except BaseException as error:
+        except BaseException:
             # Interrupted while an answer is under way: the connection is of no more use, and closing it cancels.
             self._connection._transport.close()
-            if isinstance(error, TTransportException | OSError):
-                raise OperationalError(f"the connection was lost: {error}") from error
             raise
+
+    def close(self) -> None:
+        """Tell the server that the result is not needed any more. If the connection is lost, that is no error."""
+        with suppress(ConnectionLost):
+            super().close()
 
     def _wait(self) -> None:
         while (status := self.poll(get_progress_update=False)).operationState in AT_WORK:
@@ -194,5 +236,9 @@ class Cursor(hive.Cursor):  # type: ignore[misc]
 
 
 def _in_one_line(error: OperationalError) -> OperationalError:
+    if isinstance(error, ConnectionLost):
+        return error
     status = getattr(error.args[0], "status", None) if error.args else None
-    return OperationalError(first_line(status.errorMessage if status else error))
+    text = first_line(status.errorMessage if status else error)
+    # Over HTTP a restarted endpoint is reached by the next request, and does not know the session.
+    return ConnectionLost(text) if text.startswith("Invalid SessionHandle") else OperationalError(text)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pyhive.sqlalchemy_hive import HiveDialect, _type_map
 from sqlalchemy import exc, text, types
 
+from meterlake import ConnectionLost
+
 if TYPE_CHECKING:  # Superset has SQLAlchemy 1.4, which does not know them all
     from sqlalchemy import URL, Connection, Dialect
     from sqlalchemy.engine.interfaces import ReflectedColumn, ReflectedTableComment
@@ -48,6 +50,10 @@ class MeterlakeDialect(HiveDialect):  # type: ignore[misc] # PyHive has no types
     @classmethod
     def dbapi(cls) -> ModuleType:  # SQLAlchemy 1.4
         return cls.import_dbapi()
+
+    def is_disconnect(self, e: Exception, connection: Any, cursor: Any) -> bool:
+        """Whether a pool is to make new connections. `pool_pre_ping=True` asks before each use."""
+        return isinstance(e, ConnectionLost)
 
     def create_connect_args(self, url: URL) -> tuple[list[Any], dict[str, Any]]:
         arguments: dict[str, Any] = {

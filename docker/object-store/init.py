@@ -4,6 +4,7 @@ A missing bucket or a user with a stale key shows up much later and far away, in
 again it changes nothing, except that a secret which changed in `.env` is set anew.
 """
 
+import json
 import os
 import sys
 from typing import Any
@@ -25,10 +26,15 @@ def statement(actions: list[str], resource: str, **condition: Any) -> dict[str, 
     return {"Effect": "Allow", "Action": actions, "Resource": [f"arn:aws:s3:::{resource}"], **condition}
 
 
+# MinIO lets every user make service accounts of its own unless a policy denies it. They would go on working after the
+# secret of the user was changed, so a secret that leaked once could never be taken back. No policy can deny temporary
+# keys: the store ends them after an hour (compose.yaml).
+NO_KEYS_OF_ITS_OWN = {"Effect": "Deny", "Action": ["admin:*"]}
 # Jobs may do everything with objects of the bucket, and nothing with the bucket itself but look at it.
 JOBS = {
     "Version": "2012-10-17",
     "Statement": [
+        NO_KEYS_OF_ITS_OWN,
         statement(["s3:ListBucket", "s3:GetBucketLocation", "s3:ListBucketMultipartUploads"], BUCKET),
         statement(
             [
@@ -46,6 +52,7 @@ JOBS = {
 ENDPOINT = {
     "Version": "2012-10-17",
     "Statement": [
+        NO_KEYS_OF_ITS_OWN,
         statement(["s3:GetBucketLocation"], BUCKET),
         statement(
             ["s3:ListBucket"],
@@ -93,6 +100,10 @@ def initialise() -> None:
         admin.policy_add(user, policy=policy)
         admin.user_add(user, secret)
         admin.policy_set(user, user=user)
+        # Nobody makes service accounts here but who has a leaked secret, before this policy denied it.
+        for account in json.loads(admin.list_service_account(user)).get("accounts") or []:
+            admin.delete_service_account(account["accessKey"])
+            say(f"service account {account['accessKey']} of {user} deleted")
         say(f"user {user} has its policy")
 
 

@@ -27,6 +27,13 @@ def attempt(name: str, action: Callable[[], Any]) -> None:
         outcome[name] = str(error) or type(error).__name__
 
 
+def reach(host: str, port: int) -> None:
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except socket.gaierror:  # in words that depend on the resolver
+        raise OSError("no such host") from None
+
+
 settings = Settings()
 store, bucket = open_folder("s3a://lake", settings.s3_endpoint)
 spark = start_session(settings)
@@ -44,8 +51,10 @@ attempt("list another folder", lambda: store.get_file_info(FileSelector(f"{bucke
 
 attempt("drop a table", lambda: spark.sql(f"DROP TABLE {table}"))
 attempt("make a database", lambda: spark.sql("CREATE DATABASE mine"))
-attempt("reach the jobs' metastore", lambda: socket.create_connection(("metastore", 9083), timeout=5))
-attempt("reach the metastore's database", lambda: socket.create_connection(("metadata-db", 5432), timeout=5))
+attempt("reach the jobs' metastore", lambda: reach("metastore", 9083))
+attempt("reach the metastore's database", lambda: reach("metadata-db", 5432))
+
+attempt("reach the Internet", lambda: reach("1.1.1.1", 443))
 
 attempt("change the program", lambda: Path("/opt/lake/jobs/cli.py").write_text(""))
 attempt("change the users", lambda: settings.users.write_text("{}"))

@@ -1,14 +1,16 @@
 """The package `meterlake`: what PyHive and its SQLAlchemy dialect get wrong."""
 
+import re
 import shutil
 import subprocess
-import sys
 import tomllib
+import venv
 from contextlib import closing
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import sqlalchemy
 from sqlalchemy import types
@@ -104,22 +106,69 @@ def test_partition_columns_are_listed_once(inspector: sqlalchemy.Inspector) -> N
     assert len(names) == len(set(names))
 
 
+def test_a_pool_lives_on_after_a_restart_of_the_endpoint(stack: Stack) -> None:
+    url = f"meterlake://analyst:{stack.passwords['analyst']}@127.0.0.1:{stack.sql_port}/gold"
+    asking, plain = sqlalchemy.create_engine(url, pool_pre_ping=True), sqlalchemy.create_engine(url)
+    one = sqlalchemy.text("SELECT 1")
+    for engine in (asking, plain):
+        with engine.connect() as connection:
+            assert connection.execute(one).scalar() == 1
+    held = meterlake.connect("127.0.0.1", stack.sql_port, username="analyst", password=stack.passwords["analyst"])
+    cursor = held.cursor()
+    cursor.execute("SELECT id FROM range(100000)")
+    cursor.fetchone()
+
+    stack.compose("restart", "sql-endpoint")
+    stack.compose("up", "--detach", "--wait", "sql-endpoint")
+
+    with asking.connect() as connection:
+        assert connection.execute(one).scalar() == 1
+    with plain.connect() as connection, pytest.raises(sqlalchemy.exc.DBAPIError) as error:
+        connection.execute(one)
+    assert error.value.connection_invalidated
+    with plain.connect() as connection:
+        assert connection.execute(one).scalar() == 1
+    for use in (cursor.fetchall, cursor.cancel, lambda: cursor.execute("SELECT 1"), lambda: cursor.execute("SELECT 1")):
+        with pytest.raises(meterlake.ConnectionLost, match="the connection was lost"):
+            use()
+    cursor.close()
+    held.close()
+    held.close()
+
+
+def test_pandas_gets_decimals_where_it_is_told_to(stack: Stack) -> None:
+    url = f"meterlake://analyst:{stack.passwords['analyst']}@127.0.0.1:{stack.sql_port}/gold"
+    query = "SELECT consumption_kwh FROM half_hourly_consumption LIMIT 5"
+
+    frame = pd.read_sql_query(query, sqlalchemy.create_engine(url), coerce_float=False)
+
+    assert all(isinstance(kwh, Decimal) for kwh in frame["consumption_kwh"])
+
+
 def test_a_wrong_option_in_the_url_is_an_error() -> None:
     with pytest.raises(sqlalchemy.exc.ArgumentError, match="tls=maybe"):
         sqlalchemy.create_engine("meterlake://ana:x@127.0.0.1:1/gold?tls=maybe")
 
 
-def test_it_can_be_installed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("pip", "extra"), [("pip==23.2.1", "sqlalchemy"), ("pip", "pandas")])
+def test_an_old_and_a_new_pip_install_a_client_that_can_be_imported(tmp_path: Path, pip: str, extra: str) -> None:
     # A copy, because pip leaves what it builds beside the source.
-    package, installed = shutil.copytree(REPOSITORY / "meterlake", tmp_path / "source"), tmp_path / "installed"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-    subprocess.run([*pip, "--target", installed, package], check=True)
-    program = "import importlib.metadata as m, meterlake.dialect; print(m.entry_points(group='sqlalchemy.dialects'))"
-    printed = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(installed)!r}); {program}"],
-        check=True, capture_output=True, text=True, cwd=tmp_path,
-    ).stdout  # fmt: skip
+    package = shutil.copytree(REPOSITORY / "meterlake", tmp_path / "source")
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv/bin/python"
+    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*install, "--upgrade", pip], check=True)
+    subprocess.run([*install, f"{package}[{extra}]"], check=True)
+    imports = "import importlib.metadata as m, meterlake, meterlake.dialect, sqlalchemy"
+    if extra == "pandas":
+        # All that the examples of its README import.
+        readme = (package / "README.md").read_text()
+        imports += "".join(f"\n{line}" for line in re.findall(r"^import .*", readme, re.MULTILINE))
+        assert "pandas" in imports
+    program = (
+        f"{imports}\nprint(m.version('meterlake'), sqlalchemy.create_engine('meterlake://ana:x@lake/gold').driver)"
+    )
+    printed = subprocess.run([python, "-c", program], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
     version = tomllib.loads((REPOSITORY / "meterlake" / "pyproject.toml").read_text())["project"]["version"]
 
-    assert "meterlake.dialect:MeterlakeDialect" in printed
-    assert (installed / f"meterlake-{version}.dist-info").is_dir()
+    assert printed == f"{version} thrift\n"

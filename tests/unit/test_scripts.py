@@ -33,3 +33,51 @@ def test_scripts_read_a_setting_as_compose_does(
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
 
     assert done.stdout == f"{expected}\n"
+
+
+FAKE_DOCKER = """#!/bin/sh
+case "$1 $2" in
+  "compose config") echo "name: lake" ;;
+  "volume inspect") [ "$3" = lake_users ] ;;
+  run*) [ -n "${FAKE_CERTIFICATE:-}" ] ;;
+  *) exit 9 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "certificate", "refused"),
+    [
+        ("", False, None),
+        ("LAKE_BIND=127.0.0.1", False, None),
+        ("LAKE_BIND=127.8.8.8", False, None),
+        ("LAKE_BIND=localhost", False, None),
+        ("LAKE_BIND=[::1]", False, None),
+        ("LAKE_BIND=0.0.0.0", False, "LAKE_BIND=0.0.0.0: the SQL endpoint has no certificate"),
+        ("LAKE_BIND='192.0.2.7'", False, "LAKE_BIND=192.0.2.7: the SQL endpoint has no certificate"),
+        ("LAKE_BIND=[::]", False, "LAKE_BIND=[::]: the SQL endpoint has no certificate"),
+        ("LAKE_BIND=127.0.0.1.example.org", False, "LAKE_BIND=127.0.0.1.example.org: the SQL endpoint"),
+        ("LAKE_BIND=0.0.0.0", True, None),
+        ("LAKE_S3_BIND=0.0.0.0", True, "LAKE_S3_BIND=0.0.0.0: the object store has no TLS"),
+        ("LAKE_BIND=0.0.0.0\nLAKE_S3_BIND=0.0.0.0\nLAKE_BIND_WITHOUT_TLS=true", False, None),
+        ("LAKE_BIND=0.0.0.0\nLAKE_BIND_WITHOUT_TLS=false", False, "LAKE_BIND=0.0.0.0: the SQL endpoint"),
+        ("LAKE_BIND=0.0.0.0\nLAKE_BIND_WITHOUT_TLS=yes", False, "LAKE_BIND_WITHOUT_TLS=yes: true or false is meant"),
+    ],
+)
+def test_an_address_of_the_network_is_refused_in_one_line_where_passwords_could_be_read(
+    tmp_path: Path, line: str, certificate: bool, refused: str | None
+) -> None:
+    (tmp_path / "docker").mkdir()
+    for script in ("value", "may-bind"):
+        shutil.copy(PROJECT / "docker" / script, tmp_path / "docker")
+    (tmp_path / ".env").write_text(f"{line}\n")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/docker").write_text(FAKE_DOCKER)
+    (tmp_path / "bin/docker").chmod(0o755)
+
+    environment = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"} | ({"FAKE_CERTIFICATE": "1"} if certificate else {})
+    done = subprocess.run(["docker/may-bind"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    assert done.returncode == (1 if refused else 0)
+    assert done.stderr.startswith(refused or "")
+    assert done.stderr.count("\n") == (1 if refused else 0)
