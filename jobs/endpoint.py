@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import meterlake
-from jobs.users import RESERVED
+from jobs.users import JOBS
 
 # Views of gold that are small for one date.
 DATED = (
@@ -17,8 +17,10 @@ DATED = (
 )
 
 
-def connect(host: str, port: int, tls: Path, http: bool) -> meterlake.Connection:
-    """A connection as the user lake-jobs, whose password is LAKE_SQL_PASSWORD; `tls` is the endpoint's certificate.
+def connect(
+    host: str, port: int, tls: Path, http: bool, user: str = JOBS, password: str | None = None
+) -> meterlake.Connection:
+    """A connection, by default as the user lake-jobs, whose password is LAKE_SQL_PASSWORD; `tls` is the certificate.
 
     That names the host by which people know it, and not `host`.
 
@@ -29,8 +31,9 @@ def connect(host: str, port: int, tls: Path, http: bool) -> meterlake.Connection
         from jobs.certificate import host_name  # the health check is run often, and this takes a while to import
 
         options = {"tls": True, "certificate": str(tls), "server_name": host_name(tls)}
-    password = os.environ.get("LAKE_SQL_PASSWORD", "")
-    return meterlake.connect(host, port, username=RESERVED, password=password, http=http, **options)
+    if password is None:
+        password = os.environ.get("LAKE_SQL_PASSWORD", "")
+    return meterlake.connect(host, port, username=user, password=password, http=http, **options)
 
 
 def warm_up(connection: meterlake.Connection) -> None:

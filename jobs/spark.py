@@ -159,7 +159,14 @@ def serve(settings: Settings) -> None:
     for key, value in (HIVE_CONF | _transport_conf(settings) | _tls_conf(settings)).items():
         submit += ["--hiveconf", f"{key}={value}"]
     environment = {"JAVA_HOME": str(home), "PYSPARK_PYTHON": sys.executable, "LAKE_USERS": str(settings.users)}
-    os.execve(submit[0], submit, os.environ | environment)
+    # The endpoint knows a hash of it. Where one runs it by hand, the password itself may be there.
+    kept = {name: value for name, value in os.environ.items() if name != "LAKE_SQL_PASSWORD"}
+    os.execve(submit[0], submit, kept | environment)
+
+
+def health_file(settings: Settings) -> Path:
+    """Where the endpoint writes the password of its user lake-health, anew at each start."""
+    return settings.state / f"health-{settings.endpoint_port}"
 
 
 def endpoint_conf(settings: Settings) -> dict[str, str]:
@@ -174,6 +181,7 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
         "spark.scheduler.allocation.file": (ASSETS / "fair-pool.xml").as_uri(),
         # What one query may take. Past the last one, which is for what is sent to all tasks, too, Spark itself refuses.
         "spark.extraListeners": "lake.guard.RunLimits,lake.guard.QueryLog",
+        "spark.lake.health": str(health_file(settings)),
         "spark.lake.query.seconds": str(settings.query_seconds),
         "spark.lake.query.scanBytes": str(settings.query_scan_bytes),
         "spark.lake.query.resultBytes": str(settings.query_result_bytes),
@@ -226,31 +234,15 @@ def _tls_conf(settings: Settings) -> dict[str, str]:
     }
 
 
-# Keys that a connection may not name at all: with them the Thrift server would talk to a metastore of the client's
-# choice before any statement is checked.
-RESTRICTED = (
-    "hive.metastore.uris",
-    "hive.metastore.rawstore.impl",
-    "hive.metastore.init.hooks",
-    "hive.metastore.event.listeners",
-    "hive.metastore.pre.event.listeners",
-    "hive.metastore.transactional.event.listeners",
-    "hive.metastore.end.function.listeners",
-    "hive.metastore.ds.connection.url.hook",
-    "javax.jdo.PersistenceManagerFactoryClass",
-    "javax.jdo.option.ConnectionDriverName",
-    "javax.jdo.option.ConnectionURL",
-)
-
 # Read by the Thrift server's own part, which takes these from its command line alone.
 HIVE_CONF = {
     "hive.server2.authentication": "CUSTOM",
     "hive.server2.custom.authentication.class": "lake.guard.Login",
-    # One user must not open a session as another, nor give a session settings of its own: the guard refuses all that
-    # it does not know, but these would act before it is asked.
+    # One user must not open a session as another.
     "hive.server2.enable.doAs": "false",
     "hive.server2.allow.user.substitution": "false",
-    "hive.conf.restricted.list": ",".join(RESTRICTED),
+    # ${env:…} in a setting would be the endpoint's secret.
+    "hive.variable.substitute": "false",
     # A client that is gone without a word, or keeps a result open that it has read, holds memory. These are Hive's own,
     # which has days in their place.
     "hive.server2.session.check.interval": "5m",

@@ -16,7 +16,8 @@ from typing import Any
 
 ITERATIONS = 600_000  # of PBKDF2-HMAC-SHA256, which Python and Java both bring
 SHORTEST_PASSWORD = 10
-RESERVED = "lake-jobs"  # the user of the `lake` commands, see docker/endpoint-guard
+# The users of the `lake` commands and of the health check, see docker/endpoint-guard.
+JOBS, HEALTH = RESERVED = ("lake-jobs", "lake-health")
 
 
 class Role(StrEnum):
@@ -39,8 +40,8 @@ def add(path: Path, name: str, role: Role, password: str) -> None:
     """Raises UserError if there is such a user, or name or password will not do."""
     if not re.fullmatch(r"[a-z][a-z0-9._-]{0,31}", name):
         raise UserError(f"{name!r} is no user name: use up to 32 of a-z, 0-9, '.', '_' and '-', the first a letter")
-    if name == RESERVED:
-        raise UserError(f"{name} is the user of the lakehouse's own commands")
+    if name in RESERVED:
+        raise UserError(f"{name} is a user of the lakehouse's own")
     with _changed(path) as entries:
         if name in entries:
             raise UserError(f"there is a user {name} already; 'lake users passwd {name}' changes the password")

@@ -42,7 +42,7 @@ def test_without_the_guard_the_endpoint_can_still_only_read(stack: Stack) -> Non
     assert [name for name, error in outcome.items() if error is None] == ["read a table", "read an object"]
     assert {name: error for name, error in REFUSED.items() if error not in str(outcome[name])} == {}, outcome
     assert set(outcome) == {"read a table", "read an object", *REFUSED}
-    assert tried["secrets"] == ["AWS_SECRET_ACCESS_KEY", "LAKE_SQL_PASSWORD"]
+    assert tried["secrets"] == ["AWS_SECRET_ACCESS_KEY", "LAKE_SQL_PASSWORD_HASH"]
     assert stack.query("SELECT count(*), sum(consumption_kwh) FROM silver.readings") == before
 
 

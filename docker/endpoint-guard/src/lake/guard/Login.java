@@ -4,6 +4,7 @@ import java.nio.charset.StandardCharsets;
 import java.security.GeneralSecurityException;
 import java.security.MessageDigest;
 import java.security.SecureRandom;
+import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.Locale;
 import java.util.Map;
@@ -45,12 +46,18 @@ public final class Login implements PasswdAuthenticationProvider {
 
   private record Failures(int count, long last, long until) {}
 
+  /** Over HTTP. */
   @Override
   public void Authenticate(String name, String password) throws AuthenticationException {
+    check(name, password, null);
+  }
+
+  /** The address is for the log; null: not known. */
+  static void check(String name, String password, String address) throws AuthenticationException {
     String user = name == null || name.length() > 64 ? "" : name;
     String secret = decoded(password == null ? "" : password);
     // Before all else: a generated password needs no slow hash, and nobody must be able to keep the health check out.
-    if (user.equals(Users.SERVICE) && isService(secret)) {
+    if (Users.isOwn(user, secret)) {
       return;
     }
     long now = System.nanoTime();
@@ -63,20 +70,16 @@ public final class Login implements PasswdAuthenticationProvider {
     if (!right(user, secret, now)) {
       long then = System.nanoTime();
       FAILURES.compute(person, (key, before) -> oneMore(before, then));
-      QueryLog.log("login refused", user);
+      QueryLog.log("login refused", user, "address", address);
       throw new AuthenticationException("wrong user name or password");
     }
     FAILURES.remove(person);
   }
 
-  private static boolean isService(String secret) {
-    String service = System.getenv("LAKE_SQL_PASSWORD");
-    return service != null && service.length() >= 32 && MessageDigest.isEqual(mac("service", service), mac("service", secret));
-  }
-
   private static boolean right(String user, String secret, long now) throws AuthenticationException {
-    Users.User known = user.equals(Users.SERVICE) ? null : Users.find(user);
-    boolean ldap = known == null && Ldap.isSet() && !user.equals(Users.SERVICE);
+    boolean own = user.equals(Users.SERVICE) || user.equals(Users.HEALTH);
+    Users.User known = own ? null : Users.find(user);
+    boolean ldap = known == null && Ldap.isSet() && !own;
     // The stored hash is part of what is remembered: a changed password, or a removed user, is forgotten at once.
     byte[] mac = ldap ? mac("ldap", secret)
         : known == null ? null : mac(new String(known.hash(), StandardCharsets.ISO_8859_1), secret);
@@ -153,7 +156,15 @@ public final class Login implements PasswdAuthenticationProvider {
     return new String(bytes, StandardCharsets.UTF_8);
   }
 
-  private static byte[] random(int bytes) {
+  static String sha256(String text) {
+    try {
+      return HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(text.getBytes(StandardCharsets.UTF_8)));
+    } catch (GeneralSecurityException error) {
+      throw new IllegalStateException(error);
+    }
+  }
+
+  static byte[] random(int bytes) {
     byte[] random = new byte[bytes];
     new SecureRandom().nextBytes(random);
     return random;

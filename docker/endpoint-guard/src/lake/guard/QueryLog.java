@@ -23,7 +23,7 @@ import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerSessio
  * Who logged in and who asked what, a line of JSON each in the endpoint's log; named in {@code spark.extraListeners}.
  *
  * <p>A statement is logged when it ends: when its rows are ready to be fetched, or with its error, as one that the guard
- * refuses. The user of the lakehouse's own commands, who is also the health check, is left out.
+ * refuses.
  */
 public final class QueryLog extends SparkListener {
   private static final Logger LOG = LogManager.getLogger("query");
@@ -38,15 +38,11 @@ public final class QueryLog extends SparkListener {
   public void onOtherEvent(SparkListenerEvent event) {
     if (event instanceof SparkListenerThriftServerSessionCreated created) {
       addresses.put(created.sessionId(), created.ip());
-      if (!created.userName().equals(Users.SERVICE)) {
-        log("login", created.userName(), "address", created.ip());
-      }
+      log("login", created.userName(), "address", created.ip());
     } else if (event instanceof SparkListenerThriftServerSessionClosed closed) {
       addresses.remove(closed.sessionId());
     } else if (event instanceof SparkListenerThriftServerOperationStart start) {
-      if (!start.userName().equals(Users.SERVICE)) {
-        running.put(start.id(), start);
-      }
+      running.put(start.id(), start);
     } else if (event instanceof SparkListenerThriftServerOperationFinish finish) {
       ended(finish.id(), finish.finishTime(), "done");
     } else if (event instanceof SparkListenerThriftServerOperationError error) {

@@ -3,11 +3,15 @@ package lake.guard;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.BasicFileAttributes;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.security.MessageDigest;
 import java.util.Base64;
 import java.util.HashMap;
+import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -17,10 +21,17 @@ import java.util.Set;
  * may come from a directory ({@link Ldap}).
  */
 final class Users {
-  /** The user of the `lake` commands and of the health check. Its password is in the environment, generated at the first start. */
+  /**
+   * The user of the `lake` commands. The password was generated at the first start; here is its salt and SHA-256 alone, which
+   * for a password of 192 random bits need not be slow.
+   */
   static final String SERVICE = "lake-jobs";
+  private static final String SERVICE_HASH = System.getenv().getOrDefault("LAKE_SQL_PASSWORD_HASH", "");
+  /** The user of the health check. Its password is made by this process, for itself and for who can read its files. */
+  static final String HEALTH = "lake-health";
+  private static final String HEALTH_PASSWORD = HexFormat.of().formatHex(Login.random(32));
   private static final Path FILE = Path.of(System.getenv().getOrDefault("LAKE_USERS", "/var/lib/lake/users/users.json"));
-  private static final Set<String> ANALYST_SCHEMAS = Set.of("silver", "mart", "gold", "default");
+  static final Set<String> ANALYST_SCHEMAS = Set.of("silver", "mart", "gold", "default");
 
   /** A user as the file has it. */
   record User(String role, int iterations, byte[] salt, byte[] hash) {}
@@ -32,6 +43,27 @@ final class Users {
 
   private Users() {}
 
+  /** Whether it is the password of one of the lakehouse's own users. */
+  static boolean isOwn(String user, String secret) {
+    String[] parts = SERVICE_HASH.split(":");
+    return switch (user) {
+      case HEALTH -> equal(HEALTH_PASSWORD, secret);
+      case SERVICE -> parts.length == 2 && equal(parts[1], Login.sha256(parts[0] + secret));
+      default -> false;
+    };
+  }
+
+  private static boolean equal(String expected, String found) {
+    return MessageDigest.isEqual(expected.getBytes(StandardCharsets.UTF_8), found.getBytes(StandardCharsets.UTF_8));
+  }
+
+  /** Writes the health check's password to a file for the owner of this process alone. */
+  static void tellHealthCheck(Path file) throws IOException {
+    Files.deleteIfExists(file);
+    Files.createFile(file, PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rw-------")));
+    Files.writeString(file, HEALTH_PASSWORD);
+  }
+
   static User find(String name) {
     return current().get(name);
   }
@@ -39,6 +71,9 @@ final class Users {
   static String role(String name) {
     if (SERVICE.equals(name)) {
       return "engineer";
+    }
+    if (HEALTH.equals(name)) {
+      return "analyst";
     }
     User user = name == null ? null : find(name);
     String role = user != null ? user.role() : name == null ? null : Ldap.role(name);
