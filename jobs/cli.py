@@ -14,7 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jobs import cli_watch
 from jobs.query import Format
+from jobs.schedule_state import TRY_AGAIN
 from jobs.settings import Settings
 from jobs.users import Role
 
@@ -37,6 +39,7 @@ certificate = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(certificate, name="certificate")
+cli_watch.register(app)
 # What a person watches goes to standard error; standard output is for results.
 console = Console(stderr=True, highlight=False)
 
@@ -54,10 +57,10 @@ def main() -> None:
         raise SystemExit(1) from None
 
 
-def fail(message: str) -> typer.Exit:
+def fail(message: str, status: int = 1) -> typer.Exit:
     """An error in one line, and the exit status that goes with it."""
     console.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
-    return typer.Exit(1)
+    return typer.Exit(status)
 
 
 Accept = Annotated[
@@ -79,7 +82,8 @@ def run(
 ) -> None:
     """Load all that is new in the landing place: check, publish, build the marts, validate, report.
 
-    Exit status 1 if a critical expectation failed, the reference file was rejected, or the load could not run.
+    Exit status 1 if a critical expectation failed or the reference file was rejected; 75 if the load could not run for
+    a reason that may pass: another run was at work, a service did not answer.
     """
     from jobs.load import Wish
 
@@ -200,10 +204,12 @@ def _job() -> Iterator[tuple[Settings, "Stage", Stages]]:
             if spark := SparkSession.getActiveSession():
                 spark.stop()
     except expected as error:
-        raise fail(str(error)) from None
+        passing = isinstance(error, lock.Busy | OSError | RuntimeError)
+        raise fail(str(error), TRY_AGAIN if passing else 1) from None
     except (PySparkException, Py4JError) as error:
         log = "" if settings.metastore else f"; more in {settings.state}/spark.log"
-        raise fail(f"Spark failed after {next(reversed(stages), 'no stage')!r}: {_cause(error)}{log}") from None
+        what = f"Spark failed after {next(reversed(stages), 'no stage')!r}: {_cause(error)}{log}"
+        raise fail(what, TRY_AGAIN) from None
 
 
 def _cause(error: Exception) -> str:

@@ -6,7 +6,9 @@ Secrets are not settings: the object store's keys are read by Spark and Arrow th
 """
 
 import re
+from datetime import time
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import ByteSize, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,6 +17,35 @@ PROJECT = Path(__file__).resolve().parent.parent
 SQL = PROJECT / "sql"
 EXPECTATIONS = PROJECT / "expectations"
 MIB = 2**20
+THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+
+
+def clock_times(text: str) -> list[time]:
+    """Times such as "08:05, 9:05", in order and each once; "none" is no time.
+
+    Raises ValueError.
+    """
+    if text.strip() == "none":
+        return []
+    found = []
+    for part in text.split(","):
+        match = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", part.strip(), re.ASCII)
+        if not match:
+            raise ValueError(f"{part.strip()!r} is no time of a day; 08:05 is one")
+        found.append(time(int(match[1]), int(match[2])))
+    return sorted(set(found))
+
+
+def _url(name: str, value: str) -> SplitResult:
+    """Raises ValueError, which does not repeat the value."""
+    try:
+        url = urlsplit(value)
+        _ = url.port
+    except ValueError:
+        raise ValueError(f"{name} is no URL") from None
+    if not url.hostname:
+        raise ValueError(f"{name} has no host")
+    return url
 
 
 class Settings(BaseSettings):
@@ -60,6 +91,60 @@ class Settings(BaseSettings):
     lock_wait_seconds: int = Field(
         60, ge=0, le=86_400, description="How long a run waits for another one to end before it gives up"
     )
+    schedule_readings: str = Field(
+        "08:05, 09:05, 10:05, 11:05, 12:05",
+        description="Times of the scheduler's loads after the delivery, HH:MM in Europe/London, or none",
+    )
+    schedule_reference: str = Field("00:30", description="Times of its loads of the reference file; likewise")
+    schedule_timeout_seconds: int = Field(4 * 3600, gt=0, description="Longest run of a load that the scheduler starts")
+    schedule_attempts: int = Field(4, gt=0, description="How often the scheduler tries a load whose failure may pass")
+    schedule_backoff_seconds: float = Field(60, ge=0, description="Wait before its second attempt; doubles each time")
+    deadline: str = Field("08:00", description="Local time by which yesterday's readings are delivered, HH:MM")
+    deadline_grace_minutes: int = Field(30, ge=0, description="How long after the deadline nothing is said yet")
+    snapshot_days: int = Field(1, ge=0, description="Age in days at which a reference snapshot is not yet stale")
+    certificate_days: int = Field(30, ge=0, description="Days before the end of the certificate from which it is told")
+    disk_free_percent: float = Field(10, ge=0, le=100, description="Free disk below which it is told; half: critical")
+    alarm_webhook: str | None = Field(None, description="https:// URL (http:// for this machine) that gets alarms")
+    alarm_smtp: str | None = Field(
+        None, description="smtps://host[:port], smtp:// with STARTTLS, or smtp-plain:// without TLS, for this machine"
+    )
+    alarm_smtp_user: str | None = Field(None, description="User of the mail server; password: LAKE_ALARM_SMTP_PASSWORD")
+    alarm_from: str | None = Field(None, description="Sender of the mails")
+    alarm_to: str | None = Field(None, description="Receivers of the mails, separated by commas")
+
+    @field_validator("schedule_readings", "schedule_reference", "deadline")
+    @classmethod
+    def times_of_day(cls, times: str) -> str:
+        """Raises ValueError if one of them is no time of a day."""
+        if times.strip() != "none":
+            clock_times(times)
+        return times
+
+    @field_validator("deadline")
+    @classmethod
+    def one_time(cls, value: str) -> str:
+        if value.strip() == "none" or len(clock_times(value)) != 1:
+            raise ValueError("one time is meant, as in 08:00")
+        return value
+
+    @model_validator(mode="after")
+    def alarms_can_be_sent(self) -> "Settings":
+        """The values themselves are not repeated: the address of a webhook can be a secret."""
+        if self.alarm_webhook:
+            url = _url("LAKE_ALARM_WEBHOOK", self.alarm_webhook)
+            if url.scheme != "https" and (url.scheme != "http" or url.hostname not in THIS_MACHINE):
+                raise ValueError("LAKE_ALARM_WEBHOOK must be an https:// URL (http:// only to localhost)")
+        if self.alarm_smtp:
+            url = _url("LAKE_ALARM_SMTP", self.alarm_smtp)
+            if url.username or url.password:
+                raise ValueError("LAKE_ALARM_SMTP must hold no user: LAKE_ALARM_SMTP_USER and …_PASSWORD do")
+            if url.scheme not in ("smtp", "smtps") and (url.scheme != "smtp-plain" or url.hostname not in THIS_MACHINE):
+                raise ValueError("LAKE_ALARM_SMTP must be smtps:// or smtp:// (smtp-plain:// only to localhost)")
+            if not self.alarm_from or not self.alarm_to:
+                raise ValueError("LAKE_ALARM_SMTP needs LAKE_ALARM_FROM and LAKE_ALARM_TO")
+            if re.search(r"[\r\n]", self.alarm_from + self.alarm_to):
+                raise ValueError("LAKE_ALARM_FROM and LAKE_ALARM_TO must be one line each")
+        return self
 
     @field_validator("http", mode="before")
     @classmethod

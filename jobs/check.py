@@ -1,0 +1,236 @@
+"""Is the lakehouse right and fresh? Facts are read in a few queries; a pure function judges them."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from jobs import schedule_state
+from jobs.settings import Settings, clock_times
+
+if TYPE_CHECKING:
+    from jobs.query import Runner
+
+LONDON = ZoneInfo("Europe/London")
+HEARTBEAT_LIMIT = timedelta(minutes=3)
+SILENT_NAMED = 5  # meterpoints that are named in a message
+
+
+class Level(IntEnum):
+    """How bad it is; the worst one is the exit status of `lake check`, as monitors of Nagios' kind read it."""
+
+    ok = 0
+    warning = 1
+    critical = 2
+    unknown = 3
+
+
+class Finding(NamedTuple):
+    """What one check found."""
+
+    name: str
+    level: Level
+    text: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known at a moment. None: not known, or there is none."""
+
+    now: datetime  # with a time zone
+    lake_error: str | None = None  # why the lake could not be asked
+    busy: bool = False  # embedded: a run is at work, so the lake cannot be asked now
+    loaded: bool = True  # whether there ever was a load
+    last_reading_date: date | None = None
+    snapshot_date: date | None = None
+    last_load_id: str | None = None
+    last_load_status: str | None = None
+    last_load_error: str | None = None
+    silent: int = 0  # meterpoints
+    silent_examples: Sequence[str] = ()
+    newly_rejected_rows: int = 0  # still open, of loads since yesterday
+    newly_rejected_files: int = 0
+    certificate_until: datetime | None = None
+    certificate_error: str | None = None
+    free_percent: Mapping[str, float] = field(default_factory=dict)  # by folder
+    scheduler_heartbeat: datetime | None = None
+
+
+def expected_date(settings: Settings, now: datetime) -> date:
+    """The local date of which readings must be there: yesterday once the deadline is over, else the day before."""
+    local = now.astimezone(LONDON)
+    # Compared as instants: on the days of clock changes wall clocks differ by less or more than time goes by.
+    deadline = datetime.combine(local.date(), clock_times(settings.deadline)[0], LONDON).astimezone(UTC)
+    over = now >= deadline + timedelta(minutes=settings.deadline_grace_minutes)
+    return local.date() - timedelta(days=1 if over else 2)
+
+
+def judge(facts: Facts, settings: Settings) -> list[Finding]:
+    """One finding a check, in a fixed order. A check of which nothing can be known now is left out."""
+    found = [*_lake(facts, settings), *_machine(facts, settings)]
+    return [Finding(name, level, " ".join(text.split())) for name, level, text in found]
+
+
+def _lake(facts: Facts, settings: Settings) -> list[Finding]:
+    if facts.lake_error is not None:
+        return [Finding("lake", Level.critical, f"the lakehouse does not answer: {facts.lake_error}")]
+    if facts.busy:
+        return [Finding("lake", Level.ok, "a run is at work: its data is checked afterwards")]
+    found = [Finding("lake", Level.ok, "the lakehouse answers")]
+    if not facts.loaded:
+        return [*found, Finding("delivery", Level.warning, "nothing was loaded yet")]
+
+    wanted, newest = expected_date(settings, facts.now), facts.last_reading_date
+    late = newest is None or newest < wanted
+    text = f"newest readings are of {newest or 'no date'}"
+    found.append(
+        Finding("delivery", Level.critical, f"{text}; those of {wanted} are missing")
+        if late
+        else Finding("delivery", Level.ok, text)
+    )
+
+    failed = facts.last_load_status == "failed"
+    what = facts.last_load_error or facts.last_load_status or "no status"
+    if facts.last_load_error and not failed:  # the readings were published, the reference file was rejected
+        found.append(Finding("load", Level.warning, f"load {facts.last_load_id} rejected a file: {what}"))
+    else:
+        level = Level.critical if failed else Level.ok
+        found.append(Finding("load", level, f"load {facts.last_load_id}: {what}"))
+
+    today = facts.now.astimezone(LONDON).date()
+    if facts.snapshot_date is None:
+        found.append(Finding("snapshot", Level.warning, "there is no reference snapshot"))
+    else:
+        stale = (today - facts.snapshot_date).days > settings.snapshot_days
+        level = Level.warning if stale else Level.ok
+        found.append(Finding("snapshot", level, f"reference snapshot is of {facts.snapshot_date}"))
+
+    names = ", ".join(facts.silent_examples[:SILENT_NAMED])
+    more = ", …" if facts.silent > min(len(facts.silent_examples), SILENT_NAMED) else ""
+    found.append(
+        Finding("silent", Level.warning, f"{facts.silent:,} meterpoints fell silent: {names}{more}")
+        if facts.silent
+        else Finding("silent", Level.ok, "no meterpoint fell silent")
+    )
+
+    rows, files = facts.newly_rejected_rows, facts.newly_rejected_files
+    found.append(
+        Finding("quarantine", Level.warning, f"since yesterday {rows:,} rows and {files:,} whole files were rejected")
+        if rows or files
+        else Finding("quarantine", Level.ok, "nothing rejected since yesterday is open")
+    )
+    return found
+
+
+def _machine(facts: Facts, settings: Settings) -> list[Finding]:
+    found = []
+    if facts.certificate_error is not None:
+        found.append(Finding("certificate", Level.critical, facts.certificate_error))
+    elif facts.certificate_until is not None:
+        left = facts.certificate_until - facts.now
+        ends = left < timedelta(days=settings.certificate_days)
+        level = Level.critical if left <= timedelta() else Level.warning if ends else Level.ok
+        found.append(Finding("certificate", level, f"certificate is valid until {facts.certificate_until:%Y-%m-%d}"))
+    if facts.free_percent:
+        folder, free = min(facts.free_percent.items(), key=lambda each: each[1])
+        limit = settings.disk_free_percent
+        level = Level.critical if free < limit / 2 else Level.warning if free < limit else Level.ok
+        found.append(Finding("disk", level, f"{free:.0f} % free where {folder} is"))
+    if facts.scheduler_heartbeat is not None:
+        stopped = facts.now - facts.scheduler_heartbeat > HEARTBEAT_LIMIT
+        text = f"last sign of the scheduler at {facts.scheduler_heartbeat:%Y-%m-%d %H:%M} UTC"
+        found.append(Finding("scheduler", Level.critical if stopped else Level.ok, text))
+    return found
+
+
+def worst(findings: Sequence[Finding]) -> Level:
+    return max((finding.level for finding in findings), default=Level.unknown)
+
+
+def as_json(findings: Sequence[Finding]) -> str:
+    checks = [{"name": each.name, "status": each.level.name, "text": each.text} for each in findings]
+    return json.dumps({"status": worst(findings).name, "checks": checks}, ensure_ascii=False)
+
+
+def machine_facts(settings: Settings) -> dict[str, Any]:
+    """What can be known without the lake."""
+    facts: dict[str, Any] = {"free_percent": {}}
+    for folder in (str(settings.state), str(settings.reports), settings.warehouse):
+        if "://" not in folder and Path(folder).exists():
+            usage = shutil.disk_usage(folder)
+            # As df does: what is kept for root is not free, nor does it count.
+            facts["free_percent"][folder] = 100 * usage.free / max(usage.used + usage.free, 1)
+    if settings.tls.exists():
+        from jobs.certificate import CertificateError, certificate
+
+        try:
+            facts["certificate_until"] = certificate(settings.tls).not_valid_after_utc
+        except (CertificateError, OSError) as error:
+            facts["certificate_error"] = f"{settings.tls}: {error}"
+    if beat := schedule_state.read(settings.state).get("heartbeat"):
+        facts["scheduler_heartbeat"] = datetime.fromisoformat(beat)
+    return facts
+
+
+def lake_facts(query: "Runner", now: datetime) -> dict[str, Any]:
+    """What the tables tell, in five small queries. Raises QueryError."""
+    if not query("SHOW SCHEMAS LIKE 'gold'").rows:
+        return {"loaded": False}
+    loads = query("SELECT load_id, status, error FROM gold.load_history ORDER BY started_at DESC LIMIT 1").rows
+    if not loads:
+        return {"loaded": False}
+    today = now.astimezone(LONDON).date()
+    ((newest, snapshot),) = query("SELECT last_reading_date, snapshot_date FROM gold.data_freshness").rows
+    since = f"load_date >= DATE '{now.astimezone(UTC).date() - timedelta(days=1)}'"
+    ((rows, files),) = query(
+        f"SELECT (SELECT count(*) FROM quarantine.open_readings WHERE {since}),"
+        f" (SELECT count(*) FROM quarantine.open_files WHERE {since})"
+    ).rows
+    facts = {
+        "last_reading_date": _date(newest),
+        "snapshot_date": _date(snapshot),
+        "newly_rejected_rows": rows,
+        "newly_rejected_files": files,
+    }
+    facts |= dict(zip(("last_load_id", "last_load_status", "last_load_error"), loads[0], strict=True))
+    if newest is not None:
+        # Today is not over: who has no reading of it is not silent.
+        day = min(facts["last_reading_date"], today - timedelta(days=1))
+        names = [row[0] for row in query(_SILENT.format(day=day, first=day - timedelta(days=7))).rows]
+        facts |= {"silent": len(names), "silent_examples": names[:SILENT_NAMED]}
+    return facts
+
+
+_SILENT = """
+    SELECT meterpoint_id FROM silver.readings WHERE date BETWEEN DATE '{first}' AND DATE '{day}'
+    GROUP BY meterpoint_id HAVING max(date) < DATE '{day}' ORDER BY meterpoint_id
+"""
+
+
+def _date(value: Any) -> date | None:
+    """The endpoint's client may give a date as text."""
+    return date.fromisoformat(value) if isinstance(value, str) else value
+
+
+def gather(settings: Settings, now: datetime) -> Facts:
+    """All facts of this moment. A lake that cannot be asked is a fact, too."""
+    from contextlib import nullcontext
+
+    from jobs import lock
+    from jobs.query import QueryError, Runner
+
+    # The embedded metastore can be open in one process at a time.
+    alone = nullcontext() if settings.endpoint else lock.writer_lock(settings.state, settings.lock_wait_seconds)
+    try:
+        with alone:
+            lake = lake_facts(Runner(settings), now)
+    except lock.Busy:
+        lake = {"busy": True}
+    except (QueryError, RuntimeError, OSError) as error:
+        lake = {"lake_error": str(error)}
+    return Facts(now=now, **machine_facts(settings), **lake)

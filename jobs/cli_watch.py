@@ -1,0 +1,72 @@
+"""The commands `lake schedule`, `lake scheduler` and `lake check`."""
+
+import json
+import signal
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from jobs.settings import Settings
+
+console = Console(stderr=True, highlight=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to `lake`."""
+    app.command()(schedule)
+    app.command()(scheduler)
+    app.command()(check)
+
+
+def schedule(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """What the scheduler runs next, and what it ran last. Times are those of Europe/London."""
+    from jobs.query import Format, Result, show
+    from jobs.schedule import healthy, overview
+
+    settings, now = Settings(), datetime.now(UTC)
+    rows, running = overview(settings, now), healthy(settings, now)
+    if as_json:
+        print(json.dumps({"scheduler_running": running, "jobs": rows}))
+        return
+    show(Result(list(rows[0]), [list(row.values()) for row in rows]), Format.table)
+    if not running:
+        console.print("[yellow]warning:[/] the scheduler does not run: 'make up', or 'lake scheduler' embedded")
+
+
+def scheduler(
+    health: Annotated[bool, typer.Option("--health", help="Only tell, by exit status, whether it is alive.")] = False,
+) -> None:
+    """Become the scheduler: loads and checks run at their times until it is stopped (SIGTERM, Ctrl-C)."""
+    from jobs.schedule import Scheduler, healthy
+
+    settings = Settings()
+    if health:
+        raise typer.Exit(not healthy(settings, datetime.now(UTC)))
+    serving = Scheduler(settings)
+    signal.signal(signal.SIGTERM, serving.stop)
+    signal.signal(signal.SIGINT, serving.stop)
+    serving.serve()
+
+
+def check(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    alarm: Annotated[bool, typer.Option("--alarm", help="Also send alarms that began or ended.")] = False,
+) -> None:
+    """Is the data there, right and fresh? Exit status 0 ok, 1 warning, 2 critical, 3 unknown."""
+    from jobs import alarm as alarms
+    from jobs import check as checks
+
+    settings, now = Settings(), datetime.now(UTC)
+    findings = checks.judge(checks.gather(settings, now), settings)
+    if as_json:
+        print(checks.as_json(findings))
+    else:
+        for name, level, text in findings:
+            print(f"{level.name.upper():8} {name}: {text}")
+    if alarm:
+        for error in alarms.tell(settings, findings, now):
+            console.print(f"[yellow]warning:[/] {escape(error)}", soft_wrap=True)
+    raise typer.Exit(int(checks.worst(findings)))
