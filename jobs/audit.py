@@ -49,18 +49,22 @@ def measure(table: str, content: DataFrame) -> quality.Measures:
 
 
 def measure_marts(
-    built: dict[str, DataFrame], readings: DataFrame
+    built: dict[str, DataFrame], readings: DataFrame, meterpoints: DataFrame | None
 ) -> tuple[dict[str, quality.Measures], quality.Measures]:
-    """What the suites measure of marts, by mart, and what they are given of the readings that these were built from."""
-    without_agreement = built[DAILY_METERPOINT].where("agreement_id IS NULL")
-    [(rows, kwh)], [(kwh_without_agreement,)], *measured = at_once(
+    """What the suites measure of marts, by mart, and what they are given of the readings that these were built from.
+    `meterpoints` are those of the reference snapshot, None if there is none."""
+    daily = built[DAILY_METERPOINT]
+    unknown = daily.limit(0) if meterpoints is None else daily.join(meterpoints, "meterpoint_id", "left_anti")
+    [(rows, kwh)], [(kwh_without_agreement,)], [(unknown_meterpoints,)], *measured = at_once(
         readings.agg(F.count("*"), _kwh()).collect,
-        without_agreement.agg(_kwh()).collect,
+        daily.where("agreement_id IS NULL").agg(_kwh()).collect,
+        unknown.agg(F.count_distinct("meterpoint_id")).collect,
         *[partial(measure, *mart) for mart in built.items()],
     )
     measures = dict(zip(built, measured, strict=True))
     return measures, {
         "silver_reading_count": rows,
+        "unknown_meterpoints": unknown_meterpoints,
         "silver_consumption_kwh": kwh,
         "kwh_with_agreement": measures[HALF_HOURLY]["consumption_kwh"] - kwh_without_agreement,
     }

@@ -183,7 +183,7 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, wish: Wish | None
         built = _write_marts(spark, load_id, written.locations, snapshot, plan.mart_dates)
     new = written.locations | built
     with stage("validate"):
-        _audit(spark, judge, receipt, written, new)
+        _audit(spark, judge, receipt, written, new, _meterpoints(spark, snapshot, load_id))
     summary = _summary(judge, wish, plan, receipt, taken, written, new)
     if summary.published:
         with stage("publish"):
@@ -356,19 +356,35 @@ def _readings_of(spark: SparkSession, dates: set[str], new: dict[str, Locations]
     return tables.read(spark, READINGS, tables.locations(spark, READINGS, dates - set(written)) | written)
 
 
+def _meterpoints(spark: SparkSession, snapshot: dict[str, Locations], load_id: str) -> DataFrame | None:
+    """Meterpoints of the reference snapshot as it will be shown, None if there is none."""
+    if CURRENT_SNAPSHOT in snapshot:
+        return snapshots.content(spark, "meterpoint", snapshot, load_id)
+    return spark.table("silver.meterpoint") if tables.partitions(spark, CURRENT_SNAPSHOT) else None
+
+
 def _dates(spark: SparkSession, dates: set[str]) -> DataFrame:
     return spark.createDataFrame([(date.fromisoformat(day),) for day in sorted(dates)], "date DATE")
 
 
 def _audit(
-    spark: SparkSession, judge: audit.Audit, receipt: Receipt, written: Written, new: dict[str, Locations]
+    spark: SparkSession,
+    judge: audit.Audit,
+    receipt: Receipt,
+    written: Written,
+    new: dict[str, Locations],
+    meterpoints: DataFrame | None,
 ) -> None:
     """Judge what was written, table by table, and each mart against the readings that it was built from."""
     rows = tables.read(spark, READINGS, new.get(READINGS, {}))
     built = {mart: tables.read(spark, mart, new[mart]) for mart in MARTS if mart in new}
     of_readings, of_marts = at_once(
         lambda: audit.measure(READINGS, rows) if written.rows else {},
-        lambda: audit.measure_marts(built, _readings_of(spark, set(new[DAILY_METERPOINT]), new)) if built else None,
+        lambda: (
+            audit.measure_marts(built, _readings_of(spark, set(new[DAILY_METERPOINT]), new), meterpoints)
+            if built
+            else None
+        ),
     )
     if receipt.files or written.dates:
         audit.judge_delivery(judge, receipt, written)

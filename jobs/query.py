@@ -103,7 +103,9 @@ def reads_only(spark: Any, sql: str) -> bool:
     """Whether a statement, as Spark's own parser takes it, only reads. Raises PySparkException on a wrong one."""
     jvm = spark._jvm
     logical = "org.apache.spark.sql.catalyst.plans.logical"
-    writing = [jvm.java.lang.Class.forName(f"{logical}.{name}") for name in ("Command", "ParsedStatement")]
+    writing = [
+        jvm.java.lang.Class.forName(f"{logical}.{name}") for name in ("Command", "ParsedStatement", "InsertIntoDir")
+    ]
     waiting = [spark._jsparkSession.sessionState().sqlParser().parsePlan(sql)]
     while waiting:
         plan = waiting.pop()
@@ -132,7 +134,8 @@ def show(result: Result, form: Format) -> None:
     else:
         table = Table()
         for column in result.columns:
-            table.add_column(column, overflow="fold")  # what is cut off cannot be copied
+            # What is cut off, or an id that goes over two lines, cannot be copied.
+            table.add_column(column, overflow="fold", no_wrap=column.endswith("load_id"))
         for row in result.rows:
             # As it is: in a plain str rich would take brackets for its own markup.
             table.add_row(*(Text("" if value is None else str(_text(value))) for value in row))

@@ -136,4 +136,4 @@ def _audit(spark: SparkSession, judge: audit.Audit, before: dict[str, Locations]
     of_readings = audit.measure(READINGS, tables.read(spark, READINGS, restored))
     audit.judge_readings(judge, of_readings, expected=expected)
     kept = tables.locations(spark, READINGS, dates - set(restored))
-    audit.judge_marts(judge, *audit.measure_marts(marts, tables.read(spark, READINGS, kept | restored)))
+    audit.judge_marts(judge, *audit.measure_marts(marts, tables.read(spark, READINGS, kept | restored), None))

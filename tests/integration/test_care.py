@@ -1,0 +1,115 @@
+"""What a lakehouse must survive: its folder is moved, its views are dropped, it is of an older version."""
+
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from jobs import move, query
+from jobs.errors import LakeError
+from jobs.settings import Settings
+from tests.integration.lake import Agreement, Lake, day
+
+DAY = timedelta(days=1)
+
+
+def test_lakehouse_that_was_moved_is_taken_over_where_it_is_and_writes_nowhere_else(
+    new_lake: Callable[[], Lake],
+) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-01", 1))
+    lake.landing.reference([Agreement(1, "a")], ["a"])
+    first = lake.load()
+    lake.landing.readings("a.json", day("a", "2021-01-01", 2), after=DAY)
+    second = lake.load()
+    before, old = lake.gold(), lake.settings.warehouse
+    new = f"{old}-elsewhere"
+    shutil.move(old, new)
+    lake.settings = Settings(**lake.settings.model_dump() | {"warehouse": new})
+
+    with pytest.raises(LakeError, match="run `lake move`"):
+        lake.run()
+    move.run(lake.spark, lake.settings)
+    lake.spark.catalog.clearCache()
+    after = lake.gold()
+    nothing_new = lake.run()
+    lake.undo(second.load_id)
+
+    assert after == before
+    assert nothing_new is None
+    assert {float(kwh) for (kwh,) in lake.rows("SELECT consumption_kwh FROM silver.readings")} == {1.0}
+    assert {load for (load,) in lake.rows("SELECT load_id FROM silver.readings")} == {first.load_id}
+    assert not list(lake.landing.folder.parent.glob("warehouse/*"))
+    with pytest.raises(LakeError, match="already"):
+        move.run(lake.spark, lake.settings)
+
+
+def test_view_that_was_dropped_is_made_anew_by_the_next_run(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-01", 1))
+    lake.load()
+    lake.spark.sql("DROP VIEW gold.load_history")
+    lake.spark.sql("DROP VIEW quarantine.open_readings")
+    lake.spark.sql("DROP FUNCTION gold.active_agreements_on")
+
+    lake.run()
+
+    assert lake.value("SELECT count(*) FROM gold.load_history") == 1
+    assert lake.value("SELECT count(*) FROM quarantine.open_readings") == 0
+    assert lake.value("SELECT count(*) FROM gold.active_agreements_on(DATE '2021-01-01')") == 0
+
+
+@pytest.mark.parametrize(
+    ("statement", "reads"),
+    [
+        ("SELECT 1", True),
+        ("WITH a AS (SELECT 1 AS n) SELECT * FROM a", True),
+        ("SHOW TABLES IN default", True),
+        ("DESCRIBE DATABASE default", True),
+        ("EXPLAIN SELECT 1", True),
+        ("USE default", True),
+        ("VALUES (1)", True),
+        ("CREATE TABLE t (n INT)", False),
+        ("CREATE OR REPLACE VIEW v AS SELECT 1", False),
+        ("DROP VIEW gold.load_history", False),
+        ("INSERT INTO t VALUES (1)", False),
+        ("WITH a AS (SELECT 1 AS n) INSERT INTO t SELECT * FROM a", False),
+        ("FROM (SELECT 1 AS n) INSERT INTO t SELECT n", False),
+        ("INSERT OVERWRITE DIRECTORY '/tmp/x' USING parquet SELECT 1", False),
+        ("ALTER TABLE t RENAME TO u", False),
+        ("TRUNCATE TABLE t", False),
+        ("SET x = 1", False),
+        ("ADD JAR '/tmp/x.jar'", False),
+        ("CACHE TABLE t", False),
+    ],
+)
+def test_embedded_sql_takes_what_reads_alone(lake_session: Lake, statement: str, reads: bool) -> None:
+    assert query.reads_only(lake_session.spark, statement) is reads
+
+
+@pytest.fixture(scope="module")
+def lake_session(new_lake: Callable[[], Lake]) -> Lake:
+    return new_lake()
+
+
+def test_readings_of_an_older_version_get_their_claims_and_mean_the_same(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-01", 1) + day("a", "2021-01-02", 1))
+    lake.landing.readings("b.json", day("b", "2021-01-02", 2))
+    lake.load()
+    claims = lake.view("ops.claims")
+    # The version before this one recorded none.
+    for day_of_claims in ("2021-01-01", "2021-01-02"):
+        lake.spark.sql(f"ALTER TABLE ops.claims DROP PARTITION (date = '{day_of_claims}')")
+
+    nothing_new = lake.run()
+    taken_over = lake.view("ops.claims")
+    lake.landing.readings("a.json", day("a", "2021-01-02", 3), after=DAY)
+    lake.load()
+
+    assert nothing_new is None
+    assert taken_over == claims
+    assert lake.rows("SELECT kind FROM gold.load_history ORDER BY load_id") == [("load",), ("upgrade",), ("load",)]
+    totals = lake.rows("SELECT date, CAST(sum(consumption_kwh) AS INT) FROM silver.readings GROUP BY ALL ORDER BY ALL")
+    assert [total for _, total in totals] == [48, 3 * 48 + 2 * 48]
