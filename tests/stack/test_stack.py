@@ -147,9 +147,9 @@ def test_the_reports_are_served(stack: Stack) -> None:
         for page in pages
     ]
 
-    assert len(pages) == 8
+    assert len(pages) == 9
     assert all(page in index for page in pages)
-    assert all("silver." in body or "mart." in body for body in bodies)
+    assert all("silver." in body or "mart." in body or "ops.load_files" in body for body in bodies)
 
 
 def test_a_run_that_finds_nothing_new_says_so(stack: Stack) -> None:
@@ -179,6 +179,30 @@ def test_new_data_is_seen_without_restart_or_refresh(stack: Stack) -> None:
     assert "readings/new.json row 1: interval_start_not_a_timestamp" in output
     quarantined = "SELECT position, reason FROM quarantine.readings WHERE source_file = 'readings/new.json'"
     assert stack.query(quarantined) == [(1, "interval_start_not_a_timestamp")]
+
+
+def test_a_sender_that_writes_every_day_under_one_name_keeps_its_days(stack: Stack) -> None:
+    days = "SELECT date, consumption_kwh FROM silver.readings WHERE meterpoint_id = 'new0000001' ORDER BY date"
+    path = stack.landing / "readings" / "new.json"
+    rows = [["new0000001", "2021-02-03 00:30:00", 0.25], ["new0000001", "2021-02-04 00:30:00", 0.125]]
+    columns = ["meterpoint_id", "interval_start", "consumption_delta"]
+    path.write_text(json.dumps({"columns": columns, "data": rows}))
+
+    stack.make("run")
+    delivered = stack.query(days)
+    stack.compose(
+        "run", "--rm", "-T", "--no-deps", "jobs", "retract", "readings/new.json", "--from", "2021-02-03",
+    )  # fmt: skip
+    taken_back = stack.query(days)
+    path.write_text(json.dumps({"columns": columns, "data": [["new0000001", "2021-02-01 00:30:00", 0.5]]}))
+    stack.make("run")
+
+    assert [(str(date), kwh) for date, kwh in delivered] == [
+        ("2021-02-01", Decimal("0.500000")),
+        ("2021-02-03", Decimal("0.250000")),
+        ("2021-02-04", Decimal("0.125000")),
+    ]
+    assert taken_back == delivered[:1] == stack.query(days)
 
 
 def test_the_landing_place_can_be_in_the_object_store(stack: Stack) -> None:
