@@ -41,15 +41,15 @@ def open_folder(location: str, s3_endpoint: str | None) -> tuple[FileSystem, str
 
 
 def delivered_readings(file_system: FileSystem, path: str) -> list[Delivered]:
-    """All readings files: readings/**/*.json and *.json.gz, sorted by path."""
+    """All readings files: readings/**/*.json and *.json.gz, sorted by path. Hidden ones may still be written."""
     found = _found(file_system, f"{path}/readings", recursive=True)
-    files = [info for info in found if info.base_name.endswith((".json", ".json.gz"))]
+    files = [info for info in found if info.base_name.endswith((".json", ".json.gz")) and not _is_hidden(info)]
     return sorted(_delivered(info, path) for info in files if info.type == FileType.File)
 
 
 def delivered_reference(file_system: FileSystem, path: str) -> list[Delivered]:
     """The newest SQLite file (*.db) at the top of the landing place, if there is one."""
-    files = [info for info in _found(file_system, path) if info.extension == "db"]
+    files = [info for info in _found(file_system, path) if info.extension == "db" and not _is_hidden(info)]
     delivered = [_delivered(info, path) for info in files if info.type == FileType.File]
     return sorted(delivered, key=lambda file: (file.modified_at, file.source_file))[-1:]
 
@@ -69,7 +69,11 @@ def _found(file_system: FileSystem, path: str, *, recursive: bool = False) -> li
 def is_empty(file_system: FileSystem, path: str) -> bool:
     """Whether there is no file at all, of whatever name; hidden ones aside."""
     found = _found(file_system, path, recursive=True)
-    return not any(info.type == FileType.File and not info.base_name.startswith(".") for info in found)
+    return not any(info.type == FileType.File and not _is_hidden(info) for info in found)
+
+
+def _is_hidden(info: FileInfo) -> bool:
+    return bool(info.base_name.startswith("."))
 
 
 def _delivered(info: FileInfo, path: str) -> Delivered:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
-from jobs.landing import delivered_readings, is_empty, read_ahead
+from jobs.landing import delivered_readings, delivered_reference, is_empty, read_ahead
 
 
 @pytest.mark.parametrize("store", [False, True], ids=["disk", "store"])
@@ -42,3 +42,16 @@ def test_folder_without_files__should_be_empty(tmp_path: Path) -> None:
 
     (tmp_path / "readings/notes.txt").touch()
     assert not is_empty(LocalFileSystem(), str(tmp_path))
+
+
+def test_a_file_that_is_still_written_under_another_name__should_not_be_seen(tmp_path: Path) -> None:
+    (tmp_path / "readings").mkdir()
+    for name in ("whole.json", ".half.json", "half.json.part", "half.json.gz.tmp", ".half.json.gz"):
+        (tmp_path / "readings" / name).touch()
+    for name in ("whole.db", ".half.db", "half.db.part"):
+        (tmp_path / name).touch()
+
+    (readings,) = delivered_readings(LocalFileSystem(), str(tmp_path))
+    (reference,) = delivered_reference(LocalFileSystem(), str(tmp_path))
+
+    assert (readings.source_file, reference.source_file) == ("readings/whole.json", "whole.db")
