@@ -163,6 +163,8 @@ def test_the_command_stops_cleanly_and_shows_its_plan(tmp_path: Path) -> None:
     assert (started["event"], started["readings"]) == ("started", "none")
     health = [sys.executable, "-m", "jobs", "scheduler", "--health"]
     assert subprocess.run(health, env=env, check=False).returncode == 0
+    second = subprocess.run(health[:-1], env=env, capture_output=True, text=True, check=False, timeout=30)
+    assert (second.returncode, second.stderr) == (1, "error: a scheduler is at work already: lake schedule\n")
     server.send_signal(signal.SIGTERM)
     assert json.loads(server.communicate(timeout=30)[0])["event"] == "stopped"
     assert server.returncode == 0
