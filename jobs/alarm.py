@@ -59,8 +59,11 @@ def tell(settings: Settings, findings: Sequence[Finding], now: datetime) -> list
         fcntl.flock(lock, fcntl.LOCK_EX)
         state = schedule_state.read(settings.state, FILE)
         active, messages = changes(state.get("active", {}), findings, now)
+        # A receiver that is new is told of all that holds.
+        holding = changes({}, findings, now)[1]
+        before = state.get("waiting", {})
         waiting: dict[str, list[Message]] = {
-            name: [*state.get("waiting", {}).get(name, []), *messages][-KEPT:] for name in receivers
+            name: [*before[name], *messages][-KEPT:] if name in before else [*holding] for name in receivers
         }
         # Before the first is sent: who is killed now tells one twice, and forgets none.
         schedule_state.write(settings.state, {"active": active, "waiting": waiting}, FILE)

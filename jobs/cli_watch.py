@@ -1,5 +1,6 @@
 """The commands `lake schedule`, `lake scheduler` and `lake check`."""
 
+import fcntl
 import json
 import signal
 from datetime import UTC, datetime
@@ -45,10 +46,17 @@ def scheduler(
     settings = Settings()
     if health:
         raise typer.Exit(not healthy(settings, datetime.now(UTC)))
-    serving = Scheduler(settings)
-    signal.signal(signal.SIGTERM, serving.stop)
-    signal.signal(signal.SIGINT, serving.stop)
-    serving.serve()
+    settings.state.mkdir(parents=True, exist_ok=True)
+    with (settings.state / "scheduler.lock").open("w") as alone:
+        try:
+            fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.print("[bold red]error:[/] a scheduler is at work already: lake schedule", soft_wrap=True)
+            raise typer.Exit(1) from None
+        serving = Scheduler(settings)
+        signal.signal(signal.SIGTERM, serving.stop)
+        signal.signal(signal.SIGINT, serving.stop)
+        serving.serve()
 
 
 def check(

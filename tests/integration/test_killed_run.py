@@ -11,6 +11,7 @@ from subprocess import CompletedProcess, Popen
 import pytest
 
 from jobs.sample import write_sample
+from jobs.schedule_state import TRY_AGAIN
 from tests.integration.command import Command, as_json
 from tests.integration.lake import VIEWS
 from tests.integration.oracle import Oracle
@@ -67,7 +68,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 def test_a_second_run_leaves_while_the_first_is_at_work(story: Story) -> None:
     done = story.while_busy
 
-    assert done.returncode == 1
+    assert done.returncode == TRY_AGAIN
     (line,) = done.stderr.strip().splitlines()
     assert line == "error: another run is at work and did not end in 1 s; try again later"
     assert story.busy_seconds < 20

@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).parents[2]
 PROJECT = "meter-lakehouse-test"
 # All that is not as in compose.yaml: jobs of tests are short, and Java takes options for that.
 SHORT_LIVED = "tests/stack/short-lived.yaml"
-LONG_RUNNING = ("metadata-db", "object-store", "metastore", "metastore-read", "sql-endpoint", "reports")
+LONG_RUNNING = ("metadata-db", "object-store", "metastore", "metastore-read", "sql-endpoint", "reports", "scheduler")
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,9 @@ def running_stack(project: str, landing: Path, *prepare: str) -> Iterator[Stack]
         "LAKE_REPORTS_PORT": str(reports_port),
         "LAKE_S3_PORT": str(s3_port),
         "LAKE_S3_CONSOLE_PORT": str(console_port),
+        # Tests say when a load runs.
+        "LAKE_SCHEDULE_READINGS": "none",
+        "LAKE_SCHEDULE_REFERENCE": "none",
     }
     stack = Stack(env, landing, sql_port, reports_port, s3_port, {})
     # A run that was killed could not tidy up, and its users and data are not ours.

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from jobs.schedule_state import TRY_AGAIN
 from tests.integration.command import as_json
 from tests.integration.lake import day
 from tests.integration.oracle import Oracle
@@ -286,7 +287,7 @@ def lake_with(stack: Stack, *command: str, **settings: str) -> CompletedProcess[
 
 
 def assert_ended_with_a_clear_error(run: CompletedProcess[str], message: str) -> None:
-    assert run.returncode == 1, run.stderr
+    assert run.returncode == TRY_AGAIN, run.stderr
     assert message in the_error(run.stderr.splitlines())
 
 

@@ -32,9 +32,9 @@ def served(server: socketserver.BaseServer) -> Iterator[None]:
 
 
 @contextmanager
-def webhook(status: list[int]) -> Iterator[tuple[str, list[dict]]]:
+def webhook(status: list[int]) -> Iterator[tuple[str, list[dict[str, str]]]]:
     """A receiver that answers with status[0], and what it took."""
-    taken: list[dict] = []
+    taken: list[dict[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -82,8 +82,8 @@ def mail_server() -> Iterator[tuple[str, list[str]]]:
         yield f"smtp-plain://127.0.0.1:{server.server_address[1]}", mails
 
 
-def test_a_condition_is_told_when_it_begins_gets_worse_and_ends():
-    active: dict = {}
+def test_a_condition_is_told_when_it_begins_gets_worse_and_ends() -> None:
+    active: dict[str, dict[str, str]] = {}
     told = []
     for finding in (GOOD, SLIGHT, SLIGHT, BAD, SLIGHT, BAD, GOOD, GOOD, BAD):
         active, messages = changes(active, [finding], NOW)
@@ -91,12 +91,12 @@ def test_a_condition_is_told_when_it_begins_gets_worse_and_ends():
     assert told == [[], ["begun"], [], ["worse"], [], [], ["ended"], [], ["begun"]]
 
 
-def test_a_check_that_could_not_be_made_ends_no_condition():
+def test_a_check_that_could_not_be_made_ends_no_condition() -> None:
     active, _ = changes({}, [BAD], NOW)
     assert changes(active, [], NOW) == (active, [])
 
 
-def test_webhook_and_mail_get_each_alarm_once(tmp_path: Path):
+def test_webhook_and_mail_get_each_alarm_once(tmp_path: Path) -> None:
     with webhook([200]) as (url, posted), mail_server() as (smtp, mails):
         settings = Settings(
             state=tmp_path,
@@ -117,7 +117,7 @@ def test_webhook_and_mail_get_each_alarm_once(tmp_path: Path):
     assert "Subject: [lake] ended: delivery" in mails[1]
 
 
-def test_a_receiver_that_fails_gets_all_later_and_holds_up_no_other(tmp_path: Path):
+def test_a_receiver_that_fails_gets_all_later_and_holds_up_no_other(tmp_path: Path) -> None:
     status = [500]
     with webhook(status) as (url, posted), mail_server() as (smtp, mails):
         settings = Settings(
@@ -134,9 +134,16 @@ def test_a_receiver_that_fails_gets_all_later_and_holds_up_no_other(tmp_path: Pa
         assert len(mails) == 2
 
 
-def test_a_receiver_that_is_not_there_says_no_secret_and_keeps_a_bounded_number(tmp_path: Path):
+def test_a_receiver_that_is_not_there_says_no_secret_and_keeps_a_bounded_number(tmp_path: Path) -> None:
     settings = Settings(state=tmp_path, alarm_webhook="http://127.0.0.1:1/token-secret")
     for finding in (BAD, GOOD) * (KEPT // 2 + 5):
         (error,) = tell(settings, [finding], NOW)
     assert error == f"{KEPT} alarms wait for the webhook: URLError"
     assert "token-secret" not in (tmp_path / "alarms.json").read_text()
+
+
+def test_a_receiver_that_is_added_later_is_told_what_holds(tmp_path: Path) -> None:
+    tell(Settings(state=tmp_path), [BAD], NOW)
+    with webhook([200]) as (url, posted):
+        tell(Settings(state=tmp_path, alarm_webhook=url), [BAD], NOW)
+    assert [each["event"] for each in posted] == ["begun"]

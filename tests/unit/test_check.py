@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ def levels(facts: Facts, settings: Settings = SETTINGS) -> dict[str, Level]:
     return {finding.name: finding.level for finding in judge(facts, settings)}
 
 
-def test_all_is_well_when_every_fact_is_good():
+def test_all_is_well_when_every_fact_is_good() -> None:
     assert set(levels(GOOD).values()) == {Level.ok}
     assert set(levels(GOOD)) == {
         "lake", "delivery", "load", "snapshot", "silent", "quarantine", "certificate", "disk", "scheduler",
@@ -62,13 +63,13 @@ def test_all_is_well_when_every_fact_is_good():
         ("scheduler", Level.critical, {"scheduler_heartbeat": NOW - timedelta(minutes=4)}),
     ],
 )
-def test_one_bad_fact_is_one_finding(check: str, level: Level, changed: dict[str, Any]):
+def test_one_bad_fact_is_one_finding(check: str, level: Level, changed: dict[str, Any]) -> None:
     found = levels(replace(GOOD, **changed))
     assert found.pop(check) is level
     assert set(found.values()) <= {Level.ok}
 
 
-def test_what_is_not_known_is_not_judged():
+def test_what_is_not_known_is_not_judged() -> None:
     assert set(levels(Facts(now=NOW, lake_error="refused"))) == {"lake"}
     assert levels(Facts(now=NOW, busy=True)) == {"lake": Level.ok}
 
@@ -88,25 +89,25 @@ def test_what_is_not_known_is_not_judged():
         (datetime(2026, 10, 25, 8, 30, tzinfo=UTC), date(2026, 10, 24)),
     ],
 )
-def test_yesterday_is_expected_from_the_deadline_on(now: datetime, expected: date):
+def test_yesterday_is_expected_from_the_deadline_on(now: datetime, expected: date) -> None:
     assert expected_date(SETTINGS, now) == expected
 
 
-def test_a_message_is_one_line_and_names_some_of_many():
+def test_a_message_is_one_line_and_names_some_of_many() -> None:
     facts = replace(GOOD, last_load_status="failed", last_load_error="a\nb", silent=6, silent_examples=list("abcdef"))
     texts = {finding.name: finding.text for finding in judge(facts, SETTINGS)}
     assert texts["load"] == "load L1: a b"
     assert texts["silent"] == "6 meterpoints fell silent: a, b, c, d, e, …"
 
 
-def test_json_and_exit_status_tell_the_worst():
+def test_json_and_exit_status_tell_the_worst() -> None:
     findings = judge(replace(GOOD, newly_rejected_rows=1), SETTINGS)
     assert '"status": "warning"' in as_json(findings)
     assert worst(findings) == 1
     assert worst([]) is Level.unknown
 
 
-def test_a_lake_that_does_not_answer_is_a_fact(tmp_path):
+def test_a_lake_that_does_not_answer_is_a_fact(tmp_path: Path) -> None:
     schedule_state.write(tmp_path, {"heartbeat": NOW.isoformat()})
     settings = Settings(endpoint="127.0.0.1:1", state=tmp_path, reports=tmp_path, warehouse=str(tmp_path))
     facts = gather(settings, NOW)
@@ -132,6 +133,6 @@ def test_a_lake_that_does_not_answer_is_a_fact(tmp_path):
         {"alarm_smtp": "smtps://mail.example.org", "alarm_from": "a@b\nBcc: x@y", "alarm_to": "c@d"},
     ],
 )
-def test_a_setting_that_will_not_do_is_refused(wrong: dict[str, Any]):
+def test_a_setting_that_will_not_do_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         Settings(**wrong)

@@ -3,27 +3,32 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time as clock
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs import schedule_state
-from jobs.schedule import LONDON, TIMED_OUT, LocalTimes, Scheduler, backoff, healthy, missed, next_slot, overview
+from jobs.check import LONDON
+from jobs.schedule import TIMED_OUT, LocalTimes, Scheduler, backoff, healthy, missed, next_slot, overview
 from jobs.settings import Settings, clock_times
+
+MakeLake = Callable[..., tuple[Scheduler, Path]]
 
 
 @pytest.mark.parametrize("at", ["00:15", "00:30", "01:00", "01:30", "02:00", "08:05", "23:59"])
-def test_a_time_is_due_exactly_once_on_each_local_day_of_a_year(at: str):
-    trigger = LocalTimes(clock_times(at))
-    due, fired = datetime(2026, 1, 1, tzinfo=LONDON).astimezone(UTC) - timedelta(seconds=1), []
-    previous = None
-    while (due := trigger.get_next_fire_time(previous, due)) and due.astimezone(LONDON).year == 2026:
+def test_a_time_is_due_exactly_once_on_each_local_day_of_a_year(at: str) -> None:
+    trigger, fired = LocalTimes(clock_times(at)), []
+    due = trigger.get_next_fire_time(None, datetime(2025, 12, 31, 23, 59, 59, tzinfo=UTC))
+    while due and due.astimezone(LONDON).year == 2026:
         fired.append(due.astimezone(LONDON).date())
-        previous = due
+        due = trigger.get_next_fire_time(due, due)
     assert fired == [date(2026, 1, 1) + timedelta(days=count) for count in range(365)]
 
 
@@ -37,11 +42,11 @@ def test_a_time_is_due_exactly_once_on_each_local_day_of_a_year(at: str):
         (datetime(2026, 10, 25, 0, 30, tzinfo=UTC), datetime(2026, 10, 26, 1, 30, tzinfo=UTC)),
     ],
 )
-def test_on_clock_change_days(after: datetime, due: datetime):
+def test_on_clock_change_days(after: datetime, due: datetime) -> None:
     assert next_slot([time(1, 30)], after) == due
 
 
-def test_a_load_is_missed_if_it_was_due_since():
+def test_a_load_is_missed_if_it_was_due_since() -> None:
     times, at = clock_times("08:05, 09:05"), datetime(2026, 1, 5, 8, 5, tzinfo=UTC)
     assert missed(times, at - timedelta(hours=1), at)
     assert missed(times, at - timedelta(days=30), at)
@@ -50,15 +55,15 @@ def test_a_load_is_missed_if_it_was_due_since():
     assert next_slot([], at) is None
 
 
-def test_waits_double_up_to_an_hour():
+def test_waits_double_up_to_an_hour() -> None:
     assert [backoff(attempt, 60) for attempt in (1, 2, 3, 20)] == [60, 120, 240, 3600]
 
 
 @pytest.fixture
-def lake(tmp_path: Path):
+def lake(tmp_path: Path) -> MakeLake:
     """A command in lake's place, which notes its arguments and ends as the file `script` says."""
 
-    def make(script: str, **settings) -> tuple[Scheduler, Path]:
+    def make(script: str, **settings: Any) -> tuple[Scheduler, Path]:
         calls = tmp_path / "calls"
         program = tmp_path / "lake.py"
         program.write_text(f"import sys, time\nopen({str(calls)!r}, 'a').write(sys.argv[1] + '\\n')\n{script}\n")
@@ -68,11 +73,14 @@ def lake(tmp_path: Path):
     return make
 
 
-def last(scheduler: Scheduler) -> dict:
-    return schedule_state.read(scheduler.settings.state)["jobs"]["readings"]
+def last(scheduler: Scheduler) -> dict[str, Any]:
+    found: dict[str, Any] = schedule_state.read(scheduler.settings.state)["jobs"]["readings"]
+    return found
 
 
-def test_a_failure_that_may_pass_is_tried_again_and_then_checked(lake, capfd):
+def test_a_failure_that_may_pass_is_tried_again_and_then_checked(
+    lake: MakeLake, capfd: pytest.CaptureFixture[str]
+) -> None:
     script = "sys.exit(75 if sys.argv[1] == 'run' else 0)"
     scheduler, calls = lake(script, schedule_attempts=3)
     scheduler.load("readings")
@@ -83,14 +91,14 @@ def test_a_failure_that_may_pass_is_tried_again_and_then_checked(lake, capfd):
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_a_load_that_ended_is_not_tried_again(lake, status: int):
+def test_a_load_that_ended_is_not_tried_again(lake: MakeLake, status: int) -> None:
     scheduler, calls = lake(f"sys.exit({status})")
     scheduler.load("readings")
     assert calls.read_text().split() == ["run", "check"]
     assert last(scheduler)["exit_status"] == status
 
 
-def test_a_load_that_takes_too_long_is_ended(lake):
+def test_a_load_that_takes_too_long_is_ended(lake: MakeLake) -> None:
     scheduler, _ = lake("time.sleep(60 if sys.argv[1] == 'run' else 0)", schedule_timeout_seconds=1)
     began = clock.monotonic()
     scheduler.load("readings")
@@ -104,14 +112,14 @@ def served(scheduler: Scheduler) -> threading.Thread:
     return thread
 
 
-def wait_for(condition) -> None:
+def wait_for(condition: Callable[[], bool]) -> None:
     until = clock.monotonic() + 20
     while not condition():
         assert clock.monotonic() < until
         clock.sleep(0.05)
 
 
-def test_a_missed_load_runs_once_at_the_start_and_a_first_start_missed_nothing(lake):
+def test_a_missed_load_runs_once_at_the_start_and_a_first_start_missed_nothing(lake: MakeLake) -> None:
     scheduler, calls = lake("")
     thread = served(scheduler)
     wait_for(lambda: healthy(scheduler.settings, datetime.now(UTC)))
@@ -131,7 +139,7 @@ def test_a_missed_load_runs_once_at_the_start_and_a_first_start_missed_nothing(l
     assert not healthy(scheduler.settings, datetime.now(UTC) + timedelta(minutes=2))
 
 
-def test_a_load_that_is_stopped_gets_the_signal_and_runs_at_the_next_start(lake):
+def test_a_load_that_is_stopped_gets_the_signal_and_runs_at_the_next_start(lake: MakeLake) -> None:
     noted = "import signal\nsignal.signal(signal.SIGTERM, lambda *_: (open(sys.argv[0] + '.term', 'w'), sys.exit(9)))\n"
     scheduler, calls = lake(noted + "time.sleep(60)")
     seen = (datetime.now(UTC) - timedelta(days=9)).isoformat()
@@ -147,9 +155,7 @@ def test_a_load_that_is_stopped_gets_the_signal_and_runs_at_the_next_start(lake)
     assert calls.read_text().split() == ["run"]
 
 
-def test_the_command_stops_cleanly_and_shows_its_plan(tmp_path: Path):
-    import subprocess
-
+def test_the_command_stops_cleanly_and_shows_its_plan(tmp_path: Path) -> None:
     env = os.environ | {"LAKE_STATE": str(tmp_path), "LAKE_SCHEDULE_READINGS": "none"}
     server = subprocess.Popen([sys.executable, "-m", "jobs", "scheduler"], env=env, stdout=subprocess.PIPE, text=True)
     assert server.stdout
@@ -157,6 +163,8 @@ def test_the_command_stops_cleanly_and_shows_its_plan(tmp_path: Path):
     assert (started["event"], started["readings"]) == ("started", "none")
     health = [sys.executable, "-m", "jobs", "scheduler", "--health"]
     assert subprocess.run(health, env=env, check=False).returncode == 0
+    second = subprocess.run(health[:-1], env=env, capture_output=True, text=True, check=False, timeout=30)
+    assert (second.returncode, second.stderr) == (1, "error: a scheduler is at work already: lake schedule\n")
     server.send_signal(signal.SIGTERM)
     assert json.loads(server.communicate(timeout=30)[0])["event"] == "stopped"
     assert server.returncode == 0
