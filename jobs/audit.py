@@ -78,7 +78,6 @@ def judge_delivery(audit: Audit, receipt: Receipt, written: Written) -> None:
     ]
     rows = receipt.readings.total() + receipt.rows_rejected
     given: quality.Measures = {
-        "files": files,
         "files_at_fault_share_of_many": receipt.files_at_fault / files
         if receipt.files_at_fault >= FEW_FILES_AT_FAULT
         else None,
