@@ -22,6 +22,8 @@ import org.apache.hive.service.rpc.thrift.TGetDelegationTokenReq;
 import org.apache.hive.service.rpc.thrift.TGetDelegationTokenResp;
 import org.apache.hive.service.rpc.thrift.TGetFunctionsReq;
 import org.apache.hive.service.rpc.thrift.TGetFunctionsResp;
+import org.apache.hive.service.rpc.thrift.TGetOperationStatusReq;
+import org.apache.hive.service.rpc.thrift.TGetOperationStatusResp;
 import org.apache.hive.service.rpc.thrift.TGetPrimaryKeysReq;
 import org.apache.hive.service.rpc.thrift.TGetPrimaryKeysResp;
 import org.apache.hive.service.rpc.thrift.TGetTablesReq;
@@ -105,7 +107,23 @@ final class Door extends ThriftHttpCLIService {
       settings(request.getConfOverlay());
       length(request.getStatement());
     });
-    return refused == null ? super.ExecuteStatement(request) : new TExecuteStatementResp(refused);
+    if (refused != null) {
+      return new TExecuteStatementResp(refused);
+    }
+    TExecuteStatementResp answer = super.ExecuteStatement(request);
+    if (answer.getStatus().isSetErrorMessage()) {
+      answer.getStatus().setErrorMessage(plain(answer.getStatus().getErrorMessage()));
+    }
+    return answer;
+  }
+
+  @Override
+  public TGetOperationStatusResp GetOperationStatus(TGetOperationStatusReq request) throws TException {
+    TGetOperationStatusResp answer = super.GetOperationStatus(request);
+    if (answer.isSetErrorMessage()) {
+      answer.setErrorMessage(plain(answer.getErrorMessage()));
+    }
+    return answer;
   }
 
   @Override
@@ -174,6 +192,19 @@ final class Door extends ThriftHttpCLIService {
       throw Guard.error("[LIMIT] statement refused: it has " + statement.length() + " characters, and " + LONGEST_STATEMENT
           + " are allowed: use fewer literals");
     }
+  }
+
+  /** Says what to do, where a statement ended because it asked for too much; else what Spark says. */
+  private static String plain(String message) {
+    int limit = message.indexOf("[LIMIT]");
+    if (limit >= 0) {
+      return message.substring(limit).lines().findFirst().orElse(message);
+    }
+    String why = message.contains("StackOverflowError") ? "it is nested too deep, or a text too long for a pattern: ask for less at once"
+        : message.contains("OutOfMemoryError") || message.contains("Cannot grow BufferHolder")
+            ? "it needs more memory than there is: " + RunLimits.LESS
+        : message.contains("java.lang.InterruptedException") ? "it took too long to be planned: ask in simpler queries" : null;
+    return why == null ? message : "[LIMIT] query stopped: " + why;
   }
 
   /** The answer where a check refuses; null where it does not. */
