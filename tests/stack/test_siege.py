@@ -8,11 +8,9 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any
-
-import pytest
 
 from tests.stack.conftest import Stack
 
