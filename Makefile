@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help up user users certificate dashboard run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack soak soak-endpoint bench bench-endpoint fuzz lint format lock check
+.PHONY: help up user users certificate dashboard run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack soak soak-endpoint siege bench bench-endpoint fuzz lint format lock check
 
 PYTHON ?= python3
 COMPOSE = docker compose --profile jobs --profile dashboard
@@ -77,6 +77,9 @@ soak: .venv/ready ## Kill loads in the stack at random points (MINUTES=30)
 
 soak-endpoint: .venv/ready ## Query the stack's endpoint with fifty clients at once (MINUTES=10)
 	@LAKE_SOAK_MINUTES=$(or $(MINUTES),10) $(BIN)/pytest tests/stack/test_load.py -s
+
+siege: .venv/ready ## Let one client attack the stack's endpoint while others query it (MINUTES=10)
+	@LAKE_SIEGE_MINUTES=$(or $(MINUTES),10) $(BIN)/pytest tests/stack/test_siege.py -s
 
 bench: .venv/ready ## Measure speed and memory against peers in the same run
 	@$(BIN)/python -m tests.bench.ingest $(ARGS)

@@ -1,5 +1,6 @@
 """The Spark session: made here, handed to everything else."""
 
+import fcntl
 import logging
 import os
 import re
@@ -8,8 +9,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -146,17 +149,17 @@ def serve(settings: Settings) -> None:
             f"the endpoint's guard {settings.endpoint_guard} is missing: docker/endpoint-guard/build makes it"
         )
     home = java_home(settings.state)
-    conf = spark_conf(settings) | endpoint_conf(settings)
-    # What queries spilled to disk before the endpoint was killed.
-    shutil.rmtree(conf["spark.local.dir"], ignore_errors=True)
+    # On disk: /tmp is memory in the stack, where the root file system is read-only.
+    own = own_folder(settings.state)
+    conf = spark_conf(settings) | endpoint_conf(settings) | {"spark.local.dir": str(own)}
     submit = [str(Path(spark_home()) / "bin" / "spark-submit"), "--name", "sql-endpoint"]
     for key, value in conf.items():
         submit += ["--conf", f"{key}={value}"]
     log = (ASSETS / "log4j2-console.properties").as_uri()
-    java_options = [*_java_options(patience=5), f"-Dlog4j2.configurationFile={log}"]
+    java_options = [*_java_options(patience=5), *MEMORY_SHORT, f"-Dlog4j2.configurationFile={log}"]
     submit += ["--conf", f"spark.driver.extraJavaOptions={' '.join(java_options)}"]
     submit += ["--class", "lake.guard.Endpoint", "spark-internal"]
-    for key, value in (HIVE_CONF | _transport_conf(settings) | _tls_conf(settings)).items():
+    for key, value in (HIVE_CONF | _transport_conf(settings) | _tls_conf(settings, own)).items():
         submit += ["--hiveconf", f"{key}={value}"]
     environment = {"JAVA_HOME": str(home), "PYSPARK_PYTHON": sys.executable, "LAKE_USERS": str(settings.users)}
     # The endpoint knows a hash of it. Where one runs it by hand, the password itself may be there.
@@ -164,9 +167,29 @@ def serve(settings: Settings) -> None:
     os.execve(submit[0], submit, kept | environment)
 
 
-def health_file(settings: Settings) -> Path:
+# Java says that no memory is left when it spends half its time on collecting garbage and finds less than a third of the
+# heap; by default it would go on for hours. A query then ends with an error, and the process does not.
+MEMORY_SHORT = ("-XX:GCTimeLimit=50", "-XX:GCHeapFreeLimit=30")
+
+
+def own_folder(state: Path) -> Path:
+    """A new folder for one process, which others tell by its lock; those of processes that have ended are removed."""
+    state.mkdir(parents=True, exist_ok=True)
+    for other in state.glob("endpoint-*"):
+        with suppress(OSError), (other / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(other)
+    folder = Path(tempfile.mkdtemp(prefix="endpoint-", dir=state))
+    # Open for as long as the process is, whatever program it becomes.
+    held = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    os.set_inheritable(held, True)
+    return folder
+
+
+def health_file(port: int) -> Path:
     """Where the endpoint writes the password of its user lake-health, anew at each start."""
-    return settings.state / f"health-{settings.endpoint_port}"
+    return Path(tempfile.gettempdir()) / f"lake-health-{port}"
 
 
 def endpoint_conf(settings: Settings) -> dict[str, str]:
@@ -174,18 +197,19 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
     return {
         "spark.driver.extraClassPath": str(settings.endpoint_guard),
         "spark.sql.extensions": "lake.guard.Guard",
-        # On disk: /tmp is memory in the stack, where the root file system is read-only.
-        "spark.local.dir": f"{settings.state}/spark",
         # All queries share the cores alike: without it the first one would have them until it ends.
         "spark.scheduler.mode": "FAIR",
         "spark.scheduler.allocation.file": (ASSETS / "fair-pool.xml").as_uri(),
         # What one query may take. Past the last one, which is for what is sent to all tasks, too, Spark itself refuses.
         "spark.extraListeners": "lake.guard.RunLimits,lake.guard.QueryLog",
-        "spark.lake.health": str(health_file(settings)),
+        "spark.lake.health": str(health_file(settings.endpoint_port)),
         "spark.lake.query.seconds": str(settings.query_seconds),
         "spark.lake.query.scanBytes": str(settings.query_scan_bytes),
         "spark.lake.query.resultBytes": str(settings.query_result_bytes),
         "spark.driver.maxResultSize": str(max(4 * settings.query_result_bytes, 32 * MIB)),
+        # A task that runs out of stack or memory ends its query, and not the process, as it does by default.
+        "spark.executor.killOnFatalError.depth": "0",
+        "spark.sql.thriftServer.interruptOnCancel": "true",
         # Small tasks: a core is free for another query when one ends, and the rows of one must fit into that limit.
         "spark.sql.files.maxPartitionBytes": "2m",
         "spark.sql.files.openCostInBytes": "512k",
@@ -212,7 +236,7 @@ def _transport_conf(settings: Settings) -> dict[str, str]:
     }
 
 
-def _tls_conf(settings: Settings) -> dict[str, str]:
+def _tls_conf(settings: Settings, folder: Path) -> dict[str, str]:
     """Java reads a key from a store with a password, which is made anew at each start and only for this process."""
     if not settings.tls.exists():
         return {}
@@ -223,8 +247,7 @@ def _tls_conf(settings: Settings) -> dict[str, str]:
         content = keystore(settings.tls, password)
     except (CertificateError, OSError) as error:
         raise RuntimeError(f"{settings.tls}: {error}") from None
-    store = settings.state / "endpoint.p12"
-    store.unlink(missing_ok=True)
+    store = folder / "endpoint.p12"
     store.touch(mode=0o600)
     store.write_bytes(content)
     return {

@@ -391,12 +391,23 @@ def test_users_change_without_a_restart(stack: Stack) -> None:
         cursor.execute("SELECT count(*) FROM ops.loads")
         old = stack.passwords["brief"]
 
-        stack.make("users", "ARGS=passwd brief --generate")
+        stack.passwords["brief"] = stack.make("-s", "users", "ARGS=passwd brief --generate").stdout.strip()
         seconds_until_refused(stack, "brief", old)
+        wait_until_ended(cursor)
 
+    with closing(stack.connect("brief")) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT count(*) FROM ops.loads")
         stack.make("users", "ARGS=remove brief")
-        assert class_of(error_of(cursor, "SELECT count(*) FROM ops.loads")) == "PERMISSION"
+        wait_until_ended(cursor)
     assert "brief" not in stack.make("users").stdout
+
+
+def wait_until_ended(cursor: Any) -> None:
+    """A session ends some seconds after its user was changed."""
+    for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(1)):
+        with attempt:
+            assert re.match("Invalid (Session|Operation)Handle", error_of(cursor, "SELECT 1"))
 
 
 def test_passwords_are_not_stored(stack: Stack) -> None:

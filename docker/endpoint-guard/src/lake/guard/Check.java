@@ -85,6 +85,7 @@ final class Check {
 
   /** Checks what the parser made: names are as the client wrote them. */
   void parsed(Object plan) throws ParseException {
+    PlanSize.check(plan);
     walk(plan, false);
   }
 
@@ -130,6 +131,7 @@ final class Check {
     if (!PLANS.contains(name) || !plan.getClass().getName().startsWith(SPARK)) {
       throw Guard.refuse(words(name));
     }
+    PlanSize.partitions(plan);
     boolean namedBelow = named;
     if (plan instanceof UnresolvedRelation relation) {
       relation(relation);

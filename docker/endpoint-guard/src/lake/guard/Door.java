@@ -1,6 +1,8 @@
 package lake.guard;
 
 import java.util.Map;
+import java.util.Objects;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import org.apache.hive.service.auth.HiveAuthFactory;
@@ -22,6 +24,8 @@ import org.apache.hive.service.rpc.thrift.TGetDelegationTokenReq;
 import org.apache.hive.service.rpc.thrift.TGetDelegationTokenResp;
 import org.apache.hive.service.rpc.thrift.TGetFunctionsReq;
 import org.apache.hive.service.rpc.thrift.TGetFunctionsResp;
+import org.apache.hive.service.rpc.thrift.TGetOperationStatusReq;
+import org.apache.hive.service.rpc.thrift.TGetOperationStatusResp;
 import org.apache.hive.service.rpc.thrift.TGetPrimaryKeysReq;
 import org.apache.hive.service.rpc.thrift.TGetPrimaryKeysResp;
 import org.apache.hive.service.rpc.thrift.TGetTablesReq;
@@ -50,7 +54,14 @@ final class Door extends ThriftHttpCLIService {
   /** A pattern that no schema's name matches. */
   private static final String NO_SCHEMA = "no such schema";
 
+  /** Open ones of a user. A dashboard has some dozens. */
+  private static final int SESSIONS = 200;
+
+  private final Map<SessionHandle, Session> sessions = new ConcurrentHashMap<>();
   private TServer binary;
+
+  /** Whose it is, and what the user's password was when it began ({@link Users#login}). */
+  private record Session(String user, Object login) {}
 
   Door(CLIService service) {
     super(service, false); // the certificate names the host by which people know it, and not every client does
@@ -75,6 +86,9 @@ final class Door extends ThriftHttpCLIService {
 
   @Override
   public void run() {
+    Thread ends = new Thread(this::endSessions, "sessions");
+    ends.setDaemon(true);
+    ends.start();
     if (binary == null) {
       super.run();
     } else {
@@ -95,8 +109,54 @@ final class Door extends ThriftHttpCLIService {
 
   @Override
   public TOpenSessionResp OpenSession(TOpenSessionReq request) throws TException {
-    TStatus refused = refused(() -> settings(request.getConfiguration()));
-    return refused == null ? super.OpenSession(request) : new TOpenSessionResp(refused, request.getClient_protocol());
+    String user = user();
+    Object login = Users.login(user);
+    TStatus refused = refused(() -> {
+      settings(request.getConfiguration());
+      if (sessions.values().stream().filter(session -> session.user.equals(user)).count() >= SESSIONS) {
+        throw Guard.error("[LIMIT] " + SESSIONS + " sessions are open for " + user + ", the most that are allowed: close some");
+      }
+    });
+    if (refused != null) {
+      return new TOpenSessionResp(refused, request.getClient_protocol());
+    }
+    TOpenSessionResp answer = super.OpenSession(request);
+    if (answer.isSetSessionHandle()) {
+      sessions.put(new SessionHandle(answer.getSessionHandle()), new Session(user, login));
+    }
+    return answer;
+  }
+
+  /** Ends the sessions of users who were removed, or whose password was changed. */
+  private void endSessions() {
+    while (true) {
+      try {
+        Thread.sleep(2000);
+        for (Map.Entry<SessionHandle, Session> entry : sessions.entrySet()) {
+          Session session = entry.getValue();
+          if (!isOpen(entry.getKey())) {
+            sessions.remove(entry.getKey());
+          } else if (!Objects.equals(session.login, Users.login(session.user))) {
+            sessions.remove(entry.getKey());
+            QueryLog.log("session ended", session.user, "end", "the user was changed");
+            cliService.closeSession(entry.getKey());
+          }
+        }
+      } catch (InterruptedException error) {
+        return;
+      } catch (HiveSQLException | RuntimeException error) {
+        // It was closed meanwhile, or cannot be: the next statement asks for the role again.
+      }
+    }
+  }
+
+  private boolean isOpen(SessionHandle session) {
+    try {
+      cliService.getSessionManager().getSession(session);
+      return true;
+    } catch (HiveSQLException error) {
+      return false;
+    }
   }
 
   @Override
@@ -105,7 +165,23 @@ final class Door extends ThriftHttpCLIService {
       settings(request.getConfOverlay());
       length(request.getStatement());
     });
-    return refused == null ? super.ExecuteStatement(request) : new TExecuteStatementResp(refused);
+    if (refused != null) {
+      return new TExecuteStatementResp(refused);
+    }
+    TExecuteStatementResp answer = super.ExecuteStatement(request);
+    if (answer.getStatus().isSetErrorMessage()) {
+      answer.getStatus().setErrorMessage(plain(answer.getStatus().getErrorMessage()));
+    }
+    return answer;
+  }
+
+  @Override
+  public TGetOperationStatusResp GetOperationStatus(TGetOperationStatusReq request) throws TException {
+    TGetOperationStatusResp answer = super.GetOperationStatus(request);
+    if (answer.isSetErrorMessage()) {
+      answer.setErrorMessage(plain(answer.getErrorMessage()));
+    }
+    return answer;
   }
 
   @Override
@@ -174,6 +250,19 @@ final class Door extends ThriftHttpCLIService {
       throw Guard.error("[LIMIT] statement refused: it has " + statement.length() + " characters, and " + LONGEST_STATEMENT
           + " are allowed: use fewer literals");
     }
+  }
+
+  /** Says what to do, where a statement ended because it asked for too much; else what Spark says. */
+  private static String plain(String message) {
+    int limit = message.indexOf("[LIMIT]");
+    if (limit >= 0) {
+      return message.substring(limit).lines().findFirst().orElse(message);
+    }
+    String why = message.contains("StackOverflowError") ? "it is nested too deep, or a text too long for a pattern: ask for less at once"
+        : message.contains("OutOfMemoryError") || message.contains("Cannot grow BufferHolder")
+            ? "it needs more memory than there is: " + RunLimits.LESS
+        : message.contains("java.lang.InterruptedException") ? "it took too long to be planned: ask in simpler queries" : null;
+    return why == null ? message : "[LIMIT] query stopped: " + why;
   }
 
   /** The answer where a check refuses; null where it does not. */

@@ -36,6 +36,7 @@ public final class Endpoint {
         door.start();
       }
     }
+    Watchdog.start(spark, RunLimits.current());
     // Spark stops when the main method returns. If it stopped by itself, the process must end, to be restarted.
     while (!spark.isStopped()) {
       Thread.sleep(1000);

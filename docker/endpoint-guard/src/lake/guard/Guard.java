@@ -154,6 +154,7 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
     /** A statement begins: views are parsed by parseQuery. */
     private void begin() {
       checkSettings(session);
+      RunLimits.planning(session.sparkContext().getLocalProperty("spark.jobGroup.id"));
       catalog.look();
       session.sparkContext().setLocalProperty(PlanLimits.RESULT, PlanLimits.UNDECIDED);
     }

@@ -50,6 +50,7 @@ final class PlanLimits extends SparkStrategy {
   @Override
   public Seq<SparkPlan> apply(LogicalPlan plan) {
     if (plan instanceof ReturnAnswer) {
+      RunLimits.planning(session.sparkContext().getLocalProperty("spark.jobGroup.id"));
       long bytes = 0;
       for (LogicalPlan leaf : CollectionConverters.asJava(plan.collectLeaves())) {
         if (leaf instanceof LogicalRelation table && table.relation() instanceof HadoopFsRelation files) {

@@ -10,6 +10,8 @@ import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.apache.spark.SparkConf;
 import org.apache.spark.SparkContext;
 import org.apache.spark.scheduler.DAGScheduler;
@@ -21,7 +23,11 @@ import org.apache.spark.scheduler.SparkListenerStageCompleted;
 import org.apache.spark.scheduler.SparkListenerStageSubmitted;
 import org.apache.spark.scheduler.SparkListenerTaskEnd;
 import org.apache.spark.scheduler.SparkListenerTaskStart;
+import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerOperationCanceled;
 import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerOperationClosed;
+import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerOperationError;
+import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerOperationFinish;
+import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerOperationStart;
 import scala.jdk.javaapi.CollectionConverters;
 
 /**
@@ -29,18 +35,21 @@ import scala.jdk.javaapi.CollectionConverters;
  *
  * <p>Those that run too long or return too much are stopped, with an error that says what to do. Limits are
  * {@code spark.lake.query.seconds} (0: none) and {@code spark.lake.query.resultBytes}. The Thrift server's own time limit
- * ends a query without a word to a client that waits for it. Time is that in which jobs of the query run: a client that
- * fetches slowly uses none. A result is measured as Spark sends it to the driver, packed; there the server holds it as
+ * ends a query without a word to a client that waits for it. Time is that from a statement's start to its end, and that in
+ * which jobs of it run later: a client that fetches slowly uses none. A result is measured as Spark sends it to the driver, packed; there the server holds it as
  * objects, at 20 to 30 times the size.
  *
  * <p>Spark's fair pool hands out a core when a task ends, which may take minutes. So when a query has waited for a second
  * without a single task at work, a task of another one is ended; Spark runs that again later, and counts no failure.
  */
 public final class RunLimits extends SparkListener {
-  private static final String LESS = "name dates (WHERE date BETWEEN …), aggregate, or add a LIMIT";
+  static final String LESS = "name dates (WHERE date BETWEEN …), aggregate, or add a LIMIT";
   private static final long PATIENCE = TimeUnit.SECONDS.toNanos(1);
   /** A query's only task is left alone for so long, or many queries would end each other's work in turn. */
   private static final long TURN = TimeUnit.SECONDS.toNanos(10);
+  /** What is stopped and still runs after so long cannot be stopped. */
+  private static final long OVERDUE = TimeUnit.SECONDS.toNanos(30);
+  private static RunLimits current;
 
   private final long limitNanos;
   private final long limitBytes;
@@ -63,9 +72,21 @@ public final class RunLimits extends SparkListener {
     private int stages;
     private int tasks;
     private long waitingSince;
+    private String user = "";
+    private String statement = "";
+    private Thread thread;
+    private boolean executes;
+    private long turn = TURN;
+    private long allocated;
+    private String stopped;
+    private long stoppedAt;
 
     private Query(String group) {
       this.group = group;
+    }
+
+    private boolean runs() {
+      return executes || tasks > 0;
     }
   }
 
@@ -83,6 +104,7 @@ public final class RunLimits extends SparkListener {
   private record Task(long id, Query query, long since) {}
 
   public RunLimits(SparkConf conf) {
+    current = this;
     limitNanos = TimeUnit.SECONDS.toNanos(conf.getLong("spark.lake.query.seconds", 0));
     limitBytes = conf.getLong("spark.lake.query.resultBytes", Long.MAX_VALUE);
     clock.scheduleWithFixedDelay(this::makeRoom, 1, 1, TimeUnit.SECONDS);
@@ -115,10 +137,24 @@ public final class RunLimits extends SparkListener {
     Job job = new Job(query, !broadcast && PlanLimits.HELD.equals(start.properties().getProperty(PlanLimits.RESULT)));
     jobs.put(start.jobId(), job);
     CollectionConverters.asJava(start.stageIds()).forEach(stage -> jobOfStage.put((Integer) stage, job));
+    begin(query);
+  }
+
+  private void begin(Query query) {
     if (query.jobs++ == 0 && limitNanos > 0) {
       query.since = System.nanoTime();
       String message = "it ran for " + TimeUnit.NANOSECONDS.toSeconds(limitNanos) + " s, the most that is allowed: " + LESS;
       query.end = clock.schedule(() -> stop(query, message), Math.max(0, limitNanos - query.used), TimeUnit.NANOSECONDS);
+    }
+  }
+
+  private void end(Query query) {
+    if (--query.jobs == 0) {
+      query.stages = 0;
+      if (query.end != null) {
+        query.used += System.nanoTime() - query.since;
+        query.end.cancel(false);
+      }
     }
   }
 
@@ -129,14 +165,7 @@ public final class RunLimits extends SparkListener {
       return;
     }
     jobOfStage.values().removeIf(other -> other == job);
-    Query query = job.query;
-    if (--query.jobs == 0) {
-      query.stages = 0;
-      if (query.end != null) {
-        query.used += System.nanoTime() - query.since;
-        query.end.cancel(false);
-      }
-    }
+    end(job.query);
   }
 
   @Override
@@ -185,9 +214,92 @@ public final class RunLimits extends SparkListener {
 
   @Override
   public synchronized void onOtherEvent(SparkListenerEvent event) {
-    if (event instanceof SparkListenerThriftServerOperationClosed closed) {
-      queries.remove(closed.id());
+    if (event instanceof SparkListenerThriftServerOperationStart start) {
+      Query query = queries.computeIfAbsent(start.id(), Query::new);
+      query.user = start.userName();
+      query.statement = start.statement();
+      query.executes = true;
+      begin(query);
+    } else if (event instanceof SparkListenerThriftServerOperationFinish finish) {
+      executed(queries.get(finish.id()));
+    } else if (event instanceof SparkListenerThriftServerOperationError error) {
+      executed(queries.get(error.id()));
+    } else if (event instanceof SparkListenerThriftServerOperationCanceled canceled) {
+      given(queries.get(canceled.id()));
+    } else if (event instanceof SparkListenerThriftServerOperationClosed closed) {
+      given(queries.remove(closed.id()));
     }
+  }
+
+  private void executed(Query query) {
+    if (query != null && query.executes) {
+      query.executes = false;
+      query.thread = null;
+      end(query);
+    }
+  }
+
+  /** A client has given a query up: what still runs of it must end. */
+  private void given(Query query) {
+    executed(query);
+    if (query != null && query.tasks > 0 && query.stopped == null) {
+      query.stopped = "its client has gone";
+      query.stoppedAt = System.nanoTime();
+    }
+  }
+
+  /** The statement of this group is planned by this thread. Refuses to go on where it was stopped meanwhile. */
+  static void planning(String group) {
+    RunLimits limits = current;
+    if (limits != null && group != null) {
+      synchronized (limits) {
+        Query query = limits.queries.get(group);
+        if (query != null) {
+          query.thread = Thread.currentThread();
+          if (query.stopped != null) {
+            throw Guard.error("[LIMIT] query stopped: " + query.stopped);
+          }
+        }
+      }
+    }
+  }
+
+  static RunLimits current() {
+    return current;
+  }
+
+  /** Bytes that a thread has allocated since it was last asked, for a task or for a statement. */
+  synchronized void allocated(Long task, long thread, long bytes) {
+    if (task != null) {
+      Task known = tasks.get(task);
+      if (known != null) {
+        known.query.allocated += bytes;
+      }
+      return;
+    }
+    queries.values().stream().filter(query -> query.thread != null && query.thread.getId() == thread)
+        .forEach(query -> query.allocated += bytes);
+  }
+
+  /** Memory is short: the query that has allocated most is stopped. */
+  synchronized void shed() {
+    queries.values().stream().filter(query -> query.runs() && query.stopped == null && query.allocated > 0)
+        .max(Comparator.comparingLong(query -> query.allocated))
+        .ifPresent(query -> stop(query, "it took the memory that others need: " + LESS));
+  }
+
+  /** Says what was stopped and still runs after the time that it had for that; null: nothing. */
+  synchronized String overdue() {
+    long now = System.nanoTime();
+    return Stream.concat(queries.values().stream(), tasks.values().stream().map(Task::query))
+        .filter(query -> query.stopped != null && query.runs() && now - query.stoppedAt > OVERDUE).findAny()
+        .map(query -> "a query of " + query.user + " cannot be stopped: " + Guard.oneLine(query.statement)).orElse(null);
+  }
+
+  /** The statements that run, and whose they are. */
+  synchronized String running() {
+    return queries.values().stream().filter(Query::runs)
+        .map(query -> query.user + ": " + Guard.oneLine(query.statement)).collect(Collectors.joining("; "));
   }
 
   private synchronized void makeRoom() {
@@ -198,13 +310,28 @@ public final class RunLimits extends SparkListener {
       return;
     }
     // The youngest task of the query that has most of them: the least work is lost.
+    Map<String, Integer> ofUser = new HashMap<>();
+    tasks.values().forEach(task -> ofUser.merge(task.query.user, 1, Integer::sum));
     Optional<Task> ended = tasks.values().stream()
-        .filter(task -> task.query.tasks > 1 || now - task.since > TURN)
-        .max(Comparator.<Task>comparingInt(task -> task.query.tasks).thenComparingLong(Task::since));
-    ended.ifPresent(task -> SparkContext.getOrCreate().killTaskAttempt(task.id, true, "another query waits"));
+        .filter(task -> task.query.tasks > 1 || now - task.since > task.query.turn)
+        .max(Comparator.<Task>comparingInt(task -> task.query.tasks)
+            .thenComparingInt(task -> ofUser.get(task.query.user)).thenComparingLong(Task::since));
+    ended.ifPresent(task -> {
+      if (task.query.tasks == 1) {
+        task.query.turn *= 2; // or some long ones would end each other for ever
+      }
+      SparkContext.getOrCreate().killTaskAttempt(task.id, true, "another query waits");
+    });
   }
 
-  private static void stop(Query query, String message) {
+  private synchronized void stop(Query query, String message) {
+    if (query.stopped == null) {
+      query.stopped = message;
+      query.stoppedAt = System.nanoTime();
+    }
     SparkContext.getOrCreate().cancelJobGroup(query.group, "[LIMIT] query stopped: " + message);
+    if (query.executes && query.stages == 0 && query.thread != null) {
+      query.thread.interrupt(); // it is being planned
+    }
   }
 }

@@ -1,0 +1,169 @@
+package lake.guard;
+
+import com.sun.management.ThreadMXBean;
+import java.lang.management.GarbageCollectorMXBean;
+import java.lang.management.ManagementFactory;
+import java.lang.management.MemoryPoolMXBean;
+import java.lang.management.MemoryType;
+import java.lang.management.MemoryUsage;
+import java.lang.management.ThreadInfo;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.apache.spark.SparkContext;
+import org.apache.spark.api.java.JavaSparkContext;
+import scala.Tuple2;
+
+/**
+ * Keeps the process able to serve, or ends it, to be started again.
+ *
+ * <p>Where Java collects garbage most of the time and finds little, the query that has allocated most is stopped, then the
+ * next. Where that does not help, where a stopped query goes on, or where a small job with a shuffle is not done in time,
+ * the process ends.
+ */
+final class Watchdog {
+  private static final long STEP_MILLIS = 500;
+  /** Share of the last seconds that went into collecting garbage, and of the heap that was full after it. */
+  private static final double BUSY = 0.4;
+  private static final double FULL = 0.75;
+  private static final long BETWEEN = TimeUnit.SECONDS.toNanos(4);
+  private static final long HELPLESS = TimeUnit.SECONDS.toNanos(30);
+  private static final long SILENT = TimeUnit.SECONDS.toNanos(60);
+  private static final long CHECK_MILLIS = 10_000;
+  private static final Pattern TASK = Pattern.compile("\\(TID (\\d+)\\)");
+  private static final ThreadMXBean THREADS = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+
+  private final SparkContext spark;
+  private final RunLimits limits;
+  private final Map<Long, Long> allocated = new HashMap<>(); // by thread
+  private volatile long served = System.nanoTime();
+
+  private Watchdog(SparkContext spark, RunLimits limits) {
+    this.spark = spark;
+    this.limits = limits;
+  }
+
+  static void start(SparkContext spark, RunLimits limits) {
+    Watchdog dog = new Watchdog(spark, limits);
+    thread("watchdog", dog::watch);
+    thread("watchdog-job", dog::serve);
+  }
+
+  private static void thread(String name, Runnable work) {
+    Thread thread = new Thread(work, name);
+    thread.setDaemon(true);
+    thread.setPriority(Thread.MAX_PRIORITY);
+    thread.start();
+  }
+
+  private void watch() {
+    long collected = collecting();
+    double busy = 0;
+    long then = System.nanoTime();
+    long shed = then - BETWEEN;
+    long since = 0;
+    while (true) {
+      pause(STEP_MILLIS);
+      try {
+        long now = System.nanoTime();
+        long collectedNow = collecting();
+        // Of some seconds, the last ones more.
+        double share = (collectedNow - collected) * 1e6 / (now - then);
+        double weight = Math.min(1, (now - then) / 2e9);
+        busy = busy * (1 - weight) + share * weight;
+        collected = collectedNow;
+        then = now;
+        account();
+        if (busy < BUSY || full() < FULL) {
+          since = 0;
+        } else if (since == 0) {
+          since = now;
+        }
+        if (since != 0 && now - shed > BETWEEN) {
+          shed = now;
+          limits.shed();
+        }
+        if (since != 0 && now - since > HELPLESS) {
+          end("no memory is left");
+        }
+        String overdue = limits.overdue();
+        if (overdue != null) {
+          end(overdue);
+        }
+        if (now - served > SILENT) {
+          end("a small job was not done for " + TimeUnit.NANOSECONDS.toSeconds(SILENT) + " s");
+        }
+      } catch (OutOfMemoryError error) {
+        // The next round decides.
+      }
+    }
+  }
+
+  /** A job as small queries are, with a shuffle. */
+  private void serve() {
+    while (true) {
+      try {
+        spark.setJobGroup("watchdog", "", false);
+        JavaSparkContext.fromSparkContext(spark).parallelize(List.of(1, 2, 3, 4), 2)
+            .mapToPair(number -> new Tuple2<>(number % 2, number)).reduceByKey(Integer::sum, 2).count();
+        served = System.nanoTime();
+      } catch (Throwable error) {
+        QueryLog.log("self-check failed", Users.HEALTH, "end", error);
+      }
+      pause(CHECK_MILLIS);
+    }
+  }
+
+  /** Adds what threads have allocated to the queries they work for. */
+  private void account() {
+    long[] threads = THREADS.getAllThreadIds();
+    long[] bytes = THREADS.getThreadAllocatedBytes(threads);
+    ThreadInfo[] names = THREADS.getThreadInfo(threads);
+    Map<Long, Long> before = Map.copyOf(allocated);
+    allocated.clear();
+    for (int index = 0; index < threads.length; index++) {
+      allocated.put(threads[index], bytes[index]);
+      long more = bytes[index] - before.getOrDefault(threads[index], 0L);
+      if (names[index] != null && more > 0) {
+        Matcher task = TASK.matcher(names[index].getThreadName());
+        limits.allocated(task.find() ? Long.valueOf(task.group(1)) : null, threads[index], more);
+      }
+    }
+  }
+
+  private static long collecting() {
+    return ManagementFactory.getGarbageCollectorMXBeans().stream().mapToLong(GarbageCollectorMXBean::getCollectionTime).sum();
+  }
+
+  /** How much of the part of the heap that is for what lives long was full after it was last collected. */
+  private static double full() {
+    double full = 0;
+    for (MemoryPoolMXBean pool : ManagementFactory.getMemoryPoolMXBeans()) {
+      MemoryUsage usage = pool.getType() == MemoryType.HEAP && pool.getName().contains("Old") ? pool.getCollectionUsage() : null;
+      if (usage != null && usage.getMax() > 0) {
+        full = Math.max(full, (double) usage.getUsed() / usage.getMax());
+      }
+    }
+    return full;
+  }
+
+  private void end(String why) {
+    try {
+      QueryLog.log("restart", Users.HEALTH, "end", why, "statement", limits.running());
+    } finally {
+      // Not exit(): what is to be run at an exit may need what is missing.
+      Runtime.getRuntime().halt(70);
+    }
+  }
+
+  private static void pause(long millis) {
+    try {
+      Thread.sleep(millis);
+    } catch (InterruptedException error) {
+      Thread.currentThread().interrupt();
+    }
+  }
+}

@@ -1,0 +1,158 @@
+"""One client against all others: whatever a statement or a connection does, other users' queries are answered.
+
+Each attack is made once; with `make siege` all of them, again and again and together, for as long as one likes.
+"""
+
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import Any
+
+from tests.stack.conftest import Stack
+
+MINUTES = float(os.environ.get("LAKE_SIEGE_MINUTES", 0))
+LONGEST_WAIT = 30
+SMALL = "SELECT count(*) FROM gold.daily_product_consumption WHERE date = DATE '2021-01-02'"
+MEDIUM = "SELECT date, count(*), sum(consumption_kwh) FROM silver.readings GROUP BY date ORDER BY date"
+DOUBLING = ", ".join(f"c{n} AS (SELECT * FROM c{n - 1} UNION ALL SELECT * FROM c{n - 1})" for n in range(1, 29))
+
+# What each is told at once.
+REFUSED = {
+    "partitions of a range": "SELECT count(*) FROM range(0, 1, 1, 5000000)",
+    "partitions by a hint": "SELECT /*+ REPARTITION(20000000) */ count(*) FROM silver.readings",
+    "names of WITH that double": f"WITH c0 AS (SELECT 1 AS a), {DOUBLING} SELECT count(*) FROM c28",
+    "a statement of megabytes": f"SELECT '{'x' * 2_000_000}'",
+}
+# What ends with an error, sooner or later.
+GREEDY = {
+    "a list that grows": "SELECT collect_list(a.meterpoint_id) FROM silver.readings a CROSS JOIN silver.readings b",
+    "a stack that overflows": "SELECT repeat('a', 1000000) RLIKE '^(a|b)*$', id FROM range(2)",
+    "a text of gigabytes": "SELECT length(repeat(repeat('x', 1000000), id + 1500)) FROM range(2)",
+    "a constant of gigabytes": "SELECT length(repeat('x', 2000000000))",
+    "an array of a billion": "SELECT max(size(sequence(1, 1000000000 + id))) FROM range(2)",
+    "many rows that are held": "SELECT id, repeat('x', 500) FROM range(3000000) ORDER BY id DESC",
+}
+# These take as long to be planned as a query may run.
+SLOW = {
+    "a long AND": "SELECT 1 WHERE " + " AND ".join(["rand() > 0"] * 20_000),
+    "brackets": "SELECT " + "(" * 20_000 + "1" + ")" * 20_000,
+}
+
+
+class Victim:
+    """Asks a small and a medium query every second, from three connections, and notes how long it waited."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.waits: list[float] = []
+        self.wrong: list[Any] = []
+        self._ended = threading.Event()
+        self._expected = {query: stack.query(query, "engineer") for query in (SMALL, MEDIUM)}
+        self._threads = [threading.Thread(target=self._ask) for _ in range(3)]
+
+    def _ask(self) -> None:
+        connection: Any = None
+        while not self._ended.is_set():
+            for query, expected in self._expected.items():
+                began = time.monotonic()
+                while not self._ended.is_set():
+                    try:
+                        connection = connection or self.stack.connect("engineer")
+                        cursor = connection.cursor()
+                        cursor.execute(query)
+                        rows = cursor.fetchall()
+                        break
+                    except Exception:
+                        connection = None  # it is asked again, and the time counts on
+                        time.sleep(0.5)
+                else:
+                    break
+                self.waits.append(time.monotonic() - began)
+                if rows != expected:
+                    self.wrong.append(rows)
+            self._ended.wait(1)
+
+    @contextmanager
+    def asking(self) -> Iterator["Victim"]:
+        for thread in self._threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self._ended.set()
+            for thread in self._threads:
+                thread.join(120)
+
+
+def told(stack: Stack, statement: str) -> str:
+    """The error of a statement, or its result's beginning."""
+    try:
+        with closing(stack.connect("analyst")) as connection:
+            cursor = connection.cursor()
+            cursor.execute(statement)
+            return f"answered {str(cursor.fetchone())[:60]}"
+    except Exception as error:
+        status = getattr(error.args[0] if error.args else None, "status", None)
+        return str(status.errorMessage if status else repr(error)).splitlines()[0][:200]
+
+
+def hold_connections(stack: Stack, count: int, first: bytes) -> list[socket.socket]:
+    held = []
+    for _ in range(count):
+        with suppress(OSError):
+            connection = socket.create_connection(("127.0.0.1", stack.sql_port), timeout=5)
+            connection.sendall(first)
+            held.append(connection)
+    return held
+
+
+def test_a_statement_that_asks_for_too_much_is_refused_at_once(stack: Stack) -> None:
+    for name, statement in REFUSED.items():
+        began = time.monotonic()
+        assert told(stack, statement).startswith("[LIMIT]"), name
+        assert time.monotonic() - began < LONGEST_WAIT, name
+
+
+def test_whoever_has_not_logged_in_keeps_nobody_out(stack: Stack) -> None:
+    # Nothing; a login of 100 MB that does not come; a status that there is not.
+    for first in (b"", b"\x01\x05\xf5\xe1\x00", b"\x09\x00\x00\x00\x01x"):
+        held = hold_connections(stack, 600, first)
+        began = time.monotonic()
+        assert stack.query("SELECT 1", "engineer") == [(1,)]
+        assert time.monotonic() - began < LONGEST_WAIT
+        for connection in held:
+            connection.close()
+
+
+def test_greedy_statements_do_not_keep_others_waiting(stack: Stack) -> None:
+    attacks = list((GREEDY | SLOW if MINUTES else GREEDY).items())
+    ends = time.monotonic() + 60 * MINUTES
+    outcomes: dict[str, str] = {}
+    with Victim(stack).asking() as victim:
+        rounds = 0
+        while True:
+            for name, statement in attacks:
+                since, began = len(victim.waits), time.monotonic()
+                answer = told(stack, statement)
+                taken, worst = time.monotonic() - began, max(victim.waits[since:], default=0)
+                print(f"{name}: {taken:.0f} s, victim at most {worst:.1f} s; {answer}")
+                outcomes[name] = answer
+            rounds += 1
+            random.shuffle(attacks)
+            if time.monotonic() >= ends:
+                break
+        if MINUTES:
+            together = [threading.Thread(target=told, args=(stack, statement)) for _, statement in attacks]
+            for thread in together:
+                thread.start()
+            for thread in together:
+                thread.join()
+        time.sleep(3)
+    print(f"{rounds} rounds, {len(victim.waits)} answers, the longest after {max(victim.waits):.1f} s")
+    assert victim.wrong == []
+    assert max(victim.waits) < LONGEST_WAIT
+    assert {name: answer for name, answer in outcomes.items() if not answer.startswith(("[LIMIT]", "answered"))} == {}
