@@ -167,9 +167,9 @@ def serve(settings: Settings) -> None:
     os.execve(submit[0], submit, kept | environment)
 
 
-# Java says that no memory is left when it spends half its time on collecting garbage and finds less than a third of the
-# heap; by default it would go on for hours. A query then ends with an error, and the process does not.
-MEMORY_SHORT = ("-XX:GCTimeLimit=50", "-XX:GCHeapFreeLimit=30")
+# Java says that no memory is left when it spends most of its time on collecting garbage and finds a tenth of the heap;
+# by default it would go on for hours. Before that the watchdog stops a query: such an error may hit any thread.
+MEMORY_SHORT = ("-XX:GCTimeLimit=80", "-XX:GCHeapFreeLimit=10")
 
 
 def own_folder(state: Path) -> Path:

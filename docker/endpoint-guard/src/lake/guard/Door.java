@@ -261,7 +261,7 @@ final class Door extends ThriftHttpCLIService {
     String why = message.contains("StackOverflowError") ? "it is nested too deep, or a text too long for a pattern: ask for less at once"
         : message.contains("OutOfMemoryError") || message.contains("Cannot grow BufferHolder")
             ? "it needs more memory than there is: " + RunLimits.LESS
-        : message.contains("java.lang.InterruptedException") ? "it took too long to be planned: ask in simpler queries" : null;
+        : message.contains("java.lang.InterruptedException") ? "it took more time or memory than is allowed: " + RunLimits.LESS : null;
     return why == null ? message : "[LIMIT] query stopped: " + why;
   }
 
