@@ -283,7 +283,8 @@ public final class RunLimits extends SparkListener {
 
   /** Memory is short: the query that has allocated most is stopped. */
   synchronized void shed() {
-    queries.values().stream().filter(query -> query.runs() && query.stopped == null && query.allocated > 0)
+    long large = Runtime.getRuntime().maxMemory() / 10;
+    queries.values().stream().filter(query -> query.runs() && query.stopped == null && query.allocated > large)
         .max(Comparator.comparingLong(query -> query.allocated))
         .ifPresent(query -> stop(query, "it took the memory that others need: " + LESS));
   }

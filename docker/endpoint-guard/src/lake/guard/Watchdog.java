@@ -7,6 +7,7 @@ import java.lang.management.MemoryPoolMXBean;
 import java.lang.management.MemoryType;
 import java.lang.management.MemoryUsage;
 import java.lang.management.ThreadInfo;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -28,7 +29,9 @@ final class Watchdog {
   private static final long STEP_MILLIS = 500;
   /** Share of the last seconds that went into collecting garbage, and of the heap that was full after it. */
   private static final double BUSY = 0.4;
-  private static final double FULL = 0.7;
+  private static final double FULL = 0.85;
+  /** So long a full collection tells of the heap: many small queries keep Java busy, and collect little that is old. */
+  private static final long FRESH = TimeUnit.SECONDS.toNanos(5);
   private static final long BETWEEN = TimeUnit.SECONDS.toNanos(4);
   private static final long HELPLESS = TimeUnit.SECONDS.toNanos(30);
   private static final long SILENT = TimeUnit.SECONDS.toNanos(60);
@@ -66,6 +69,8 @@ final class Watchdog {
     long then = System.nanoTime();
     long shed = then - BETWEEN;
     long since = 0;
+    long majors = majors();
+    long lastMajor = then - FRESH;
     while (true) {
       pause(STEP_MILLIS);
       try {
@@ -78,7 +83,10 @@ final class Watchdog {
         collected = collectedNow;
         then = now;
         account();
-        if (busy < BUSY || full() < FULL) {
+        long majorsNow = majors();
+        lastMajor = majorsNow > majors ? now : lastMajor;
+        majors = majorsNow;
+        if (busy < BUSY || now - lastMajor > FRESH || full() < FULL) {
           since = 0;
         } else if (since == 0) {
           since = now;
@@ -140,6 +148,13 @@ final class Watchdog {
 
   private static long collecting() {
     return ManagementFactory.getGarbageCollectorMXBeans().stream().mapToLong(GarbageCollectorMXBean::getCollectionTime).sum();
+  }
+
+  /** Collections of the whole heap until now. */
+  private static long majors() {
+    return ManagementFactory.getGarbageCollectorMXBeans().stream()
+        .filter(collector -> Arrays.stream(collector.getMemoryPoolNames()).anyMatch(pool -> pool.contains("Old")))
+        .mapToLong(GarbageCollectorMXBean::getCollectionCount).sum();
   }
 
   /** How much of the part of the heap that is for what lives long was full after it was last collected. */
