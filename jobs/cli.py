@@ -216,6 +216,10 @@ def _cause(error: Exception) -> str:
     """What is wrong, in a line: of a failed task, which brings a stack trace of each layer, the innermost's words."""
     from meterlake import first_line
 
+    _, is_python, trace = str(error).rpartition("Traceback (most recent call last):")
+    raised = [line for line in trace.splitlines() if line and not line[0].isspace()]
+    if is_python and raised:
+        return raised[0]
     return first_line(str(error).rpartition("Caused by: ")[2])
 
 

@@ -366,7 +366,8 @@ def _write_by_date(place: Place, root: str, rows: pa.Table, schema: pa.Schema, n
 
 def write_file(file_system: FileSystem, folder: str, name: str, rows: pa.Table) -> None:
     """Write a Parquet file. A decimal of nine digits is a whole number then, which Spark reads fastest."""
-    file_system.create_dir(folder, recursive=True)
+    if file_system.type_name == "local":  # an object store has no folders
+        file_system.create_dir(folder, recursive=True)
     pq.write_table(rows, f"{folder}/{name}", filesystem=file_system, compression="zstd", store_decimal_as_integer=True)
 
 
