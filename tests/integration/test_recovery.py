@@ -62,7 +62,7 @@ def story(new_lake: Callable[[], Lake]) -> Story:
 
     # c.json was a mistake, and is gone. This run dies when all is published, and recorded but for the load itself.
     (landing.folder / "readings/c.json").unlink()
-    landing.readings("a.json", [*day("a", "2021-01-01", 1), "bad row"], after=2 * DAY)
+    landing.readings("a.json", [*day("a", "2021-01-01", 1), *day("a", "2021-01-05"), "bad row"], after=2 * DAY)
     landing.readings("d.json", day("a", "2021-01-03", 5), after=2 * DAY)
     die_before_publishing(lake, "ops.loads")
 
