@@ -94,7 +94,7 @@ def _lake(facts: Facts, settings: Settings) -> list[Finding]:
         else Finding("delivery", Level.ok, text)
     )
 
-    failed = facts.last_load_status == "failed"
+    failed = facts.last_load_status in ("failed", "rejected")
     what = facts.last_load_error or facts.last_load_status or "no status"
     if facts.last_load_error and not failed:  # the readings were published, the reference file was rejected
         found.append(Finding("load", Level.warning, f"load {facts.last_load_id} rejected a file: {what}"))

@@ -504,7 +504,8 @@ app.add_typer(quarantine, name="quarantine")
 
 _IN_QUARANTINE = """
     SELECT
-      source_file, reason, `rows`, rejected_on, if(loads.status = 'failed', 'not published', loads.status) AS `load`
+      source_file, reason, `rows`, rejected_on,
+      if(loads.status IN ('failed', 'rejected'), 'not published', loads.status) AS `load`
     FROM (
       SELECT source_file, reason, count(*) AS `rows`, load_date AS rejected_on, load_id
       FROM quarantine.open_readings GROUP BY source_file, reason, load_date, load_id

@@ -89,7 +89,8 @@ def _replaced_at(
         after = switched[named[-1] + 1 :]
         # None after it, and not live: a run that was killed has switched the partition; the next one sees to it.
         return finished[after[0][0]] if after else None
+    load = load.split("_")[0]
     if load in finished:
         # Of ops and quarantine switches are not recorded: the next one took its place. Or it never was published.
-        return next((finished[other] for other in later if other in finished), finished[load])
+        return next((finished[each] for other in later if (each := other.split("_")[0]) in finished), finished[load])
     return started_at(load)

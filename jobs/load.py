@@ -108,6 +108,11 @@ class Summary:
         return [text for *_, text in self.receipt.rejections]
 
     @property
+    def status(self) -> str:
+        """published; failed: the next load reads its files again; rejected: every file was, and they are known."""
+        return "published" if self.published else "failed" if self.blocking else "rejected"
+
+    @property
     def published(self) -> bool:
         """Whether readers got it. A reference snapshot that failed is left out of a load; it does not stop the load."""
         return not self.blocking and not (self.nothing_good and not self.dates and not self.snapshot_date)
@@ -159,8 +164,8 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, wish: Wish | None
         upgrade.claims_of_older_version(spark)
     with stage("discover"):
         writer = ledger_writer.writer(spark)
-        plan = _plan(spark, settings, wish)
         interrupted = ledger.interrupted(spark)
+        plan = _plan(spark, settings, wish, interrupted)
         if not (plan.readings.num_rows or plan.reference or plan.dropped_dates or plan.mart_dates or interrupted):
             return None
         quality.preload()
@@ -225,11 +230,12 @@ def _require_known(accept: Collection[str]) -> None:
         raise LakeError(f"--accept {' '.join(unknown)}: there is no such reason; there are {', '.join(sorted(known))}")
 
 
-def _plan(spark: SparkSession, settings: Settings, wish: Wish) -> Plan:
+def _plan(spark: SparkSession, settings: Settings, wish: Wish, interrupted: bool) -> Plan:
     plan = Plan(ledger_files.to_read(spark, []), [], [], None, set(), set())
     if wish.retraction:
         dates = silver.held_dates(spark, wish.retraction)
-        if not dates:
+        # A run that was killed may have taken them away already, in part: they are found where it began.
+        if not dates and not interrupted:
             raise LakeError("there is nothing to retract: no reading that counts, or could, is of what was named")
         return plan._replace(retraction=wish.retraction, dropped_dates=dates)
     if wish.rebuild and not wish.from_files:
@@ -243,7 +249,8 @@ def _plan(spark: SparkSession, settings: Settings, wish: Wish) -> Plan:
     if gone := sorted((named | set(wish.retry or ())) - there):
         raise ledger_files.UnknownFile(f"{', '.join(gone)}: not in the landing place {settings.landing}")
     if wish.rebuild:
-        named = silver.files_between(spark, *wish.rebuild) & there
+        withheld = {row.source_file for row in spark.table("ops.withheld_files").collect()}
+        named = silver.files_between(spark, *wish.rebuild) & there - withheld
         plan = plan._replace(mart_dates=_dates_between(spark, *wish.rebuild))
     elif not named:
         again = ledger_files.in_quarantine(spark, wish.retry) if wish.retry is not None else set()
@@ -304,7 +311,14 @@ def _merge(
     if reread is not None:
         dropped_dates = dropped_dates | silver.held_dates(spark, Retraction(), reread)
     return silver.merge_dates(
-        spark, place, receipt, begun, retraction=plan.retraction, reread=reread, dropped_dates=dropped_dates
+        spark,
+        place,
+        receipt,
+        begun,
+        retraction=plan.retraction,
+        reread=reread,
+        dropped_dates=dropped_dates,
+        only_held=wish.kind == "rebuild",
     )
 
 
@@ -457,7 +471,7 @@ def _record(
         appends.append(lambda: ledger.append_publications(spark, published, summary.changes, load_id))
     at_once(*appends)
     load = {
-        "status": "published" if summary.published else "failed",
+        "status": summary.status,
         "kind": wish.kind,
         "started_at": summary.started_at,
         "finished_at": datetime.now(UTC),

@@ -183,11 +183,14 @@ def merge_dates(
     retraction: Retraction | None = None,
     reread: pa.Table | None = None,
     dropped_dates: Collection[str] = (),
+    only_held: bool = False,
 ) -> Written:
     """Make the folders of silver.readings, its contested readings and claims what the load says of its dates.
 
     `begun` is where a date's content was before a run that was killed (`ledger.loads.recover`). On `dropped_dates`
     claims are dropped that a retraction takes back, and those of versions of files (`reread`) that were read once more.
+    With `only_held` files say nothing of meterpoint-days of which they said nothing before: so what was retracted stays
+    away.
     """
     new_dates = set(receipt.readings)
     begun_dates = {day for found in begun.values() for day in found}
@@ -203,12 +206,12 @@ def merge_dates(
         for table in (READINGS, CONTESTED, CLAIMS)
     }
     fresh = {table: _fresh(spark, table, place.load_id, new_dates) for table in (READINGS, CLAIMS)}
-    to_merge = touched & (held[READINGS].keys() | held[CLAIMS].keys())
+    to_merge = touched if only_held else touched & (held[READINGS].keys() | held[CLAIMS].keys())
     to_merge |= _claimed_twice(spark, place, receipt, {day: fresh[CLAIMS][day] for day in new_dates - to_merge})
     direct = new_dates - to_merge
     written: dict[str, dict[str, int]] = {}
     if to_merge:
-        written = _merge(spark, place, receipt, held, fresh, to_merge, retraction, reread)
+        written = _merge(spark, place, receipt, held, fresh, to_merge, retraction, reread, only_held)
     locations: dict[str, Locations] = {table: {} for table in (READINGS, CONTESTED, CLAIMS)}
     for table, count in ((READINGS, "readings"), (CONTESTED, "contested"), (CLAIMS, "claims")):
         root, column = tables.root_and_column(spark, table)
@@ -266,6 +269,7 @@ def _merge(
     dates: set[str],
     retraction: Retraction | None,
     reread: pa.Table | None,
+    only_held: bool,
 ) -> dict[str, dict[str, int]]:
     """Merge the dates, and return the numbers of rows written, by date."""
 
@@ -293,7 +297,7 @@ def _merge(
     merged = (
         _in_buckets(rows, buckets)
         .cogroup(_in_buckets(claims, buckets))
-        .applyInArrow(partial(merge_and_write, place), WRITTEN)
+        .applyInArrow(partial(merge_and_write, place, only_held), WRITTEN)
     )
     written = dict(written_of(merged.collect()))
     for root in (place.readings, place.claims):

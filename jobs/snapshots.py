@@ -132,14 +132,14 @@ def _rejected(row: dict[str, Any], reason: str, detail: str) -> Taken:
 
 
 def shown_file(spark: SparkSession) -> dict[str, Any] | None:
-    """The reference file whose snapshot the views show: source_file, sha256, load_id."""
+    """The reference file whose snapshot the views show: source_file, sha256, modified_at."""
     current = tables.read_rows(spark, CURRENT_SNAPSHOT, tables.all_locations(spark, CURRENT_SNAPSHOT)).to_pylist()
     if not current or not current[0]["load_id"]:
         return None
     of_load = pc.field("load_id") == current[0]["load_id"]
     files = tables.read_rows(spark, LOAD_FILES, tables.all_locations(spark, LOAD_FILES), of_load).to_pylist()
     taken = [file for file in files if file["kind"] == "reference" and file["status"] == "loaded"]
-    return {name: taken[0][name] for name in ("source_file", "sha256", "load_id")} if taken else None
+    return {name: taken[0][name] for name in ("source_file", "sha256", "modified_at")} if taken else None
 
 
 def content(spark: SparkSession, name: str, locations: dict[str, Locations], load_id: str) -> DataFrame:
@@ -152,7 +152,8 @@ def _write(spark: SparkSession, found: reference.Reference, file: dict[str, Any]
     """Raises SnapshotRejected where a critical expectation fails, or a newer snapshot is shown."""
     snapshot_date = file["modified_at"].astimezone(ZoneInfo(TIME_ZONE)).date()
     current = spark.table(CURRENT_SNAPSHOT).first()
-    if current and current.snapshot_date > snapshot_date:
+    shown = shown_file(spark)
+    if current and (current.snapshot_date > snapshot_date or (shown and shown["modified_at"] > file["modified_at"])):
         raise reference.SnapshotRejected(
             "older_than_shown",
             f"it is of {snapshot_date}, and the snapshot of {current.snapshot_date} is shown: if that one is wrong,"

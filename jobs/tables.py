@@ -202,6 +202,11 @@ def plain(location: str) -> str:
 
 def load_of(location: str) -> str:
     """Which load wrote a partition's folder."""
+    return folder_id(location).split("_")[0]
+
+
+def folder_id(location: str) -> str:
+    """The end of a folder's name: the load that wrote it, and a number if it wrote the partition more than once."""
     return location.rstrip("/").rsplit("/load=", 1)[-1]
 
 

@@ -18,15 +18,17 @@ def claims_of_older_version(spark: SparkSession) -> None:
     """
     if tables.partitions(spark, CLAIMS) or not tables.partitions(spark, READINGS):
         return
-    if loads.interrupted(spark):
-        return  # the load that puts this right comes first; the next run upgrades
     previous = writer.writer(spark)
     started_at = datetime.now(UTC)
     load_id = writer.new_load_id(started_at, loads.recorded_loads(spark))
     writer.become_writer(spark, load_id, after=previous)
     of_files = spark.table(LOAD_FILES).select("load_id", "source_file", "modified_at")
+    # Of dates that a run had begun to switch and died: what was there before. The next load puts them right.
+    recorded = set(loads.recorded_loads(spark))
+    before = loads.before_dead_run(spark, recorded, loads.switches(spark, recorded), READINGS)
+    held = tables.all_locations(spark, READINGS) | before
     claims = (
-        spark.table(READINGS)
+        tables.read(spark, READINGS, {day: folder for day, folder in held.items() if not tables.is_empty(folder)})
         .groupBy("source_file", "meterpoint_id", "load_id", "date")
         .agg(F.count("*").cast("int").alias("readings"))
         .join(of_files, on=["load_id", "source_file"], how="left")
@@ -34,8 +36,7 @@ def claims_of_older_version(spark: SparkSession) -> None:
     )
     dates = tables.partitions(spark, READINGS)
     locations = tables.write(claims.repartition("date"), CLAIMS, load_id, dates)
-    loads.begin_publication(spark, load_id)
-    writer.publish(spark, CLAIMS, locations, load_id)
+    # Recorded first: until there are claims, the next run makes them.
     loads.append_publications(spark, {CLAIMS: locations}, {}, load_id)
     load = {
         "status": "published",
@@ -45,3 +46,4 @@ def claims_of_older_version(spark: SparkSession) -> None:
         "dates_published": len(dates),
     }
     loads.append_rows(spark, [load], LOADS, load_id)
+    writer.publish(spark, CLAIMS, locations, load_id)

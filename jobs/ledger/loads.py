@@ -7,6 +7,7 @@ ops.loads did not happen: that table is published last, and rows elsewhere of a 
 from collections import defaultdict
 from collections.abc import Collection
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -56,7 +57,17 @@ def append_rows(spark: SparkSession, rows: list[dict[str, Any]] | pa.Table, tabl
         for field in schema
     ]
     both = pa.concat_tables([before, pa.table(columns, schema=schema)])
-    publish(spark, table, tables.write_rows(spark, both, table, load_id, load_date), load_id)
+    written = tables.write_rows(spark, both, table, _free_folder(spark, table, load_date, load_id), load_date)
+    publish(spark, table, written, load_id)
+
+
+def _free_folder(spark: SparkSession, table: str, load_date: date, load_id: str) -> str:
+    """Id of a folder that is not there yet. A load may write its day of a table twice: when it clears what a dead run
+    left, and when it adds its own rows. Folders never change, so the second one is another."""
+    live = tables.locations(spark, table, [load_date]).get(str(load_date), "")
+    if tables.load_of(live) != load_id:
+        return load_id
+    return f"{load_id}_{int(tables.folder_id(live).partition('_')[2] or 0) + 1}"
 
 
 def _without_load_id(schema: pa.Schema) -> pa.Schema:
@@ -122,20 +133,7 @@ def recover(spark: SparkSession, load_id: str) -> dict[str, Locations]:
     Returned is, by table, where readings and claims of these dates were before the run: the load begins from there.
     """
     recorded = set(recorded_loads(spark))
-    switched = switches(spark, recorded)
-
-    def before(table: str) -> Locations:
-        """Where recorded loads had switched those partitions that are elsewhere now."""
-        root, column = tables.root_and_column(spark, table)
-        found: Locations = {}
-        for value, location in tables.all_locations(spark, table).items():
-            # A load of an older version recorded no folders.
-            unknown = location if tables.load_of(location) in recorded else tables.folder_of(root, column, value)
-            folder = switched[table, value][-1][1] if (table, value) in switched else unknown
-            if not tables.is_same(folder, location):
-                found[value] = folder
-        return found
-
+    before = partial(before_dead_run, spark, recorded, switches(spark, recorded))
     for table in (tables.CURRENT_SNAPSHOT, *tables.HISTORIES):
         publish(spark, table, before(table), load_id)
     for table in tables.OF_LOADS:
@@ -147,6 +145,21 @@ def recover(spark: SparkSession, load_id: str) -> dict[str, Locations]:
         day for mart in tables.MARTS for day in before(mart)
     }
     return {table: tables.locations(spark, table, begun) | found for table, found in earlier.items()}
+
+
+def before_dead_run(
+    spark: SparkSession, recorded: set[str], switched: dict[tuple[str, str], list[tuple[str, str]]], table: str
+) -> Locations:
+    """Where recorded loads had switched those partitions of a table that are elsewhere now."""
+    root, column = tables.root_and_column(spark, table)
+    found: Locations = {}
+    for value, location in tables.all_locations(spark, table).items():
+        # A load of an older version recorded no folders.
+        unknown = location if tables.load_of(location) in recorded else tables.folder_of(root, column, value)
+        folder = switched[table, value][-1][1] if (table, value) in switched else unknown
+        if not tables.is_same(folder, location):
+            found[value] = folder
+    return found
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
@@ -176,7 +189,7 @@ def switches(spark: SparkSession, loads: Collection[str]) -> dict[tuple[str, str
     for row in rows.sort_by("load_id").to_pylist():
         table, value = row["table_name"], row["partition_value"]
         # Where the folder is now: the warehouse may have been moved since.
-        folder = tables.folder_of(*places[table], value, tables.load_of(row["folder"]))
+        folder = tables.folder_of(*places[table], value, tables.folder_id(row["folder"]))
         switched[table, value].append((row["load_id"], folder))
     return dict(switched)
 
@@ -230,4 +243,6 @@ def _recorded_rows(spark: SparkSession, table: str, load_date: date) -> DataFram
 
 
 def _replace(rows: DataFrame, table: str, load_id: str, load_date: date) -> None:
-    publish(rows.sparkSession, table, tables.write(rows.coalesce(1), table, load_id, [load_date]), load_id)
+    spark = rows.sparkSession
+    folder = _free_folder(spark, table, load_date, load_id)
+    publish(spark, table, tables.write(rows.coalesce(1), table, folder, [load_date]), load_id)

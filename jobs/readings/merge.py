@@ -36,14 +36,18 @@ class Changes(NamedTuple):
     removed: int
 
 
-def merge(rows: pa.Table, claims: pa.Table) -> Merged:
+def merge(rows: pa.Table, claims: pa.Table, *, only_held: bool = False) -> Merged:
     """What counts of a date's readings.
 
     `rows` (READINGS_SCHEMA) are all that files say of the date, held or new, contested or not. `claims` (CLAIMS_SCHEMA
     with `is_new` and `is_dropped`) say of whom they are: a claim is left out if it is dropped, or if there is a new one
-    of the same file and meterpoint.
+    of the same file and meterpoint. With `only_held` a new claim is left out where there was none before.
     """
     spoken = ["source_file", "meterpoint_id"]
+    if only_held:
+        known = claims.filter(pc.invert(claims["is_new"])).select(spoken)
+        again = claims.filter(claims["is_new"]).join(known, spoken, join_type="left semi").select(claims.column_names)
+        claims = pa.concat_tables([claims.filter(pc.invert(claims["is_new"])), again])
     claims = claims.filter(pc.invert(claims["is_dropped"]))
     new = claims.filter(claims["is_new"]).select(spoken)
     held = claims.filter(pc.invert(claims["is_new"])).join(new, spoken, join_type="left anti")
@@ -96,14 +100,15 @@ WRITTEN = """
 """
 
 
-def merge_and_write(place: Place, key: tuple[Any, ...], rows: pa.Table, claims: pa.Table) -> pa.Table:
+def merge_and_write(place: Place, only_held: bool, key: tuple[Any, ...], rows: pa.Table, claims: pa.Table) -> pa.Table:
     """Merge one bucket of one date (`key`), and write it into the folders that the load is to publish.
 
     `rows` have, beside READINGS_SCHEMA, `counts`: whether they are what silver.readings holds now.
     """
     day, bucket = (each.as_py() for each in key)
     all_rows = rows.select(READINGS_SCHEMA.names).cast(READINGS_SCHEMA)
-    merged = merge(all_rows, claims.select([*CLAIMS_SCHEMA.names, "is_new", "is_dropped"]))
+    flagged = claims.select([*CLAIMS_SCHEMA.names, "is_new", "is_dropped"])
+    merged = merge(all_rows, flagged, only_held=only_held)
     before = all_rows.filter(rows["counts"])
     roots = (place.readings, place.contested, place.claims)
     for root, content, schema in zip(roots, merged, (READINGS_SCHEMA, READINGS_SCHEMA, CLAIMS_SCHEMA), strict=True):

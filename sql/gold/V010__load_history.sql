@@ -2,7 +2,7 @@
 
 CREATE OR REPLACE VIEW gold.load_history (
   load_id COMMENT 'Key',
-  status COMMENT 'published; failed: readers keep what they had; rolled back: taken away again, see rolled_back_by; rollback: it undid another one',
+  status COMMENT 'published; failed: readers keep what they had, and its files are read again; rejected: every file was; rolled back: taken away again, see rolled_back_by; rollback: it undid another one',
   started_at COMMENT 'Start of the load, UTC',
   finished_at COMMENT 'End of the load, UTC',
   files_loaded COMMENT 'Readings files of which at least the form was good',

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from jobs import rollback, tables
 from jobs.load import Summary
 from jobs.readings.merge import Changes
+from jobs.silver import Retraction
 from tests.integration.lake import Agreement, Lake, day
 from tests.integration.oracle import Oracle
 
@@ -159,3 +161,82 @@ def test_a_rollback_that_died_did_not_happen(new_lake: Callable[[], Lake]) -> No
     assert lake.gold() == before
     assert lake.value("SELECT publishing_load_id FROM gold.data_freshness") is None
     assert lake.run() is None
+
+
+def test_what_earlier_loads_of_the_day_recorded_is_there_once_after_a_dead_run(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", [*day("a", "2021-01-01"), "bad row"])
+    lake.load()
+    lake.landing.readings("b.json", [*day("b", "2021-01-01"), "bad row"])
+    die_before_publishing(lake, "ops.loads")
+    lake.load()
+
+    for table in ("ops.load_files", "quarantine.readings", "quarantine.open_readings"):
+        assert lake.rows(f"SELECT source_file, count(*) FROM {table} GROUP BY source_file ORDER BY source_file") == [
+            ("readings/a.json", 1),
+            ("readings/b.json", 1),
+        ], table
+    for table in ("ops.publications", "ops.validations"):
+        assert lake.value(f"SELECT max(n) FROM (SELECT count(*) AS n FROM {table} GROUP BY load_id, table_name)") == 1
+    assert lake.run() is None
+
+
+def test_a_retraction_that_died_is_done_by_the_next_one(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-01"))
+    lake.landing.readings("b.json", day("b", "2021-01-01"))
+    lake.load()
+    wish: dict[str, Any] = {"kind": "retract", "retraction": Retraction(files=("readings/a.json",))}
+
+    die_before_publishing(lake, "ops.loads", lambda: lake.run(**wish))
+    lake.load(**wish)
+
+    assert lake.rows("SELECT DISTINCT meterpoint_id FROM silver.readings") == [("b",)]
+    assert lake.run() is None
+
+
+def test_a_rebuild_from_files_revives_nothing_that_was_taken_back(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-01") + day("b", "2021-01-01"))
+    lake.landing.readings("c.json", day("c", "2021-01-01", 1))
+    lake.load()
+    lake.landing.readings("c.json", day("c", "2021-01-01", 9), after=DAY)
+    lake.undo(lake.load().load_id)
+    lake.load(kind="retract", retraction=Retraction(meterpoint_id="a"))
+    before = lake.view("silver.readings").rows
+
+    lake.load(kind="rebuild", rebuild=(None, None), from_files=True)
+
+    assert [row[:4] for row in lake.view("silver.readings").rows] == [row[:4] for row in before]
+    lake.load(kind="reload", again=["readings/a.json"])
+    assert lake.value("SELECT count(DISTINCT meterpoint_id) FROM silver.readings") == 3
+
+
+def test_readings_of_an_older_version_of_which_a_run_died_are_taken_over_whole(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-01") + day("a", "2021-01-02"))
+    lake.load()
+    for day_of_claims in ("2021-01-01", "2021-01-02"):
+        lake.spark.sql(f"ALTER TABLE ops.claims DROP PARTITION (date = '{day_of_claims}')")
+    lake.landing.readings("b.json", day("b", "2021-01-01"))
+    dead = tables.folder_of(
+        *tables.root_and_column(lake.spark, tables.READINGS), "2021-01-01", "20200101T000000-dead00"
+    )
+    tables.publish(lake.spark, tables.PUBLISHING, dead_run(lake))
+    tables.publish(lake.spark, tables.READINGS, {"2021-01-01": dead})
+
+    lake.load()
+
+    assert lake.rows("SELECT meterpoint_id, date, count(*) FROM silver.readings GROUP BY ALL ORDER BY ALL") == [
+        ("a", date(2021, 1, 1), 48),
+        ("a", date(2021, 1, 2), 48),
+        ("b", date(2021, 1, 1), 48),
+    ]
+    assert lake.value("SELECT count(*) FROM ops.claims") == 3
+
+
+def dead_run(lake: Lake) -> tables.Locations:
+    rows = pa.Table.from_pylist(
+        [{"load_id": "20200101T000000-dead00", "began_at": None}], tables.schema(lake.spark, tables.PUBLISHING)
+    )
+    return tables.write_rows(lake.spark, rows, tables.PUBLISHING, "20200101T000000-dead00", "last")
