@@ -21,7 +21,7 @@ from pyarrow.fs import (
 )
 
 LARGEST_READINGS = 128 * 1024 * 1024  # bytes of a readings file
-LARGEST_REFERENCE = 64 * 1024**3
+LARGEST_REFERENCE = 16 * 1024**3
 
 
 class NotRead(OSError):

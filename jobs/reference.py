@@ -27,7 +27,8 @@ WRITE_AHEAD = 2  # bytes 18 and 19 of the header say so
 LONGEST_VALUE = 1_000_000  # bytes
 # A view may never end. It is stopped after so many rows, and any statement after so many seconds.
 MOST_ROWS_OF_A_VIEW, MOST_SECONDS = 5_000_000, 600
-STEPS = 1_000_000  # of SQLite's machine between two looks at the clock
+STEPS = 1_000  # of SQLite's machine between two looks at the clock; one step may take long
+MOST_TEXT = 1024**3  # bytes of all values, which are held in memory
 
 # Why a file is rejected; docs/rules.md says what each means and what to do.
 Reason = Literal[
@@ -246,10 +247,14 @@ def _read_table(connection: sqlite3.Connection, table: str, rejected: list[Rejec
     number_of, few = _row_number(connection, table)
     limit, order = (f"LIMIT {MOST_ROWS_OF_A_VIEW + 1}", "") if few else ("", "ORDER BY 1")
     rows: list[Row] = []
+    text = 0
     found = connection.execute(f"SELECT {number_of}, {names} FROM {table} {order} {limit}")
     for place, (number, *delivered) in enumerate(found):
         if few and place >= MOST_ROWS_OF_A_VIEW:
             raise SnapshotRejected("too_large", f"{table} has more than {MOST_ROWS_OF_A_VIEW:,} rows and no rowid")
+        text += sum(len(value) for value in delivered if isinstance(value, str | bytes))
+        if text > MOST_TEXT:
+            raise SnapshotRejected("too_large", f"the values of {table} have more than {MOST_TEXT:,} bytes")
         values, fault = [], None
         for column, value in zip(columns, delivered, strict=True):
             read, wrong = _value(column, value)

@@ -96,10 +96,15 @@ def take(spark: SparkSession, file: dict[str, Any], file_system: FileSystem, fol
         try:
             source = landing.open_file(file_system, folder, name, landing.LARGEST_REFERENCE)
             with source, path.open("wb") as target:
-                shutil.copyfileobj(source, target)
+                head = source.read(len(reference.MAGIC))
+                target.write(head)
+                if head == reference.MAGIC:
+                    shutil.copyfileobj(source, target)
+                else:  # it is rejected; what would be kept of it is enough
+                    target.write(source.read(LARGEST_IN_QUARANTINE))
         except OSError as error:
             return _rejected(row, getattr(error, "reason", "unreadable"), str(error))
-        row |= {"size_bytes": path.stat().st_size, "sha256": reference.checksum(path)}
+        row |= {"size_bytes": file["size_bytes"] or path.stat().st_size, "sha256": reference.checksum(path)}
         shown = shown_file(spark)
         if shown and row["sha256"] == shown["sha256"]:
             return Taken(row | {"status": "unchanged"})

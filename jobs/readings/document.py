@@ -12,6 +12,9 @@ from jobs.readings.rules import COLUMNS, FileRejected, is_text
 
 # Bytes. A few kB of gzip can say gigabytes of nothing, and as Python objects JSON takes five times as much memory.
 LARGEST_UNPACKED = 128 * 1024 * 1024
+# Lists, objects and values of a file that is large. The smallest take thirty times their bytes as Python objects.
+LARGE = 4 * 1024 * 1024
+MOST_BRACKETS, MOST_VALUES = 5_000_000, 20_000_000
 _MOST_A_BYTE = 1040  # a byte of gzip unpacks to at most 1032
 
 
@@ -21,6 +24,10 @@ def columns_and_data(source_file: str, content: bytes) -> tuple[list[str], list[
     content = _unzipped(content) if name.endswith(".gz") else content
     if len(content) > LARGEST_UNPACKED:
         raise FileRejected("too_large", f"more than {LARGEST_UNPACKED} bytes")
+    if len(content) > LARGE and (
+        content.count(b"[") + content.count(b"{") > MOST_BRACKETS or content.count(b",") > MOST_VALUES
+    ):
+        raise FileRejected("too_large", f"more than {MOST_BRACKETS:,} rows or {MOST_VALUES:,} values")
     if not content.strip():
         raise FileRejected("empty_file", "the file is empty")
     if name.removesuffix(".gz").endswith((".jsonl", ".ndjson")):

@@ -49,6 +49,8 @@ final class Binary {
   private static final int LOGIN_MILLIS = 10_000;
   private static final int LONGEST_LOGIN = 4 << 10;
   private static final int LONGEST_MESSAGE = 8 << 20;
+  /** Of a list or map that a client sends: Thrift makes room for as many as it is told of. */
+  private static final int MOST_ENTRIES = 10_000;
   /** Connections that have not logged in. Each has a thread, of which there are some hundreds. */
   private static final int WAITING = 100;
 
@@ -66,7 +68,7 @@ final class Binary {
     return new TThreadPoolServer(new TThreadPoolServer.Args(socket)
         .processor(processor)
         .transportFactory(new Transports())
-        .protocolFactory(new TBinaryProtocol.Factory(false, true, LONGEST_MESSAGE, LONGEST_MESSAGE))
+        .protocolFactory(new TBinaryProtocol.Factory(false, true, LONGEST_MESSAGE, MOST_ENTRIES))
         .executorService(pool));
   }
 
@@ -104,21 +106,29 @@ final class Binary {
       }
     }
 
-    /** Of too many, the oldest of the address that has most of them goes. */
-    private synchronized void begin(String address, TSocket connection) {
-      waiting.computeIfAbsent(address, key -> new ArrayDeque<>()).add(connection);
-      if (++count > WAITING) {
-        TSocket oldest = waiting.values().stream().max(Comparator.comparingInt(Deque::size)).orElseThrow().peek();
-        // The thread that reads from it ends, and counts it.
-        oldest.close();
+    private void begin(String address, TSocket connection) {
+      TSocket oldest = added(address, connection);
+      if (oldest != null) {
+        oldest.close(); // which may wait, so nobody else waits for it
       }
+    }
+
+    /** Of too many, the oldest of the address that has most of them, which is no longer counted. */
+    private synchronized TSocket added(String address, TSocket connection) {
+      waiting.computeIfAbsent(address, key -> new ArrayDeque<>()).add(connection);
+      if (++count <= WAITING) {
+        return null;
+      }
+      count--;
+      return waiting.values().stream().max(Comparator.comparingInt(Deque::size)).orElseThrow().poll();
     }
 
     private synchronized void end(String address, TSocket connection) {
       Deque<TSocket> others = waiting.get(address);
-      others.removeIf(other -> other == connection);
-      count--;
-      if (others.isEmpty()) {
+      if (others != null && others.removeIf(other -> other == connection)) {
+        count--;
+      }
+      if (others != null && others.isEmpty()) {
         waiting.remove(address);
       }
     }

@@ -28,6 +28,8 @@ import org.apache.hive.service.rpc.thrift.TGetOperationStatusReq;
 import org.apache.hive.service.rpc.thrift.TGetOperationStatusResp;
 import org.apache.hive.service.rpc.thrift.TGetPrimaryKeysReq;
 import org.apache.hive.service.rpc.thrift.TGetPrimaryKeysResp;
+import org.apache.hive.service.rpc.thrift.TGetSchemasReq;
+import org.apache.hive.service.rpc.thrift.TGetSchemasResp;
 import org.apache.hive.service.rpc.thrift.TGetTablesReq;
 import org.apache.hive.service.rpc.thrift.TGetTablesResp;
 import org.apache.hive.service.rpc.thrift.TOpenSessionReq;
@@ -49,6 +51,9 @@ import org.apache.thrift.server.TServer;
 final class Door extends ThriftHttpCLIService {
   /** Characters. A longer statement was generated, and takes the parser's memory before any other limit is reached. */
   private static final int LONGEST_STATEMENT = 1 << 20;
+  private static final int LONGEST_PATTERN = 256;
+  private static final int MOST_WILDCARDS = 3;
+  private static final Pattern WILDCARDS = Pattern.compile("[%*]");
   private static final Pattern SCHEMA = Pattern.compile("[A-Za-z0-9_]{1,128}");
   private static final String SETTING = "set:hiveconf:";
   /** A pattern that no schema's name matches. */
@@ -185,19 +190,37 @@ final class Door extends ThriftHttpCLIService {
   }
 
   @Override
+  public TGetSchemasResp GetSchemas(TGetSchemasReq request) throws TException {
+    TStatus refused = patterns(request.getSchemaName());
+    return refused != null ? new TGetSchemasResp(refused) : super.GetSchemas(request);
+  }
+
+  @Override
   public TGetTablesResp GetTables(TGetTablesReq request) throws TException {
+    TStatus refused = patterns(request.getSchemaName(), request.getTableName());
+    if (refused != null) {
+      return new TGetTablesResp(refused);
+    }
     request.setSchemaName(readable(request.getSessionHandle(), request.getSchemaName()));
     return super.GetTables(request);
   }
 
   @Override
   public TGetColumnsResp GetColumns(TGetColumnsReq request) throws TException {
+    TStatus refused = patterns(request.getSchemaName(), request.getTableName(), request.getColumnName());
+    if (refused != null) {
+      return new TGetColumnsResp(refused);
+    }
     request.setSchemaName(readable(request.getSessionHandle(), request.getSchemaName()));
     return super.GetColumns(request);
   }
 
   @Override
   public TGetFunctionsResp GetFunctions(TGetFunctionsReq request) throws TException {
+    TStatus refused = patterns(request.getSchemaName(), request.getFunctionName());
+    if (refused != null) {
+      return new TGetFunctionsResp(refused);
+    }
     request.setSchemaName(readable(request.getSessionHandle(), request.getSchemaName()));
     return super.GetFunctions(request);
   }
@@ -250,6 +273,18 @@ final class Door extends ThriftHttpCLIService {
       throw Guard.error("[LIMIT] statement refused: it has " + statement.length() + " characters, and " + LONGEST_STATEMENT
           + " are allowed: use fewer literals");
     }
+  }
+
+  /** A name's pattern is tried in every way in which its wildcards fit: with many of them that has no end. */
+  private static TStatus patterns(String... patterns) {
+    return refused(() -> {
+      for (String pattern : patterns) {
+        if (pattern != null && (pattern.length() > LONGEST_PATTERN || WILDCARDS.matcher(pattern).results().count() > MOST_WILDCARDS)) {
+          throw Guard.error("[LIMIT] pattern refused: it has more than " + LONGEST_PATTERN + " characters or " + MOST_WILDCARDS
+              + " wildcards: ask for names that are more alike");
+        }
+      }
+    });
   }
 
   /** Says what to do, where a statement ended because it asked for too much; else what Spark says. */

@@ -28,6 +28,7 @@ import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerOperat
 import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerOperationError;
 import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerOperationFinish;
 import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerOperationStart;
+import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerOperationTimeout;
 import scala.jdk.javaapi.CollectionConverters;
 
 /**
@@ -226,6 +227,8 @@ public final class RunLimits extends SparkListener {
       executed(queries.get(error.id()));
     } else if (event instanceof SparkListenerThriftServerOperationCanceled canceled) {
       given(queries.get(canceled.id()));
+    } else if (event instanceof SparkListenerThriftServerOperationTimeout timeout) {
+      given(queries.get(timeout.id()));
     } else if (event instanceof SparkListenerThriftServerOperationClosed closed) {
       given(queries.remove(closed.id()));
     }
