@@ -606,3 +606,27 @@ def test_view_over_the_limit__should_be_refused_whole_even_if_some_rows_are_faul
     )
 
     assert refused(path).reason == "too_large"
+
+
+# --- cases from the field ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("case", "left_out", "warned"),
+    [
+        ("s06-open-end-is-empty-text", [], False),
+        ("s08-wal-left-behind", [], True),
+        ("s14-ids-with-padding", [], False),
+        ("s20-one-agreement-names-a-product-that-is-gone", ["unknown_product"], False),
+    ],
+)
+def test_case_from_the_field__should_be_read_with_what_is_good(case: str, left_out: list[str], warned: bool) -> None:
+    found = read_reference(Path(__file__).parents[1] / "cases" / "sqlite" / f"{case}.db")
+
+    assert [row.reason for row in found.rejected] == left_out
+    assert {name: table.num_rows for name, table in found.tables.items()} == {
+        "product": 3, "meterpoint": 4, "agreement": 5
+    }  # fmt: skip
+    assert bool(found.warnings) is warned
+    known = set(found.tables["meterpoint"]["meterpoint_id"].to_pylist())
+    assert set(found.tables["agreement"]["meterpoint_id"].to_pylist()) <= known
