@@ -238,6 +238,8 @@ def _plan(spark: SparkSession, settings: Settings, wish: Wish, interrupted: bool
         if not dates and not interrupted:
             raise LakeError("there is nothing to retract: no reading that counts, or could, is of what was named")
         return plan._replace(retraction=wish.retraction, dropped_dates=dates)
+    if wish.rebuild and not _dates_between(spark, *wish.rebuild):
+        raise LakeError("there is nothing to rebuild: no readings are of these dates")
     if wish.rebuild and not wish.from_files:
         return plan._replace(mart_dates=_dates_between(spark, *wish.rebuild))
     file_system, folder = landing.open_folder(settings.landing, settings.s3_endpoint)

@@ -81,14 +81,12 @@ class Runner:
         if not self._spark:
             self._spark = start_session(self.settings)
             require_place(self._spark, self.settings)
-        if not reads_only(self._spark, sql):
-            raise QueryError(
-                "only statements that read are taken here: tables and views are made by versioned SQL files"
-            )
         # PySpark turns timestamps into the machine's local time, whatever the session's time zone is.
         os.environ["TZ"] = "UTC"
         time.tzset()
         try:
+            if not reads_only(self._spark, sql):
+                raise QueryError("only statements that read are taken here: versioned SQL files make tables and views")
             frame = self._spark.sql(sql)
             return Result(frame.columns, frame.collect())
         except PySparkException as error:

@@ -88,6 +88,16 @@ def test_embedded_sql_takes_what_reads_alone(lake_session: Lake, statement: str,
     assert query.reads_only(lake_session.spark, statement) is reads
 
 
+def test_wrong_sql_is_an_error_in_a_line(lake_session: Lake) -> None:
+    runner = query.Runner(lake_session.settings)
+    runner._spark = lake_session.spark
+
+    with pytest.raises(query.QueryError, match=r"^\[PARSE_SYNTAX_ERROR\] Syntax error at or near 'SELEKT'"):
+        runner("SELEKT 1")
+    with pytest.raises(query.QueryError, match="only statements that read"):
+        runner("DROP VIEW gold.load_history")
+
+
 @pytest.fixture(scope="module")
 def lake_session(new_lake: Callable[[], Lake]) -> Lake:
     return new_lake()
