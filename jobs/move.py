@@ -9,12 +9,22 @@ from jobs.tables import LOADS
 
 
 def require_place(spark: SparkSession, settings: Settings) -> None:
-    """Raises LakeError where the tables are elsewhere than the setting says: what a run writes would go there."""
+    """Raises LakeError where the tables are elsewhere than the setting says, because what a run writes would go there.
+
+    The same where their files are gone, because a run would take the lakehouse for a new one.
+    """
     place = place_of_tables(spark)
     if place and not tables.is_same(place, settings.warehouse):
         raise LakeError(
             f"the tables are in {place}, and LAKE_WAREHOUSE is {settings.warehouse}: set it to where they are, or, if"
             " that folder was moved here, run `lake move`"
+        )
+    recorded = tables.all_locations(spark, LOADS) if place else {}
+    newest = {day: recorded[day] for day in sorted(recorded)[-1:] if not tables.is_empty(recorded[day])}
+    if tables.without_files(spark, newest):
+        raise LakeError(
+            f"the metastore names tables in {settings.warehouse}, and their files are not there: mount it, or, if it"
+            " was moved, set LAKE_WAREHOUSE and run `lake move`"
         )
 
 

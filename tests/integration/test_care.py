@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 
@@ -43,6 +43,22 @@ def test_lakehouse_that_was_moved_is_taken_over_where_it_is_and_writes_nowhere_e
     assert not list(lake.landing.folder.parent.glob("warehouse/*"))
     with pytest.raises(LakeError, match="already"):
         move.run(lake.spark, lake.settings)
+
+
+def test_lakehouse_whose_files_are_gone_is_not_taken_for_a_new_one(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-01", 1))
+    lake.load()
+    before, place = lake.gold(), lake.settings.warehouse
+    shutil.move(place, f"{place}-unmounted")
+    lake.landing.readings("a.json", day("a", "2021-01-02", 2), after=DAY)
+
+    with pytest.raises(LakeError, match="their files are not there: mount it"):
+        lake.run()
+    shutil.move(f"{place}-unmounted", place)
+
+    assert lake.gold() == before
+    assert lake.load().dates == [date(2021, 1, 2)]
 
 
 def test_view_that_was_dropped_is_made_anew_by_the_next_run(new_lake: Callable[[], Lake]) -> None:
