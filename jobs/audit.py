@@ -2,19 +2,21 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 
-from pyspark.sql import Column, DataFrame
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import quality
+from jobs import marts, quality, tables
 from jobs.readings.ingest import Receipt
 from jobs.settings import EXPECTATIONS
 from jobs.silver import Written
 from jobs.spark import at_once
-from jobs.tables import DAILY_METERPOINT, HALF_HOURLY, LOAD_FILES, READINGS
+from jobs.tables import BY_YEAR, DAILY_METERPOINT, HALF_HOURLY, LOAD_FILES, READINGS, Locations
 
 # In a small delivery a few bad files are a large share, and a small date loses a large share with a few readings: the
 # shares of expectations are told only beyond these numbers.
@@ -48,13 +50,36 @@ def measure(table: str, content: DataFrame) -> quality.Measures:
     return quality.measure(content, quality.load_suite(EXPECTATIONS, table))
 
 
+def on_dates(spark: SparkSession, places: dict[str, Locations], dates: Collection[str]) -> dict[str, DataFrame]:
+    """Marts in the given folders, of the given dates alone: their partitions may hold others, too."""
+    these = marts.calendar(spark, map(date.fromisoformat, dates))
+    return {
+        mart: tables.read(spark, mart, folders).join(F.broadcast(these.select("date")), on="date", how="left_semi")
+        if mart in BY_YEAR
+        else tables.read(spark, mart, folders)
+        for mart, folders in places.items()
+    }
+
+
+def lost_of_other_dates(spark: SparkSession, places: dict[str, Locations], dates: Collection[str]) -> dict[str, int]:
+    """How many rows of other dates live partitions have, and those that are to take their place do not, by mart."""
+    others = ~pc.field("date").isin(pa.array(map(date.fromisoformat, dates), pa.date32()))
+    lost = {}
+    for mart in BY_YEAR:
+        live = tables.locations(spark, mart, places[mart])
+        before, after = (tables.read_rows(spark, mart, folders, others).num_rows for folders in (live, places[mart]))
+        lost[mart] = before - after
+    return lost
+
+
 def measure_marts(
     built: dict[str, DataFrame], readings: DataFrame, meterpoints: DataFrame | None
 ) -> tuple[dict[str, quality.Measures], quality.Measures]:
     """What the suites measure of marts, by mart, and what they are given of the readings that these were built from.
     `meterpoints` are those of the reference snapshot, None if there is none."""
     daily = built[DAILY_METERPOINT]
-    unknown = daily.limit(0) if meterpoints is None else daily.join(meterpoints, "meterpoint_id", "left_anti")
+    read = daily.where("reading_count > 0")
+    unknown = read.limit(0) if meterpoints is None else read.join(meterpoints, "meterpoint_id", "left_anti")
     [(rows, kwh)], [(kwh_without_agreement,)], [(unknown_meterpoints,)], *measured = at_once(
         readings.agg(F.count("*"), _kwh()).collect,
         daily.where("agreement_id IS NULL").agg(_kwh()).collect,
@@ -96,10 +121,13 @@ def judge_readings(audit: Audit, measures: quality.Measures, *, expected: int) -
         audit.judge(READINGS, measures, {"rows_expected": expected})
 
 
-def judge_marts(audit: Audit, measures: dict[str, quality.Measures], given: quality.Measures) -> None:
-    """Judge the dates that were built of each mart, against the readings that they were built from, if any."""
+def judge_marts(
+    audit: Audit, measures: dict[str, quality.Measures], given: quality.Measures, lost: dict[str, int]
+) -> None:
+    """Judge the dates that were built of each mart, against the readings that they were built from, if any, and that
+    other dates lost no rows."""
     for mart in measures if given["silver_reading_count"] else ():
-        audit.judge(mart, measures[mart], given)
+        audit.judge(mart, measures[mart], given | {"other_dates_lost_rows": lost.get(mart)})
 
 
 def _kwh() -> Column:

@@ -6,8 +6,10 @@ Folders of runs that were killed or failed, which no partition ever named, go af
 
 import re
 from collections import defaultdict
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
+import pyarrow.compute as pc
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 from pyspark.sql import SparkSession
 
@@ -16,59 +18,152 @@ from jobs.landing import open_folder
 from jobs.ledger import loads as ledger
 from jobs.ledger.writer import started_at
 from jobs.settings import Settings
+from jobs.tables import LOADS, PUBLICATIONS, PUBLISHING, Locations
 
 LOAD_ID = r"\d{8}T\d{6}-\w+"
+# Each load writes its day of these tables anew. Their switches are not recorded.
+OF_DAYS = (LOADS, PUBLISHING, *tables.OF_LOADS)
+COLLECTED = "collected"  # mark on ops.loads: what loads up to this one replaced is deleted
+NONE_YET = "0"  # before all ids of loads
+
+Switches = Mapping[tuple[str, str], list[tuple[str, str]]]
 
 
 def collect(spark: SparkSession, settings: Settings, *, dry_run: bool = False) -> list[str]:
-    """Delete what can be, and return it, as paths. To be called by the one writer only."""
-    before = datetime.now(UTC) - timedelta(hours=settings.retention_hours)
-    loads = tables.read_rows(spark, tables.LOADS, tables.all_locations(spark, tables.LOADS))
-    finished = dict(zip(loads["load_id"].to_pylist(), loads["finished_at"].to_pylist(), strict=True))
+    """Delete what can be, and return it, as paths. All of the warehouse is listed. To be called by the writer only."""
+    before = _kept_since(settings)
+    finished = _finished(spark, NONE_YET)
     switched = ledger.switches(spark, finished)
-    collected = []
-    for table in (*tables.DATA, tables.LOADS, tables.PUBLISHING, *tables.OF_LOADS):
-        root, live = tables.root_and_column(spark, table)[0], tables.all_locations(spark, table)
-        file_system, root_folder = open_folder(root, settings.s3_endpoint)
-        for partition, wrote in _folders(file_system, root_folder).items():
-            value = partition.split("=", 1)[1]
-            for position, load in enumerate(wrote):
-                folder, location = (f"{place}/{partition}/load={load}" for place in (root_folder, root))
-                later = wrote[position + 1 :]
-                replaced = _replaced_at(load, location, live.get(value), switched.get((table, value)), later, finished)
-                if replaced and replaced < before:
-                    collected.append(folder)
-                    if not dry_run:
-                        file_system.delete_dir(folder)
-    return collected + _staging(settings, before, dry_run=dry_run)
+    collected = _old_stagings(settings, before)
+    for table in (*tables.DATA, *OF_DAYS):
+        collected += _left_behind(spark, settings, table, None, switched, finished, before)
+    if not dry_run:
+        _delete(settings, collected)
+        _keep_mark(spark, finished, before)
+    return collected
 
 
-def _staging(settings: Settings, before: datetime, *, dry_run: bool) -> list[str]:
-    """What tasks of runs that were killed have staged."""
+def collect_replaced(spark: SparkSession, settings: Settings) -> list[str]:
+    """Delete what loads replaced since the last collection, by their records: that costs what they switched.
+
+    Where a load failed or was killed there may be folders that nobody named: then all of the warehouse is listed.
+    """
+    before = _kept_since(settings)
+    mark = tables.marked(spark, LOADS, COLLECTED)
+    if not mark or _old_stagings(settings, before):
+        return collect(spark, settings)
+    finished = _finished(spark, mark)
+    done = {load for load, at in finished.items() if load > mark and at < before}
+    if not done:
+        return []
+    collected = _replaced(spark, settings, mark, done)
+    for table in OF_DAYS:
+        days = _days_since(spark, table, mark)
+        collected += _left_behind(spark, settings, table, days.keys(), {}, finished, before)
+    _delete(settings, collected)
+    _keep_mark(spark, finished, before)
+    return collected
+
+
+def _kept_since(settings: Settings) -> datetime:
+    return datetime.now(UTC) - timedelta(hours=settings.retention_hours)
+
+
+def _keep_mark(spark: SparkSession, finished: dict[str, datetime], before: datetime) -> None:
+    old = [load for load, at in finished.items() if at < before]
+    tables.mark(spark, LOADS, COLLECTED, max([tables.marked(spark, LOADS, COLLECTED) or NONE_YET, *old]))
+
+
+def _finished(spark: SparkSession, mark: str) -> dict[str, datetime]:
+    """When loads ended, those of the mark's day and later."""
+    loads = tables.read_rows(spark, LOADS, _days_since(spark, LOADS, mark))
+    return dict(zip(loads["load_id"].to_pylist(), loads["finished_at"].to_pylist(), strict=True))
+
+
+def _days_since(spark: SparkSession, table: str, mark: str) -> Locations:
+    """Where the days of a table are from the mark's on, and what is not of a day."""
+    first = "" if mark == NONE_YET else str(started_at(mark).date())
+    return {day: folder for day, folder in tables.all_locations(spark, table).items() if day >= first}
+
+
+def _replaced(spark: SparkSession, settings: Settings, mark: str, done: set[str]) -> list[str]:
+    """Folders that the loads replaced, if no later load switched to or from them, and no partition names them."""
+    days = _days_since(spark, PUBLICATIONS, mark)
+    replaced: dict[str, set[tuple[str, str]]] = defaultdict(set)  # partition value and id of the folder, by table
+    later = set()
+    for row in tables.read_rows(spark, PUBLICATIONS, days, pc.field("load_id") > mark).to_pylist():
+        table, value, folders = row["table_name"], row["partition_value"], (row["replaced_folder"], row["folder"])
+        if row["load_id"] not in done:
+            later |= {(table, value, tables.folder_id(folder)) for folder in folders if folder}
+        elif table in tables.DATA and folders[0] and not tables.is_empty(folders[0]):
+            replaced[table].add((value, tables.folder_id(folders[0])))
+    found = []
+    for table, folders_of in replaced.items():
+        root, column = tables.root_and_column(spark, table)
+        live = tables.locations(spark, table, {value for value, _ in folders_of})
+        for value, wrote in sorted(folders_of):
+            # Where the folder is now: the warehouse may have been moved since.
+            folder = tables.folder_of(root, column, value, wrote)
+            if (table, value, wrote) not in later and not tables.is_same(folder, live.get(value, "")):
+                found.append(open_folder(folder, settings.s3_endpoint)[1])
+    return found
+
+
+def _left_behind(
+    spark: SparkSession,
+    settings: Settings,
+    table: str,
+    values: Collection[str] | None,
+    switched: Switches,
+    finished: dict[str, datetime],
+    before: datetime,
+) -> list[str]:
+    """Folders of a table, of all partitions or of the given ones, which ceased to be live before a time."""
+    root, column = tables.root_and_column(spark, table)
+    live = tables.all_locations(spark, table)
+    file_system, root_folder = open_folder(root, settings.s3_endpoint)
+    found = []
+    for value, wrote in _folders(file_system, root_folder, column, values).items():
+        for position, load in enumerate(wrote):
+            folder, location = (tables.folder_of(place, column, value, load) for place in (root_folder, root))
+            later = wrote[position + 1 :]
+            replaced = _replaced_at(load, location, live.get(value), switched.get((table, value)), later, finished)
+            if replaced and replaced < before:
+                found.append(folder)
+    return found
+
+
+def _delete(settings: Settings, folders: list[str]) -> None:
+    file_system, _ = open_folder(settings.warehouse, settings.s3_endpoint)
+    for folder in folders:
+        if file_system.get_file_info(folder).type == FileType.Directory:
+            file_system.delete_dir(folder)
+
+
+def _old_stagings(settings: Settings, before: datetime) -> list[str]:
+    """What runs that failed or were killed staged: at least the mark that they had begun."""
     file_system, root = open_folder(f"{settings.warehouse}/staging", settings.s3_endpoint)
     loads = [(info.path, info.base_name.removeprefix("load=")) for info in _listed(file_system, root)]
-    old = [path for path, load in loads if re.fullmatch(LOAD_ID, load) and started_at(load) < before]
-    for path in old if not dry_run else ():
-        file_system.delete_dir(path)
-    return old
+    return [path for path, load in loads if re.fullmatch(LOAD_ID, load) and started_at(load) < before]
 
 
-def _listed(file_system: FileSystem, root: str) -> list[FileInfo]:
-    return list(file_system.get_file_info(FileSelector(root, allow_not_found=True)))
+def _listed(file_system: FileSystem, folder: str, *, recursive: bool = False) -> list[FileInfo]:
+    return list(file_system.get_file_info(FileSelector(folder, allow_not_found=True, recursive=recursive)))
 
 
-def _folders(file_system: FileSystem, root: str) -> dict[str, list[str]]:
-    """The loads that have a folder of a table, in order, by partition (`date=2021-01-01`)."""
+def _folders(file_system: FileSystem, root: str, column: str, values: Collection[str] | None) -> dict[str, list[str]]:
+    """The loads that have a folder of a table, in order, by partition value; of all partitions if none are given."""
+    places = [root] if values is None else [f"{root}/{column}={value}" for value in values]
     found = set()
-    for info in file_system.get_file_info(FileSelector(root, allow_not_found=True, recursive=True)):
-        parts = info.path.removeprefix(f"{root}/").split("/")
+    for info in (info for place in places for info in _listed(file_system, place, recursive=values is None)):
+        partition, _, rest = info.path.removeprefix(f"{root}/").partition("/")
         # Of a load, and not the folder of empty partitions.
-        load = re.fullmatch(f"load=({LOAD_ID})", parts[1]) if len(parts) > 1 else None
-        if load and (len(parts) > 2 or info.type == FileType.Directory):
-            found.add((parts[0], load[1]))
+        load = re.fullmatch(f"load=({LOAD_ID})", rest.split("/")[0])
+        if load and ("/" in rest or info.type == FileType.Directory):
+            found.add((partition.split("=", 1)[1], load[1]))
     folders = defaultdict(list)
-    for partition, load_id in sorted(found):
-        folders[partition].append(load_id)
+    for value, load_id in sorted(found):
+        folders[value].append(load_id)
     return folders
 
 

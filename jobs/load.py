@@ -32,6 +32,7 @@ from jobs.silver import Retraction, Written
 from jobs.spark import at_once
 from jobs.tables import (
     CURRENT_SNAPSHOT,
+    DAILY_COMPLETENESS,
     DAILY_METERPOINT,
     DAILY_PRODUCT,
     HALF_HOURLY,
@@ -160,8 +161,7 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, wish: Wish | None
     with stage("apply versioned SQL"):
         _require_known(wish.accept)
         move.require_place(spark, settings)
-        versions.apply_versions(spark, SQL, settings.warehouse)
-        upgrade.claims_of_older_version(spark)
+        versions.apply_versions(spark, SQL, settings.warehouse, before_views=lambda: upgrade.run(spark))
     with stage("discover"):
         writer = ledger_writer.writer(spark)
         interrupted = ledger.interrupted(spark)
@@ -174,6 +174,7 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, wish: Wish | None
         ledger_writer.become_writer(spark, load_id, after=writer)
         begun = ledger.recover(spark, load_id) if interrupted else {}
         place = silver.place_of(spark, settings, load_id, started_at)
+        silver.begin_staging(place)
         judge = audit.Audit(load_id, started_at, settings.reports, wish.kind, wish.accept)
 
     with stage("read and check"):
@@ -190,14 +191,16 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, wish: Wish | None
     with stage("validate"):
         _audit(spark, judge, receipt, written, new, _meterpoints(spark, snapshot, load_id))
     summary = _summary(judge, wish, plan, receipt, taken, written, new)
+    replaced: dict[str, Locations] = {}
     if summary.published:
         with stage("publish"):
             ledger.begin_publication(spark, load_id)
             for table in tables.DATA:
-                ledger_writer.publish(spark, table, (new | snapshot).get(table, {}), load_id)
+                replaced[table] = ledger_writer.publish(spark, table, (new | snapshot).get(table, {}), load_id)
     with stage("record"):
-        _record(spark, place, wish, summary, taken, new | snapshot, seconds)
-        silver.delete_staging(place)
+        _record(spark, place, wish, summary, taken, new | snapshot, replaced, seconds)
+        if summary.published:
+            silver.delete_staging(place)
     with stage("report"):
         quality.keep_input(
             settings.reports,
@@ -208,7 +211,7 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, wish: Wish | None
         )
         quality.build_docs(settings.reports)
     with stage("collect"):
-        collect.collect(spark, settings)
+        collect.collect_replaced(spark, settings)
     return summary
 
 
@@ -340,25 +343,37 @@ def _write_marts(
         after = agreement, product
         others = tables.partitions(spark, READINGS) - dates
         if others:
-            dates |= {str(row.date) for row in marts.changed_dates(_dates(spark, others), before, after).collect()}
+            dates |= {str(row.date) for row in marts.changed_dates(_calendar(spark, others), before, after).collect()}
     if not dates:
         return {}
     new: dict[str, Locations] = {}
-    consumption = _readings_of(spark, dates, readings)
-    agreements = marts.agreements_on(_dates(spark, dates), *after).persist()
+    changed = _calendar(spark, dates)
+    places = _places_of_readings(spark, dates, readings)
+    calendar = _calendar(spark, [day for day, folder in places.items() if not tables.is_empty(folder)])
+    consumption = tables.read(spark, READINGS, places)
+    agreements = marts.agreements_on(calendar, *after).persist()
     by_product = marts.consumption_by_product_and_half_hour(consumption, agreements).persist()
 
-    def write(mart: str, content: DataFrame) -> DataFrame:
-        new[mart] = tables.write(content, mart, load_id, dates)
-        return tables.read(spark, mart, new[mart])
-
     def daily() -> None:
-        by_meterpoint = write(DAILY_METERPOINT, marts.daily_meterpoint_consumption(consumption, agreements))
-        write(DAILY_PRODUCT, marts.daily_product_consumption(by_meterpoint).repartition("date"))
+        content = marts.daily_meterpoint_consumption(consumption, agreements, calendar)
+        new[DAILY_METERPOINT] = tables.write(content, DAILY_METERPOINT, load_id, dates)
+        by_meterpoint = tables.read(spark, DAILY_METERPOINT, new[DAILY_METERPOINT])
+        by_year(DAILY_PRODUCT, marts.daily_product_consumption(by_meterpoint), "product_display_name")
+        by_year(DAILY_COMPLETENESS, marts.daily_completeness(by_meterpoint))
 
     def half_hourly() -> None:
-        write(HALF_HOURLY, marts.half_hourly_consumption(by_product).repartition("date"))
-        write(HALF_HOURLY_PRODUCT, marts.half_hourly_product_consumption(by_product).repartition("date"))
+        by_year(HALF_HOURLY, marts.half_hourly_consumption(by_product), "interval_start_utc")
+        content = marts.half_hourly_product_consumption(by_product)
+        by_year(HALF_HOURLY_PRODUCT, content, "interval_start_utc", "product_display_name")
+
+    def by_year(mart: str, content: DataFrame, *order: str) -> None:
+        """The years of the dates anew: other dates of them as they are."""
+        years = tables.holding(mart, dates)
+        if held := tables.locations(spark, mart, years):
+            others = tables.read(spark, mart, held).join(F.broadcast(changed), on="date", how="left_anti")
+            content = content.withColumn("year", F.year("date")).unionByName(others)
+        content = content.withColumn("year", F.year("date")).repartition("year")
+        new[mart] = tables.write(content.sortWithinPartitions("year", "date", *order), mart, load_id, years)
 
     at_once(daily, half_hourly)
     agreements.unpersist()
@@ -366,10 +381,10 @@ def _write_marts(
     return new
 
 
-def _readings_of(spark: SparkSession, dates: set[str], new: dict[str, Locations]) -> DataFrame:
-    """The readings of dates as they will be when the load is published."""
+def _places_of_readings(spark: SparkSession, dates: set[str], new: dict[str, Locations]) -> Locations:
+    """Where the readings of dates are as they will be when the load is published."""
     written = new.get(READINGS, {})
-    return tables.read(spark, READINGS, tables.locations(spark, READINGS, dates - set(written)) | written)
+    return tables.locations(spark, READINGS, dates - set(written)) | written
 
 
 def _meterpoints(spark: SparkSession, snapshot: dict[str, Locations], load_id: str) -> DataFrame | None:
@@ -379,8 +394,8 @@ def _meterpoints(spark: SparkSession, snapshot: dict[str, Locations], load_id: s
     return spark.table("silver.meterpoint") if tables.partitions(spark, CURRENT_SNAPSHOT) else None
 
 
-def _dates(spark: SparkSession, dates: set[str]) -> DataFrame:
-    return spark.createDataFrame([(date.fromisoformat(day),) for day in sorted(dates)], "date DATE")
+def _calendar(spark: SparkSession, dates: Collection[str]) -> DataFrame:
+    return marts.calendar(spark, map(date.fromisoformat, dates))
 
 
 def _audit(
@@ -393,20 +408,25 @@ def _audit(
 ) -> None:
     """Judge what was written, table by table, and each mart against the readings that it was built from."""
     rows = tables.read(spark, READINGS, new.get(READINGS, {}))
-    built = {mart: tables.read(spark, mart, new[mart]) for mart in MARTS if mart in new}
     of_readings, of_marts = at_once(
         lambda: audit.measure(READINGS, rows) if written.rows else {},
-        lambda: (
-            audit.measure_marts(built, _readings_of(spark, set(new[DAILY_METERPOINT]), new), meterpoints)
-            if built
-            else None
-        ),
+        lambda: _measure_marts(spark, new, meterpoints) if DAILY_METERPOINT in new else None,
     )
     if receipt.files or written.dates:
         audit.judge_delivery(judge, receipt, written)
     audit.judge_readings(judge, of_readings, expected=written.rows)
-    if built:
-        audit.judge_marts(judge, *of_marts)
+    if of_marts:
+        measures, given = of_marts
+        audit.judge_marts(judge, measures, given, audit.lost_of_other_dates(spark, new, new[DAILY_METERPOINT]))
+
+
+def _measure_marts(
+    spark: SparkSession, new: dict[str, Locations], meterpoints: DataFrame | None
+) -> tuple[dict[str, quality.Measures], quality.Measures]:
+    dates = set(new[DAILY_METERPOINT])
+    places = {mart: new[mart] for mart in MARTS}
+    readings = tables.read(spark, READINGS, _places_of_readings(spark, dates, new))
+    return audit.measure_marts(audit.on_dates(spark, places, dates), readings, meterpoints)
 
 
 def _summary(
@@ -453,6 +473,7 @@ def _record(
     summary: Summary,
     taken: list[snapshots.Taken],
     published: dict[str, Locations],
+    replaced: dict[str, Locations],
     seconds: dict[str, float],
 ) -> None:
     """Record what the load did. ops.loads comes last: with it the load has happened.
@@ -470,7 +491,7 @@ def _record(
         if each.rejected.num_rows:
             appends.append(partial(ledger.append_rows, spark, each.rejected, REJECTED_REFERENCE, load_id))
     if summary.published:
-        appends.append(lambda: ledger.append_publications(spark, published, summary.changes, load_id))
+        appends.append(lambda: ledger.append_publications(spark, published, replaced, summary.changes, load_id))
     at_once(*appends)
     load = {
         "status": summary.status,

@@ -5,10 +5,29 @@ dates, and the agreement of a reading depends on its meterpoint and date alone. 
 exact.
 """
 
-from pyspark.sql import Column, DataFrame, Window
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
+from jobs.readings.rules import TIME_ZONE
+
 KWH_TOTAL = "DECIMAL(18,6)"
+# Half hours of a local date are numbered from 0, at 23:00 UTC of the day before, where a day of summer time begins.
+FIRST_HALF_HOUR = timedelta(hours=-1)
+
+
+def calendar(spark: SparkSession, dates: Iterable[date]) -> DataFrame:
+    """One row per local date: date, first_half_hour (the number of its first one), expected_readings (how many)."""
+    zone, half_hour = ZoneInfo(TIME_ZONE), timedelta(minutes=30)
+    rows = []
+    for day in sorted(dates):
+        begin, end = (datetime.combine(each, time(), zone).astimezone(UTC) for each in (day, day + timedelta(days=1)))
+        numbers_begin = datetime.combine(day, time(), UTC) + FIRST_HALF_HOUR
+        rows.append((day, (begin - numbers_begin) // half_hour, (end - begin) // half_hour))
+    return spark.createDataFrame(rows, "date DATE, first_half_hour INT, expected_readings INT")
 
 
 def agreements_on(dates: DataFrame, agreement: DataFrame, product: DataFrame) -> DataFrame:
@@ -52,7 +71,7 @@ def consumption_by_product_and_half_hour(readings: DataFrame, agreements: DataFr
 
 
 def half_hourly_consumption(by_product: DataFrame) -> DataFrame:
-    """mart.half_hourly_consumption: one row per interval_start_utc, of all meterpoints, with an agreement or not."""
+    """mart.half_hourly: one row per interval_start_utc, of all meterpoints, with an agreement or not."""
     return (
         by_product.groupBy("date", "interval_start_utc", "interval_start")
         # A meterpoint has one product at a time, so counts add up.
@@ -62,7 +81,7 @@ def half_hourly_consumption(by_product: DataFrame) -> DataFrame:
 
 
 def half_hourly_product_consumption(by_product: DataFrame) -> DataFrame:
-    """mart.half_hourly_product_consumption: one row per (product_display_name, interval_start_utc)."""
+    """mart.half_hourly_by_product: one row per (product_display_name, interval_start_utc)."""
     average = (F.col("consumption_kwh") / F.col("meterpoint_count")).cast(KWH_TOTAL)
     return by_product.where(F.col("product_display_name").isNotNull()).select(
         "product_display_name",
@@ -75,12 +94,23 @@ def half_hourly_product_consumption(by_product: DataFrame) -> DataFrame:
     )
 
 
-def daily_meterpoint_consumption(readings: DataFrame, agreements: DataFrame) -> DataFrame:
-    """mart.daily_meterpoint_consumption: one row per (meterpoint_id, date) with readings, with an agreement or not."""
+def daily_meterpoint_consumption(readings: DataFrame, agreements: DataFrame, dates: DataFrame) -> DataFrame:
+    """mart.daily_meterpoint_consumption: one row per (meterpoint_id, date) with readings or an agreement, or both.
+
+    consumption_kwh is null where there are no readings. `dates` is the `calendar` of the dates.
+    """
+    seconds = F.unix_seconds("interval_start_utc") - _first_second()
+    numbered = readings.withColumn("half_hour", (seconds / 1800).cast("int"))
+    received = numbered.groupBy("date", "meterpoint_id").agg(
+        F.count("*").cast("int").alias("reading_count"),
+        _total("consumption_kwh"),
+        F.expr("bit_or(shiftleft(1L, half_hour))").alias("received"),
+    )
     return (
-        readings.groupBy("date", "meterpoint_id")
-        .agg(F.count("*").cast("int").alias("reading_count"), _total("consumption_kwh"))
-        .join(agreements, on=["date", "meterpoint_id"], how="left")
+        received.join(agreements, on=["date", "meterpoint_id"], how="full")
+        .join(F.broadcast(dates), on="date", how="inner")
+        .withColumn("whole", F.expr("shiftleft(shiftleft(1L, expected_readings) - 1, first_half_hour)"))
+        .withColumn("missing", F.expr("whole & ~coalesce(received, 0L)"))
         .select(
             "meterpoint_id",
             "agreement_id",
@@ -88,20 +118,50 @@ def daily_meterpoint_consumption(readings: DataFrame, agreements: DataFrame) -> 
             "product_display_name",
             "is_variable",
             "account_id",
-            "reading_count",
+            F.coalesce("reading_count", F.lit(0)).alias("reading_count"),
             "consumption_kwh",
+            "expected_readings",
+            # The lowest and the highest bit that is set.
+            _local_start(F.expr("bit_count((missing & -missing) - 1)")).alias("first_missing"),
+            _local_start(F.expr("length(bin(missing)) - 1")).alias("last_missing"),
             "date",
         )
     )
 
 
+def _local_start(half_hour: Column) -> Column:
+    """Local wall-clock time at which the half hour of a number begins, null where nothing is missing."""
+    begin = F.timestamp_seconds(_first_second() + half_hour * 1800)
+    return F.when(F.col("missing") != 0, F.from_utc_timestamp(begin, TIME_ZONE))
+
+
+def _first_second() -> Column:
+    """Seconds since 1970, UTC, at which the half hour 0 of a date begins."""
+    return F.unix_date("date").cast("long") * 86400 + int(FIRST_HALF_HOUR.total_seconds())
+
+
 def daily_product_consumption(daily_meterpoint: DataFrame) -> DataFrame:
-    """mart.daily_product_consumption: one row per (product_display_name, date)."""
+    """mart.daily_by_product: one row per (product_display_name, date) with readings."""
     return (
-        daily_meterpoint.where(F.col("agreement_id").isNotNull())
+        daily_meterpoint.where("agreement_id IS NOT NULL AND reading_count > 0")
         .groupBy("date", "product_display_name")
         .agg(F.count("*").alias("meterpoint_count"), _total("consumption_kwh"))
         .select("product_display_name", "meterpoint_count", "consumption_kwh", "date")
+    )
+
+
+def daily_completeness(daily_meterpoint: DataFrame) -> DataFrame:
+    """mart.daily_completeness: one row per date with readings."""
+    return (
+        daily_meterpoint.groupBy("date")
+        .agg(
+            F.count("*").alias("meterpoint_count"),
+            F.count_if(F.expr("reading_count = expected_readings")).alias("complete_meterpoints"),
+            F.count_if(F.expr("reading_count = 0")).alias("silent_meterpoints"),
+            F.sum("expected_readings").alias("expected_readings"),
+            F.sum("reading_count").alias("received_readings"),
+        )
+        .where("received_readings > 0")
     )
 
 

@@ -57,10 +57,9 @@ def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage) -> S
         return summary
     with stage("publish"):
         ledger.begin_publication(spark, load_id)
-        for table in tables.DATA:
-            ledger_writer.publish(spark, table, before.get(table, {}), load_id)
+        replaced = {table: ledger_writer.publish(spark, table, before.get(table, {}), load_id) for table in tables.DATA}
     with stage("record"):
-        ledger.append_publications(spark, before, {}, load_id)
+        ledger.append_publications(spark, before, replaced, {}, load_id)
         ledger.append_validations(spark, summary.verdicts, load_id)
         rollback = {"rolled_back_load_id": undone, "target_load_id": target, "in_effect": in_effect}
         ledger.append_rows(spark, [rollback], ROLLBACKS, load_id)
@@ -126,14 +125,16 @@ def _audit(spark: SparkSession, judge: audit.Audit, before: dict[str, Locations]
     if not dates:
         return
     restored = before.get(READINGS, {})
-    places = {
-        mart: before.get(mart, {}) | tables.locations(spark, mart, dates - before.get(mart, {}).keys())
-        for mart in MARTS
-    }
-    marts = {mart: tables.read(spark, mart, places[mart]) for mart in MARTS}
+    places = {}
+    for mart in MARTS:
+        restored_of = before.get(mart, {})
+        others = tables.holding(mart, dates) - restored_of.keys()
+        places[mart] = tables.locations(spark, mart, others) | restored_of
+    marts = audit.on_dates(spark, places, dates)
     counted = marts[DAILY_METERPOINT].where(F.col("date").isin([date.fromisoformat(day) for day in restored]))
     expected = counted.agg(F.coalesce(F.sum("reading_count"), F.lit(0))).collect()[0][0]
     of_readings = audit.measure(READINGS, tables.read(spark, READINGS, restored))
     audit.judge_readings(judge, of_readings, expected=expected)
     kept = tables.locations(spark, READINGS, dates - set(restored))
-    audit.judge_marts(judge, *audit.measure_marts(marts, tables.read(spark, READINGS, kept | restored), None))
+    measured = audit.measure_marts(marts, tables.read(spark, READINGS, kept | restored), None)
+    audit.judge_marts(judge, *measured, audit.lost_of_other_dates(spark, places, dates))

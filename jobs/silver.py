@@ -150,8 +150,16 @@ def staged(place: Place, what: str) -> pa.Table:
     return pa.concat_tables(parts) if parts else schema.empty_table()
 
 
+def begin_staging(place: Place) -> None:
+    """Leave a mark that the load has begun. That of a load which failed or was killed stays: it tells the collection
+    that there may be folders which nobody ever named."""
+    place.lake.create_dir(place.staging, recursive=True)
+    with place.lake.open_output_stream(f"{place.staging}/begun"):
+        pass
+
+
 def delete_staging(place: Place) -> None:
-    """Delete what the load staged: it is recorded now."""
+    """Delete what the load staged, and its mark: all that it wrote is named now."""
     if _list(place.lake, place.staging):
         place.lake.delete_dir(place.staging)
 

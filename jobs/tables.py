@@ -7,8 +7,9 @@ that the SQL endpoint has cached are never stale.
 """
 
 import json
+import re
 import uuid
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from functools import partial
@@ -32,11 +33,14 @@ CONTESTED = "silver.contested_readings"
 CLAIMS = "ops.claims"
 CURRENT_SNAPSHOT = "silver.current_snapshot"
 DAILY_METERPOINT = "mart.daily_meterpoint_consumption"
-HALF_HOURLY = "mart.half_hourly_consumption"
-HALF_HOURLY_PRODUCT = "mart.half_hourly_product_consumption"
-DAILY_PRODUCT = "mart.daily_product_consumption"
+HALF_HOURLY = "mart.half_hourly"
+HALF_HOURLY_PRODUCT = "mart.half_hourly_by_product"
+DAILY_PRODUCT = "mart.daily_by_product"
+DAILY_COMPLETENESS = "mart.daily_completeness"
 HISTORIES = ("silver.agreement_history", "silver.product_history", "silver.meterpoint_history")
-MARTS = (DAILY_METERPOINT, HALF_HOURLY, HALF_HOURLY_PRODUCT, DAILY_PRODUCT)
+# Of these a year is a partition, of all other tables with readings a date.
+BY_YEAR = (HALF_HOURLY, HALF_HOURLY_PRODUCT, DAILY_PRODUCT, DAILY_COMPLETENESS)
+MARTS = (DAILY_METERPOINT, *BY_YEAR)
 # In the order in which a load switches them. The snapshot's pointer comes last, because which marts a new snapshot
 # changes is found by comparing it with the one in place.
 DATA = (READINGS, CONTESTED, CLAIMS, *MARTS, *HISTORIES, CURRENT_SNAPSHOT)
@@ -61,6 +65,8 @@ FEW = 4
 # would have to exchange their rows first.
 SMALL = 1024 * 1024
 THREADS = 16  # which wait for the store
+# How Spark writes a partition as text: its value, and where it is.
+PARTITION = re.compile(r"Partition Values: \[\w+=(.*)\]\n\s*Location: (.*)")
 # In place of a load, in a folder that never exists: what a partition names that holds nothing (yet).
 NO_LOAD = "none"
 
@@ -94,8 +100,13 @@ def _root_and_column(metadata: JavaObject) -> tuple[str, str]:
 def partitions(spark: SparkSession, table: str) -> set[str]:
     """Values of the partition column that a table has, as text."""
     schema, name = table.split(".")
-    names = _catalog(spark).listPartitionNames(schema, name, _jvm(spark).scala.Option.empty())
-    return {str(names.apply(index)).split("=", 1)[1] for index in range(names.size())}
+    names = str(_catalog(spark).listPartitionNames(schema, name, _jvm(spark).scala.Option.empty()).mkString("\n"))
+    return {each.split("=", 1)[1] for each in names.splitlines()}
+
+
+def holding(table: str, dates: Iterable[str]) -> set[str]:
+    """The partitions of a mart that hold dates (YYYY-MM-DD)."""
+    return {day[:4] for day in dates} if table in BY_YEAR else set(dates)
 
 
 def write(df: DataFrame, table: str, load_id: str, values: Iterable[date | str]) -> Locations:
@@ -180,14 +191,21 @@ def read_rows(spark: SparkSession, table: str, locations: Locations, where: pc.E
 
 def locations(spark: SparkSession, table: str, values: Iterable[date | str]) -> Locations:
     """Where those of the given partitions which exist are now."""
+    wanted = {str(value) for value in values}
+    if len(wanted) > FEW:
+        return {value: folder for value, folder in all_locations(spark, table).items() if value in wanted}
+    schema, name = table.split(".")
     column = root_and_column(spark, table)[1]
-    found = _partitions(spark, table, column, {str(value) for value in values})
-    return {value: _location(partition) for value, partition in found.items()}
+    found = {value: _catalog(spark).getPartitionOption(schema, name, _map(spark, {column: value})) for value in wanted}
+    return {value: str(each.get().location().toString()) for value, each in found.items() if each.isDefined()}
 
 
 def all_locations(spark: SparkSession, table: str) -> Locations:
     """Where all partitions of a table are now."""
-    return {value: _location(partition) for value, partition in _all_partitions(spark, table).items()}
+    schema, name = table.split(".")
+    listed = _catalog(spark).listPartitions(schema, name, _jvm(spark).scala.Option.empty())
+    # As one text, because each question to Java takes as long as a thousand lines of it.
+    return dict(PARTITION.findall(str(listed.mkString("\n"))))
 
 
 def is_same(one: str, other: str) -> bool:
@@ -221,64 +239,52 @@ def marked(spark: SparkSession, table: str, key: str) -> str | None:
     return str(value.get()) if value.isDefined() else None
 
 
-def publish(spark: SparkSession, table: str, new: Locations) -> None:
-    """Switch partitions to new folders, all in one transaction of the metastore.
+def publish(spark: SparkSession, table: str, new: Locations) -> Locations:
+    """Switch partitions to new folders, all in one transaction of the metastore. Returns where they were before.
 
     Partitions that are new are added as empty ones first, as which a reader cannot tell them from missing ones, so that
     the one call switches new and changed partitions together.
     """
     if not new:
-        return
+        return {}
     schema, name = table.split(".")
     catalog, metadata = _catalog(spark), _table_metadata(spark, table)
     root, column = _root_and_column(metadata)
-    before = _partitions(spark, table, column, new.keys() & partitions(spark, table))
-    added = {
-        value: _partition(spark, {column: value}, _at(spark, metadata.storage(), folder_of(root, column, value)))
-        for value in new.keys() - before.keys()
-    }
-    if added:
-        catalog.createPartitions(schema, name, _seq(spark, list(added.values())), True)  # if they do not exist
-    switched = [_moved(spark, partition, new[value]) for value, partition in (before | added).items()]
-    catalog.alterPartitions(schema, name, _seq(spark, switched))
+    before = locations(spark, table, new)
+    if added := {value: folder_of(root, column, value) for value in new.keys() - before.keys()}:
+        catalog.createPartitions(schema, name, _partitions(spark, metadata, added), True)  # if they do not exist
+    catalog.alterPartitions(schema, name, _partitions(spark, metadata, new))
     # The SQL endpoint remembers the metastore's answers until this mark changes (CachedCatalog.java).
     spark.sql(f"ALTER DATABASE ops SET DBPROPERTIES ('lake.published' = '{uuid.uuid4()}')")
     spark.catalog.refreshTable(table)
+    return before
 
 
-# Scala's constructors and copy() have no default arguments from here, so all are given.
+def _partitions(spark: SparkSession, metadata: JavaObject, folders: Locations) -> JavaObject:
+    """Partitions of a table as the metastore's client takes them.
 
-
-def _partition(spark: SparkSession, spec: dict[str, str], storage: JavaObject) -> JavaObject:
-    """A partition that the metastore does not know yet."""
+    What does not differ is asked for once: each question to Java takes time, and there may be thousands of partitions.
+    Scala's constructors and copy() have no default arguments from here, so all are given.
+    """
     jvm = _jvm(spark)
-    created, never, no_statistics = jvm.System.currentTimeMillis(), -1, jvm.scala.Option.empty()
-    new = jvm.org.apache.spark.sql.catalyst.catalog.CatalogTablePartition
-    return new(_map(spark, spec), storage, _map(spark, {}), created, never, no_statistics)
-
-
-def _moved(spark: SparkSession, partition: JavaObject, location: str) -> JavaObject:
-    return partition.copy(
-        partition.spec(),
-        _at(spark, partition.storage(), location),
-        partition.parameters(),
-        partition.createTime(),
-        partition.lastAccessTime(),
-        _jvm(spark).scala.Option.empty(),
-    )
-
-
-def _at(spark: SparkSession, storage: JavaObject, location: str) -> JavaObject:
-    jvm = _jvm(spark)
-    return storage.copy(
-        jvm.scala.Some(jvm.org.apache.hadoop.fs.Path(location).toUri()),
-        storage.inputFormat(),
-        storage.outputFormat(),
-        storage.serde(),
-        storage.compressed(),
-        storage.properties(),
-        storage.serdeName(),
-    )
+    column, storage, no_parameters = metadata.partitionColumnNames().head(), metadata.storage(), _map(spark, {})
+    created, never, nothing = jvm.System.currentTimeMillis(), -1, jvm.scala.Option.empty()
+    some, path = jvm.scala.Some, jvm.org.apache.hadoop.fs.Path
+    partition = jvm.org.apache.spark.sql.catalyst.catalog.CatalogTablePartition
+    of_table = storage.inputFormat(), storage.outputFormat(), storage.serde(), storage.compressed()
+    rest = storage.properties(), storage.serdeName()
+    made = [
+        partition(
+            _map(spark, {column: value}),
+            storage.copy(some(path(folder).toUri()), *of_table, *rest),
+            no_parameters,
+            created,
+            never,
+            nothing,
+        )
+        for value, folder in folders.items()
+    ]
+    return jvm.org.apache.spark.api.python.PythonUtils.toSeq(made)
 
 
 def _folder(spark: SparkSession, location: str) -> tuple[FileSystem, str]:
@@ -297,10 +303,6 @@ def _files_in_all(spark: SparkSession, locations: Locations) -> list[list[FileIn
         return [found for _, found in pool.map(partial(_files_in, spark), locations.values())]
 
 
-def _location(partition: JavaObject) -> str:
-    return str(partition.location().toString())
-
-
 def _jvm(spark: SparkSession) -> JavaObject:
     return spark._jvm
 
@@ -314,25 +316,5 @@ def _table_metadata(spark: SparkSession, table: str) -> JavaObject:
     return _catalog(spark).getTable(schema, name)
 
 
-def _partitions(spark: SparkSession, table: str, column: str, values: Set[str]) -> dict[str, JavaObject]:
-    """Those of the given partitions that exist, by value."""
-    if len(values) > FEW:
-        return {value: partition for value, partition in _all_partitions(spark, table).items() if value in values}
-    schema, name = table.split(".")
-    found = {value: _catalog(spark).getPartitionOption(schema, name, _map(spark, {column: value})) for value in values}
-    return {value: partition.get() for value, partition in found.items() if partition.isDefined()}
-
-
-def _all_partitions(spark: SparkSession, table: str) -> dict[str, JavaObject]:
-    schema, name = table.split(".")
-    listed = _catalog(spark).listPartitions(schema, name, _jvm(spark).scala.Option.empty())
-    partitions = [listed.apply(index) for index in range(listed.size())]
-    return {str(partition.spec().values().head()): partition for partition in partitions}
-
-
 def _map(spark: SparkSession, items: dict[str, str]) -> JavaObject:
     return _jvm(spark).org.apache.spark.api.python.PythonUtils.toScalaMap(items)
-
-
-def _seq(spark: SparkSession, items: list[JavaObject]) -> JavaObject:
-    return _jvm(spark).org.apache.spark.api.python.PythonUtils.toSeq(items)

@@ -1,43 +1,54 @@
-"""Take over a lakehouse of an older version: it has readings, and no claims that say whose they are."""
+"""Take over a lakehouse of an older version: readings without claims that say whose they are, small marts by date."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import tables
+from jobs import marts, tables
 from jobs.ledger import loads, writer
-from jobs.tables import CLAIMS, LOAD_FILES, LOADS, READINGS
+from jobs.tables import (
+    CLAIMS,
+    DAILY_COMPLETENESS,
+    DAILY_METERPOINT,
+    DAILY_PRODUCT,
+    HALF_HOURLY,
+    HALF_HOURLY_PRODUCT,
+    LOAD_FILES,
+    LOADS,
+    READINGS,
+    Locations,
+)
+
+# Marts that had a partition a date, and those that took their place. The older ones are dropped by sql/gold/V014.
+BY_DATE = {
+    HALF_HOURLY: "mart.half_hourly_consumption",
+    HALF_HOURLY_PRODUCT: "mart.half_hourly_product_consumption",
+    DAILY_PRODUCT: "mart.daily_product_consumption",
+}
 
 
-def claims_of_older_version(spark: SparkSession) -> None:
-    """Make the claims of readings that were loaded without any, once, as a load of the kind upgrade.
-
-    Of each file the version counts that gave the readings. Readings of a file that another file's outweighed were not
-    kept by that version: they are not contested, and come with the next version of their file.
-    """
-    if tables.partitions(spark, CLAIMS) or not tables.partitions(spark, READINGS):
+def run(spark: SparkSession) -> None:
+    """Write what an older version did not have, once, as a load of the kind upgrade. Readers see the same."""
+    dates = tables.partitions(spark, READINGS)
+    without_claims = bool(dates) and not tables.partitions(spark, CLAIMS)
+    marts_by_date = bool(dates) and tables.exists(spark, BY_DATE[HALF_HOURLY])
+    if not without_claims and not marts_by_date:
         return
     previous = writer.writer(spark)
     started_at = datetime.now(UTC)
     load_id = writer.new_load_id(started_at, loads.recorded_loads(spark))
     writer.become_writer(spark, load_id, after=previous)
-    of_files = spark.table(LOAD_FILES).select("load_id", "source_file", "modified_at")
-    # Of dates that a run had begun to switch and died: what was there before. The next load puts them right.
-    recorded = set(loads.recorded_loads(spark))
-    before = loads.before_dead_run(spark, recorded, loads.switches(spark, recorded), READINGS)
-    held = tables.all_locations(spark, READINGS) | before
-    claims = (
-        tables.read(spark, READINGS, {day: folder for day, folder in held.items() if not tables.is_empty(folder)})
-        .groupBy("source_file", "meterpoint_id", "load_id", "date")
-        .agg(F.count("*").cast("int").alias("readings"))
-        .join(of_files, on=["load_id", "source_file"], how="left")
-        .withColumn("modified_at", F.coalesce("modified_at", F.lit(datetime(1970, 1, 1, tzinfo=UTC))))
-    )
-    dates = tables.partitions(spark, READINGS)
-    locations = tables.write(claims.repartition("date"), CLAIMS, load_id, dates)
-    # Recorded first: until there are claims, the next run makes them.
-    loads.append_publications(spark, {CLAIMS: locations}, {}, load_id)
+    new: dict[str, Locations] = {}
+    if without_claims:
+        new[CLAIMS] = tables.write(_claims(spark).repartition("date"), CLAIMS, load_id, dates)
+    if marts_by_date:
+        for mart, content in _marts(spark).items():
+            years = tables.holding(mart, dates)
+            by_year = content.withColumn("year", F.year("date")).repartition("year")
+            new[mart] = tables.write(by_year.sortWithinPartitions("year", "date"), mart, load_id, years)
+    # Recorded first: until all is published, the next run does it again.
+    loads.append_publications(spark, new, {}, {}, load_id)
     load = {
         "status": "published",
         "kind": "upgrade",
@@ -46,4 +57,33 @@ def claims_of_older_version(spark: SparkSession) -> None:
         "dates_published": len(dates),
     }
     loads.append_rows(spark, [load], LOADS, load_id)
-    writer.publish(spark, CLAIMS, locations, load_id)
+    for table, locations in new.items():
+        writer.publish(spark, table, locations, load_id)
+
+
+def _claims(spark: SparkSession) -> DataFrame:
+    """The claims of readings: of each file the version counts that gave them.
+
+    Readings of a file that another file's outweighed were not kept by that version: they are not contested, and come
+    with the next version of their file.
+    """
+    of_files = spark.table(LOAD_FILES).select("load_id", "source_file", "modified_at")
+    # Of dates that a run had begun to switch and died: what was there before. The next load puts them right.
+    recorded = set(loads.recorded_loads(spark))
+    before = loads.before_dead_run(spark, recorded, loads.switches(spark, recorded), READINGS)
+    held = tables.all_locations(spark, READINGS) | before
+    return (
+        tables.read(spark, READINGS, {day: folder for day, folder in held.items() if not tables.is_empty(folder)})
+        .groupBy("source_file", "meterpoint_id", "load_id", "date")
+        .agg(F.count("*").cast("int").alias("readings"))
+        .join(of_files, on=["load_id", "source_file"], how="left")
+        .withColumn("modified_at", F.coalesce("modified_at", F.lit(datetime(1970, 1, 1, tzinfo=UTC))))
+    )
+
+
+def _marts(spark: SparkSession) -> dict[str, DataFrame]:
+    """What the marts by year are to hold. Of meterpoints without readings nothing is known until `lake rebuild`."""
+    calendar = marts.calendar(spark, map(date.fromisoformat, tables.partitions(spark, DAILY_METERPOINT)))
+    daily = spark.table(DAILY_METERPOINT).drop("expected_readings").join(F.broadcast(calendar), on="date")
+    copied = {mart: spark.table(old) for mart, old in BY_DATE.items()}
+    return copied | {DAILY_COMPLETENESS: marts.daily_completeness(daily)}

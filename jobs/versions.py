@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +19,9 @@ from jobs.errors import LakeError
 from jobs.tables import VERSIONS
 
 FOLDERS = ("schema", "mart", "gold")
+VIEWS = FOLDERS[-1]
 CREATES = r"CREATE\s+(?:OR\s+REPLACE\s+)?(TABLE|VIEW|FUNCTION)\s+(?:IF\s+NOT\s+EXISTS\s+)?([\w.]+)"
+DROPS = r"DROP\s+(TABLE|VIEW|FUNCTION)\s+(?:IF\s+EXISTS\s+)?([\w.]+)"
 
 
 class Version(NamedTuple):
@@ -89,26 +92,60 @@ def statements(sql: str) -> list[str]:
     return [part.strip() for part in parts if sqlglot.tokenize(part, read="spark")]
 
 
-def apply_versions(spark: SparkSession, sql: Path, warehouse: str) -> list[Version]:
-    """Apply what is pending, and return it. A file that was applied in part, by a run that was killed, is applied
-    again: every statement is made to be repeatable, or, where it adds a column, is done if the column is there."""
+def apply_versions(
+    spark: SparkSession, sql: Path, warehouse: str, before_views: Callable[[], None] = lambda: None
+) -> list[Version]:
+    """Apply what is pending, and return it; `before_views` is called when the tables are as they are to be.
+
+    A file that was applied in part, by a run that was killed, is applied again: every statement is made to be
+    repeatable, or, where it adds a column, is done if the column is there.
+    """
     applied: dict[tuple[str, int], str] = {}
     if tables.exists(spark, VERSIONS):
         for folder, location in tables.all_locations(spark, VERSIONS).items():
             rows = tables.read_rows(spark, VERSIONS, {folder: location}).to_pylist()
             applied |= {(folder, row["version"]): row["checksum"] for row in rows}
     new = pending(read_versions(sql), applied)
-    for version in new:
-        for statement in statements(Template(version.sql).substitute(warehouse=warehouse)):
-            try:
-                spark.sql(statement)
-            except AnalysisException as error:
-                if error.getCondition() not in ("FIELD_ALREADY_EXISTS", "COLUMN_ALREADY_EXISTS"):
-                    raise
+    made = statements_to_run(new, warehouse)
+    for folder in FOLDERS:
+        if folder == VIEWS:
+            before_views()
+        for version in [version for version in new if version.folder == folder]:
+            for statement in made[version]:
+                try:
+                    spark.sql(statement)
+                except AnalysisException as error:
+                    if error.getCondition() not in ("FIELD_ALREADY_EXISTS", "COLUMN_ALREADY_EXISTS"):
+                        raise
     if new:
         _record(spark, new)
     _repair(spark, read_versions(sql), warehouse)
     return new
+
+
+def statements_to_run(versions: list[Version], warehouse: str) -> dict[Version, list[str]]:
+    """The statements of versions, without those that make what a later one makes anew or drops, if none in between
+    needs it: a new lakehouse does not go through all that older ones were."""
+    found = [
+        (version, statement)
+        for version in versions
+        for statement in statements(Template(version.sql).substitute(warehouse=warehouse))
+    ]
+    kept: dict[Version, list[str]] = {version: [] for version in versions}
+    needed: set[str] = set()
+    ended: set[str] = set()  # what a later statement makes anew or drops
+    for version, statement in reversed(found):
+        text = statement_without_comments(statement)
+        made, dropped = re.match(CREATES, text, re.IGNORECASE), re.match(DROPS, text, re.IGNORECASE)
+        if made and made[2].lower() in ended - needed:
+            continue
+        kept[version].insert(0, statement)
+        names = set(re.findall(r"\w+\.\w+", text.lower()))
+        if made or dropped:
+            name = (made or dropped)[2].lower()  # type: ignore[index]
+            ended, needed, names = ended | {name}, needed - {name}, names - {name}
+        needed |= names
+    return kept
 
 
 def _repair(spark: SparkSession, versions: list[Version], warehouse: str) -> None:
@@ -119,8 +156,11 @@ def _repair(spark: SparkSession, versions: list[Version], warehouse: str) -> Non
     made: dict[str, tuple[str, str]] = {}  # kind and statement that made it last, by name
     for version in versions:
         for statement in statements(Template(version.sql).substitute(warehouse=warehouse)):
-            if created := re.match(CREATES, statement_without_comments(statement), re.IGNORECASE):
+            text = statement_without_comments(statement)
+            if created := re.match(CREATES, text, re.IGNORECASE):
                 made[created[2].lower()] = created[1].upper(), statement
+            elif dropped := re.match(DROPS, text, re.IGNORECASE):
+                made.pop(dropped[2].lower(), None)
     there = tables.names(spark, {name.split(".")[0] for name in made})
     for name, (kind, statement) in made.items():
         if name not in there:

@@ -22,6 +22,7 @@ from jobs.readings.merge import Changes
 from jobs.tables import (
     CLAIMS,
     CONTESTED,
+    DAILY_METERPOINT,
     LOADS,
     PUBLICATIONS,
     PUBLISHING,
@@ -79,14 +80,19 @@ def _load_date(load_id: str) -> date:
 
 
 def append_publications(
-    spark: SparkSession, published: dict[str, Locations], changes: dict[date, Changes], load_id: str
+    spark: SparkSession,
+    published: dict[str, Locations],
+    replaced: dict[str, Locations],
+    changes: dict[date, Changes],
+    load_id: str,
 ) -> None:
-    """Record which partitions a load switched to which folders, and, by date, how many readings it added, changed and
-    removed where there had been readings before."""
+    """Record which partitions a load switched to which folders, in place of which, and, by date, how many readings it
+    added, changed and removed where there had been readings before."""
     rows = []
     for table, locations in published.items():
         for value, folder in locations.items():
             row: dict[str, Any] = {"table_name": table, "partition_value": value, "folder": folder}
+            row["replaced_folder"] = replaced.get(table, {}).get(value)
             if table == READINGS and (change := changes.get(date.fromisoformat(value))):
                 row |= {f"readings_{name}": getattr(change, name) for name in ("added", "changed", "removed")}
             rows.append(row)
@@ -141,9 +147,8 @@ def recover(spark: SparkSession, load_id: str) -> dict[str, Locations]:
             if tables.load_of(location) not in recorded:
                 _replace(_recorded_rows(spark, table, date.fromisoformat(day)), table, load_id, date.fromisoformat(day))
     earlier = {table: before(table) for table in (READINGS, CONTESTED, CLAIMS)}
-    begun = {day for found in earlier.values() for day in found} | {
-        day for mart in tables.MARTS for day in before(mart)
-    }
+    # Marts by year have no other dates: a load switches those of its dates before them.
+    begun = {day for found in earlier.values() for day in found} | before(DAILY_METERPOINT).keys()
     return {table: tables.locations(spark, table, begun) | found for table, found in earlier.items()}
 
 
@@ -185,6 +190,7 @@ def switches(spark: SparkSession, loads: Collection[str]) -> dict[tuple[str, str
     """Load and folder of each time that one of `loads` switched a partition, in order, by table and partition."""
     rows = tables.read_rows(spark, PUBLICATIONS, tables.all_locations(spark, PUBLICATIONS), is_of(loads))
     switched = defaultdict(list)
+    rows = rows.filter(pc.is_in(rows["table_name"], pa.array(tables.DATA)))  # others are of an older version
     places = {table: tables.root_and_column(spark, table) for table in set(rows["table_name"].to_pylist())}
     for row in rows.sort_by("load_id").to_pylist():
         table, value = row["table_name"], row["partition_value"]

@@ -71,12 +71,15 @@ def become_writer(spark: SparkSession, load_id: str, after: str | None) -> None:
     tables.mark(spark, LOADS, _WRITER, load_id)
 
 
-def publish(spark: SparkSession, table: str, locations: Locations, load_id: str) -> None:
-    """Switch partitions of a table for the load that is the writer. Raises Overtaken if it no longer is."""
+def publish(spark: SparkSession, table: str, locations: Locations, load_id: str) -> Locations:
+    """Switch partitions of a table for the load that is the writer, and return where they were before.
+
+    Raises Overtaken if it no longer is the writer.
+    """
     if not locations:
-        return
+        return {}
     require_writer(spark, load_id)
-    tables.publish(spark, table, locations)
+    return tables.publish(spark, table, locations)
 
 
 def require_writer(spark: SparkSession, expected: str | None) -> None:

@@ -38,11 +38,21 @@ QUERIES = {
 }
 # What the views read, for DuckDB.
 MARTS = {
-    "half_hourly_consumption": "SELECT * FROM half_hourly_consumption WHERE date = {day}",
-    "daily_product_consumption": "SELECT * FROM daily_product_consumption WHERE date = {day}",
-    "half_hourly_product_consumption": "SELECT * FROM half_hourly_product_consumption WHERE date = {day}",
+    "half_hourly_consumption": "SELECT * FROM half_hourly WHERE date = {day}",
+    "daily_product_consumption": "SELECT * FROM daily_by_product WHERE date = {day}",
+    "half_hourly_product_consumption": "SELECT * FROM half_hourly_by_product WHERE date = {day}",
     "readings_without_agreement": """SELECT meterpoint_id, date, reading_count, consumption_kwh
         FROM daily_meterpoint_consumption WHERE date = {day} AND agreement_id IS NULL""",
+}
+# What dashboards ask of years, of each of these views; asked where the sample is longer than one year.
+VIEWS = {name: MARTS[name].split("FROM ")[1].split()[0] for name in list(MARTS)[:3]}
+OVER_YEARS = {
+    "one day": "SELECT * FROM {view} WHERE date = DATE '{day}'",
+    "one month": "SELECT * FROM {view} WHERE date >= DATE '{day}' AND date < DATE '{day}' + INTERVAL 1 MONTH",
+    "one year": "SELECT date, sum(consumption_kwh) FROM {view}"
+    " WHERE date BETWEEN DATE '{year}-01-01' AND DATE '{year}-12-31' GROUP BY date",
+    "all years by month": "SELECT date_trunc('month', date), sum(consumption_kwh) FROM {view} GROUP BY 1",
+    "max(date)": "SELECT max(date) FROM {view}",
 }
 UNTUNED = """
 import os
@@ -103,10 +113,27 @@ def main(
             ratios = [f"{mid['endpoint'] / mid[who]:.2f}" if who in mid else "–" for who in ("untuned", "DuckDB")]
             print(f"| `{name}` | {' | '.join([*cells, *ratios])} |")
 
+        if days > 366:
+            _over_years(asks, days, rounds // 5)
         print(f"\n| {clients} clients | queries a second | p50, ms | p99, ms |\n|---|---|---|---|")
         for who, connect in servers.items():
             rate, each = _at_once(connect, clients, days)
             print(f"| {who} | {rate:.1f} | {statistics.median(each):.0f} | {_p99(each):.0f} |")
+
+
+def _over_years(asks: dict[str, Ask], days: int, rounds: int) -> None:
+    """Print how long questions over years take: the first time that each is asked, and then the median."""
+    print("\n| first / p50, ms | " + " | ".join(asks) + " |\n|---" + "|---" * len(asks) + "|")
+    for view, mart in VIEWS.items():
+        for name, query in OVER_YEARS.items():
+            times: dict[str, list[float]] = {who: [] for who in asks}
+            for turn in range(rounds + 1):
+                day = FIRST + timedelta(turn * 37 % days)
+                for who, ask in asks.items():
+                    source = mart if who == "DuckDB" else f"gold.{view}"
+                    times[who].append(_took(ask, query.format(view=source, day=day, year=day.year)))
+            cells = [f"{each[0]:.0f} / {statistics.median(each[1:]):.0f}" for each in times.values()]
+            print(f"| {view}, {name} | {' | '.join(cells)} |")
 
 
 def _patiently(connect: Callable[[], Any]) -> Any:
@@ -143,7 +170,7 @@ def _duckdb(port: int) -> Ask:
         )
 
     def ask(sql: str) -> list[Any]:
-        return connection.execute(sql.replace("DATE ", "")).fetchall()  # a folder's date is text to Arrow
+        return connection.execute(sql).fetchall()
 
     return ask
 

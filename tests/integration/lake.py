@@ -27,6 +27,8 @@ VIEWS = (
     "half_hourly_product_consumption",
     "readings_without_agreement",
     "readings_enriched",
+    "meterpoint_day_completeness",
+    "daily_completeness",
 )
 
 

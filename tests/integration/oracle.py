@@ -9,7 +9,7 @@ import json
 import sqlite3
 from collections import Counter
 from contextlib import closing
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,30 @@ FROM agreement JOIN product USING (product_id)
 WHERE agreement_valid_from < CAST(? AS DATE) AND (agreement_valid_to IS NULL OR agreement_valid_to > CAST(? AS DATE))
 """
 
+# Meterpoints with an agreement or a reading on a date on which anybody was read, and which half hours they miss.
+COMPLETENESS = """
+WITH held AS (
+  SELECT agreement.meterpoint_id, read_date.date, agreement_id, coalesce(display_name, agreement.product_id) AS name
+  FROM (SELECT DISTINCT date FROM enriched) AS read_date
+  JOIN agreement ON date >= agreement_valid_from AND (agreement_valid_to IS NULL OR date < agreement_valid_to)
+  LEFT JOIN product ON product.product_id = agreement.product_id
+  QUALIFY row_number() OVER (
+    PARTITION BY agreement.meterpoint_id, date ORDER BY agreement_valid_from DESC, agreement_id DESC) = 1
+),
+days AS (SELECT meterpoint_id, date FROM held UNION SELECT DISTINCT meterpoint_id, date FROM enriched)
+SELECT days.meterpoint_id, days.date, CAST(count(*) AS INTEGER) AS expected_readings,
+  CAST(count(consumption_kwh) AS INTEGER) AS received_readings,
+  CAST(count(*) FILTER (WHERE consumption_kwh IS NULL) AS INTEGER) AS missing_readings,
+  min_by(half_hour.local, half_hour.utc) FILTER (WHERE consumption_kwh IS NULL) AS first_missing,
+  max_by(half_hour.local, half_hour.utc) FILTER (WHERE consumption_kwh IS NULL) AS last_missing,
+  any_value(held.agreement_id) AS agreement_id, any_value(held.name) AS product_display_name
+FROM days
+JOIN half_hour ON half_hour.date = days.date
+LEFT JOIN held ON held.meterpoint_id = days.meterpoint_id AND held.date = days.date
+LEFT JOIN enriched ON enriched.meterpoint_id = days.meterpoint_id AND enriched.interval_start_utc = half_hour.utc
+GROUP BY days.meterpoint_id, days.date
+"""
+
 VIEWS = {
     "half_hourly_consumption": """
         SELECT interval_start, interval_start_utc, date, count(DISTINCT meterpoint_id) AS meterpoint_count,
@@ -58,6 +82,13 @@ VIEWS = {
         SELECT meterpoint_id, date, count(*) AS reading_count, sum(consumption_kwh) AS consumption_kwh
         FROM enriched WHERE agreement_id IS NULL GROUP BY ALL""",
     "readings_enriched": "SELECT * FROM enriched",
+    "meterpoint_day_completeness": COMPLETENESS,
+    "daily_completeness": f"""
+        SELECT date, count(*) AS meterpoint_count, count(*) FILTER (WHERE missing_readings = 0) AS complete_meterpoints,
+          count(*) FILTER (WHERE received_readings = 0) AS silent_meterpoints,
+          CAST(sum(expected_readings) AS BIGINT) AS expected_readings,
+          CAST(sum(received_readings) AS BIGINT) AS received_readings
+        FROM ({COMPLETENESS}) GROUP BY date""",
 }
 
 Answer = tuple[list[str], list[tuple[Any, ...]]]  # columns, rows
@@ -71,6 +102,7 @@ class Oracle:
         self._read_reference(landing)
         self._read_readings(landing)
         self.db.execute(f"CREATE TABLE enriched AS {READINGS_ENRICHED}")
+        self._make_half_hours()
 
     def active_agreements(self, day: date = date(2021, 1, 1)) -> Answer:
         return self._answer(ACTIVE_AGREEMENTS, [day, day])
@@ -81,6 +113,9 @@ class Oracle:
         columns, rows = answers["half_hourly_product_consumption"]
         with_average = [(*row, (row[-1] / row[-2]).quantize(MICRO, ROUND_HALF_UP)) for row in rows]
         answers["half_hourly_product_consumption"] = [*columns, "average_kwh"], sorted(with_average, key=repr)
+        columns, rows = answers["daily_completeness"]
+        with_share = [(*row, (Decimal(row[-1]) / row[-2]).quantize(MICRO, ROUND_HALF_UP)) for row in rows]
+        answers["daily_completeness"] = [*columns, "received_share"], sorted(with_share, key=repr)
         return answers | {"active_agreements": self.active_agreements()}
 
     def _answer(self, sql: str, parameters: list[Any] | None = None) -> Answer:
@@ -115,6 +150,16 @@ class Oracle:
             " CAST(interval_start AS TIMESTAMP) AS interval_start, CAST(kwh AS DECIMAL(18,6)) AS consumption_kwh"
             " FROM frame"
         )
+
+    def _make_half_hours(self) -> None:
+        """The half hours of each local date with readings."""
+        self.db.execute("CREATE TABLE half_hour (date DATE, local TIMESTAMP, utc TIMESTAMP)")
+        for (day,) in self.db.execute("SELECT DISTINCT date FROM enriched").fetchall():
+            start = datetime(day.year, day.month, day.day, tzinfo=LONDON).astimezone(UTC)
+            while (local := start.astimezone(LONDON)).date() == day:
+                row = [day, local.replace(tzinfo=None), start.replace(tzinfo=None)]
+                self.db.execute("INSERT INTO half_hour VALUES (?, ?, ?)", row)
+                start += timedelta(minutes=30)
 
 
 def _readings_of(path: Path) -> list[tuple[str, datetime, datetime, Decimal]]:

@@ -18,8 +18,8 @@ from tests.integration.oracle import Answer, Oracle
 HOUR = timedelta(hours=1)
 LATER = timedelta(days=1)
 DATES = [date(2020, 12, 31), *(date(2021, 1, n) for n in (1, 2, 3, 5, 10, 11, 20, 25))]
-MARTS = ("daily_meterpoint_consumption", "half_hourly_consumption", "half_hourly_product_consumption")
-TABLES = ("silver.readings", *(f"mart.{mart}" for mart in MARTS), "mart.daily_product_consumption")
+TABLES = ("silver.readings", "mart.daily_meterpoint_consumption")
+BY_YEAR = ("mart.half_hourly", "mart.half_hourly_by_product", "mart.daily_by_product", "mart.daily_completeness")
 AGREEMENTS = [
     Agreement(1, "values", product_id="P1"),
     Agreement(2, "values", "2021-01-02", "2021-01-03", "P3"),
@@ -35,17 +35,16 @@ class State:
     summary: Summary | None
     gold: dict[str, Rows]
     expected: dict[str, Answer]
-    folders: dict[str, dict[str, str]]  # by table and date
+    folders: dict[str, dict[str, str]]  # by table and partition
 
-    def rewritten(self, before: "State", table: str) -> list[date]:
-        """Dates whose content is in another folder than before."""
+    def rewritten(self, before: "State", table: str) -> list[str]:
+        """Dates, or years, whose content is in another folder than before."""
         earlier = before.folders[table]
-        changed = [day for day, folder in self.folders[table].items() if folder != earlier.get(day)]
-        return sorted(map(date.fromisoformat, changed))
+        return sorted(value for value, folder in self.folders[table].items() if folder != earlier.get(value))
 
 
 def state_of(lake: Lake, summary: Summary | None) -> State:
-    folders = {table: lake.folders(table) for table in TABLES}
+    folders = {table: lake.folders(table) for table in (*TABLES, *BY_YEAR)}
     said = lake.landing.folder.parent / "said"
     shutil.copytree(lake.landing.folder, said, dirs_exist_ok=True)
     return State(summary, lake.gold(), Oracle(said).gold(), folders)
@@ -122,9 +121,11 @@ def test_a_correction_rewrites_the_dates_of_its_files_old_and_new_and_no_others(
     assert summary is not None
     assert summary.dates == summary.mart_dates == touched
     for table in TABLES:
-        # No reading of 20 January has an agreement: before and after, the marts of products are empty there.
-        empty = [date(2021, 1, 20)] if "product" in table else []
-        assert story.corrected.rewritten(story.first, table) == [day for day in touched if day not in empty], table
+        assert story.corrected.rewritten(story.first, table) == [str(day) for day in touched], table
+    for table in BY_YEAR:
+        # Nobody had an agreement in 2020, so the marts of products are empty there before and after.
+        years = ["2021"] if "product" in table else ["2020", "2021"]
+        assert story.corrected.rewritten(story.first, table) == years, table
 
 
 def test_a_day_that_a_correction_does_not_speak_of_stays_as_it_was(story: Story) -> None:
@@ -177,8 +178,10 @@ def test_a_changed_agreement_rewrites_the_mart_dates_that_it_reaches_and_no_othe
     assert summary is not None
     assert (summary.dates, summary.mart_dates) == ([], [date(2021, 1, 2)])
     for table in TABLES:
-        expected = [] if table == "silver.readings" else [date(2021, 1, 2)]
+        expected = [] if table == "silver.readings" else ["2021-01-02"]
         assert story.new_snapshot.rewritten(story.returned, table) == expected, table
+    for table in BY_YEAR:
+        assert story.new_snapshot.rewritten(story.returned, table) == ["2021"], table
 
 
 def test_agreement_shows_the_newest_snapshot_and_the_history_keeps_both(story: Story) -> None:

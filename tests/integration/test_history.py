@@ -153,10 +153,10 @@ def test_folders_are_deleted_when_their_time_has_come(story: Story) -> None:
 
     kept = collected(lake, hours=24)
     listed = collected(lake, hours=0, dry_run=True)
-    gone = collected(lake, hours=0)
+    gone = collect.collect_replaced(lake.spark, lake.settings.model_copy(update={"retention_hours": 0}))
 
     assert kept == []
-    assert listed == gone
+    assert sorted(listed) == sorted(gone)  # records say what the listing of the warehouse says
     readings = [path for path in gone if "/silver/readings/" in path]
     loads = {Path(path).name for path in readings}
     assert loads == {f"load={story.first.load_id}", f"load={story.second.load_id}"}

@@ -35,9 +35,7 @@ def state_of(lake: Lake, summary: Summary) -> State:
         summary,
         lake.gold(),
         lake.view("silver.readings"),
-        sorted(
-            lake.rows("SHOW PARTITIONS silver.readings") + lake.rows("SHOW PARTITIONS mart.daily_product_consumption")
-        ),
+        sorted(lake.rows("SHOW PARTITIONS silver.readings") + lake.rows("SHOW PARTITIONS mart.daily_by_product")),
     )
 
 

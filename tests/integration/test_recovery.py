@@ -60,7 +60,7 @@ def story(new_lake: Callable[[], Lake]) -> Story:
     landing.readings("a.json", day("a", "2021-01-01", 5) + day("a", "2021-01-05"), after=DAY)
     landing.readings("c.json", day("a", "2021-01-02", 5), after=DAY)
     landing.reference([Agreement(1, "a", product_id="P3"), Agreement(2, "b")], ["a", "b"], after=DAY)
-    die_before_publishing(lake, "mart.half_hourly_consumption")
+    die_before_publishing(lake, "mart.half_hourly")
 
     # c.json was a mistake, and is gone. This run dies when all is published, and recorded but for the load itself.
     (landing.folder / "readings/c.json").unlink()
@@ -153,7 +153,7 @@ def test_a_rollback_that_died_did_not_happen(new_lake: Callable[[], Lake]) -> No
     undone = lake.load()
     before = lake.gold()
 
-    die_before_publishing(lake, "mart.half_hourly_consumption", lambda: lake.undo(undone.load_id))
+    die_before_publishing(lake, "mart.half_hourly", lambda: lake.undo(undone.load_id))
     with pytest.raises(rollback.RollbackError, match="a run was killed while it published"):
         lake.undo(undone.load_id)
     lake.load()

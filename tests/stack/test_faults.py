@@ -31,13 +31,13 @@ POINTS: list[Point] = [
     ("during", "silver.ingest_files", "", 2),
     ("during", "silver.merge_dates", "", 2),
     ("after", "silver.merge_dates", "", 0),
-    ("during", "tables.write", "mart.half_hourly_consumption", 1.5),
+    ("during", "tables.write", "mart.half_hourly", 1.5),
     ("after", "load._audit", "", 0),
     ("after", "ledger.loads.begin_publication", "", 0),
     ("during", "tables.publish", "silver.readings", 0.8),
     ("after", "tables.publish", "silver.readings", 0),
     ("after", "tables.publish", "ops.claims", 0),
-    ("after", "tables.publish", "mart.half_hourly_consumption", 0),
+    ("after", "tables.publish", "mart.half_hourly", 0),
     ("before", "tables.publish", "silver.current_snapshot", 0),
     ("before", "load._record", "", 0),
     ("after", "tables.publish", "ops.load_files", 0),
@@ -114,7 +114,7 @@ class Reader(threading.Thread):
     def _look(self, seen: set[Any]) -> set[Any]:
         before = self._freshness()
         silver = self._rows("SELECT date, count(*), sum(consumption_kwh) FROM silver.readings GROUP BY date")
-        mart = self._rows("SELECT date, sum(consumption_kwh) FROM mart.half_hourly_consumption GROUP BY date")
+        mart = self._rows("SELECT date, sum(consumption_kwh) FROM mart.half_hourly GROUP BY date")
         after = self._freshness()
         dates = {row[0] for row in silver}
         if gone := seen - dates:

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from functools import reduce
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
@@ -275,7 +276,7 @@ def built(spark: SparkSession) -> Built:
     agreements = made_agreements(40)
     readings = [
         Reading(f"m{number}", midnight + timedelta(minutes=30 * step), Decimal(chance.randrange(2_000_000)) / 1_000_000)
-        for number in range(45)  # the last ones have no agreement at all
+        for number in range(10, 45)  # the last ones have no agreement at all, the first ones are not read
         for midnight in (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in DAYS)
         for step in (0, 1, 47)
         if chance.random() < 0.9
@@ -284,7 +285,7 @@ def built(spark: SparkSession) -> Built:
     frames = agreement_frame(spark, agreements), product_frame(spark, PRODUCTS)
     agreed = marts.agreements_on(date_frame(spark, DAYS), *frames).cache()
     by_product = marts.consumption_by_product_and_half_hour(frame, agreed).cache()
-    daily = marts.daily_meterpoint_consumption(frame, agreed).cache()
+    daily = marts.daily_meterpoint_consumption(frame, agreed, marts.calendar(spark, DAYS)).cache()
     return Built(
         readings,
         agreements,
@@ -358,8 +359,12 @@ def test_daily_product_consumption__should_count_a_meterpoint_once_a_day(built: 
     assert sorted(found) == sorted((*key, meterpoints(group), total(group)) for key, group in groups.items())
 
 
-def test_daily_meterpoint_consumption__should_have_each_meterpoint_with_or_without_agreement(built: Built) -> None:
+def test_daily_meterpoint_consumption__should_have_each_meterpoint_that_was_read_or_has_an_agreement(
+    built: Built,
+) -> None:
     groups = grouped([((reading.meterpoint_id, reading.interval_start.date()), reading) for reading in built.readings])
+    ids = {reading.meterpoint_id for reading in built.readings} | {each.meterpoint_id for each in built.agreements}
+    held = {(meterpoint, day): holding(built.agreements, meterpoint, day) for meterpoint in ids for day in DAYS}
 
     names = "agreement_id", "product_id", "account_id", "product_display_name", "is_variable"
     found = at_most_one_each(
@@ -372,13 +377,83 @@ def test_daily_meterpoint_consumption__should_have_each_meterpoint_with_or_witho
     )
 
     assert found == {
-        (meterpoint, day): (
-            len(group),
-            total(group),
-            *(details(holding(built.agreements, meterpoint, day), PRODUCTS) or [None] * len(names)),
+        key: (
+            len(groups.get(key, [])),
+            total(groups[key]) if key in groups else None,
+            *(details(agreement, PRODUCTS) or [None] * len(names)),
         )
-        for (meterpoint, day), group in groups.items()
+        for key, agreement in held.items()
+        if agreement or key in groups
     }
+    assert any(count == 0 for count, *_ in found.values())
+
+
+LONDON = ZoneInfo("Europe/London")
+# A winter's day, the days on which the clock changes, and a summer's day.
+LENGTHS = {date(2021, 1, 10): 48, date(2021, 3, 28): 46, date(2021, 10, 31): 50, date(2021, 7, 1): 48}
+
+
+def half_hours_of(day: date) -> list[datetime]:
+    """The starts of a local day's half hours, UTC."""
+    begin = datetime(day.year, day.month, day.day, tzinfo=LONDON).astimezone(UTC)
+    starts = [begin + timedelta(minutes=30 * number) for number in range(60)]
+    return [start for start in starts if start.astimezone(LONDON).date() == day]
+
+
+def test_daily_meterpoint_consumption__should_tell_what_is_missing_on_days_of_every_length(spark: SparkSession) -> None:
+    chance = random.Random(3)
+    received: dict[tuple[str, date], set[datetime]] = {}
+    for day in LENGTHS:
+        every = half_hours_of(day)
+        for kept in ([], every, every[:1], every[-1:], every[1:], every[:-1], every[2:4]):
+            received[f"m{len(received)}", day] = set(kept)
+        for _ in range(20):
+            received[f"m{len(received)}", day] = {start for start in every if chance.random() < chance.random()}
+    local = {start: start.astimezone(LONDON).replace(tzinfo=UTC) for day in LENGTHS for start in half_hours_of(day)}
+    given = [
+        (name, day, start, local[start], Decimal(1)) for (name, day), starts in received.items() for start in starts
+    ]
+    readings = local_frame(
+        spark,
+        given,
+        meterpoint_id=pa.string(),
+        date=pa.date32(),
+        interval_start_utc=pa.timestamp("us", "UTC"),
+        interval_start=pa.timestamp("us", "UTC"),
+        consumption_kwh=pa.decimal128(9, 6),
+    )
+    agreements = agreement_frame(spark, [Agreement(1, name, DAY, None) for name, _ in received])
+    calendar = marts.calendar(spark, LENGTHS)
+    agreed = marts.agreements_on(calendar, agreements, product_frame(spark, PRODUCTS))
+
+    daily = marts.daily_meterpoint_consumption(readings, agreed, calendar).cache()
+
+    columns = "meterpoint_id", "date", "expected_readings", "reading_count", "first_missing", "last_missing"
+    found = {(name, day): told for name, day, *told in rows(daily, *columns) if (name, day) in received}
+    missing = {key: sorted(set(half_hours_of(key[1])) - starts) for key, starts in received.items()}
+    assert found == {
+        (name, day): [
+            LENGTHS[day],
+            len(received[name, day]),
+            local[gaps[0]] if gaps else None,
+            local[gaps[-1]] if gaps else None,
+        ]
+        for (name, day), gaps in missing.items()
+    }
+    # An agreement holds on all of these days from its first on, so meterpoints of other days are silent.
+    since = {day: [key for key in received if day >= DAY] for day in LENGTHS}
+    counts = "date", "meterpoint_count", "complete_meterpoints", "silent_meterpoints", "expected_readings"
+    assert sorted(rows(marts.daily_completeness(daily), *counts, "received_readings")) == sorted(
+        (
+            day,
+            len(since[day]),
+            sum(on == day and not gaps for (_, on), gaps in missing.items()),
+            sum(on != day or not received[name, on] for name, on in received),
+            len(since[day]) * length,
+            sum(len(starts) for (_, on), starts in received.items() if on == day),
+        )
+        for day, length in LENGTHS.items()
+    )
 
 
 @pytest.mark.parametrize("day", DAYS)

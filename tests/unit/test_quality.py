@@ -27,6 +27,7 @@ Given = dict[str, Measure]
 Change = Callable[[Rows, Given], object]
 
 LEFT_OUT: Given = {"rejected_rows": 0, "rejected_share": None}  # of a reference table
+KEPT: Given = {"other_dates_lost_rows": 0}  # of a mart by year
 SCHEMAS = {
     "ops.load_files": "source_file string",
     "silver.readings": "meterpoint_id string, interval_start timestamp, interval_start_utc timestamp,"
@@ -37,13 +38,15 @@ SCHEMAS = {
     "silver.meterpoint": "meterpoint_id string, region string, snapshot_date date",
     "mart.daily_meterpoint_consumption": "meterpoint_id string, agreement_id bigint, product_id string,"
     " product_display_name string, is_variable boolean, account_id string, reading_count int,"
+    " consumption_kwh decimal(18,6), expected_readings int, first_missing timestamp, last_missing timestamp, date date",
+    "mart.half_hourly": "interval_start timestamp, interval_start_utc timestamp, meterpoint_count bigint,"
     " consumption_kwh decimal(18,6), date date",
-    "mart.half_hourly_consumption": "interval_start timestamp, interval_start_utc timestamp, meterpoint_count bigint,"
-    " consumption_kwh decimal(18,6), date date",
-    "mart.half_hourly_product_consumption": "product_display_name string, interval_start timestamp,"
+    "mart.half_hourly_by_product": "product_display_name string, interval_start timestamp,"
     " interval_start_utc timestamp, meterpoint_count bigint, consumption_kwh decimal(18,6),"
     " average_kwh decimal(18,6), date date",
-    "mart.daily_product_consumption": "product_display_name string, meterpoint_count bigint,"
+    "mart.daily_completeness": "meterpoint_count bigint, complete_meterpoints bigint, silent_meterpoints bigint,"
+    " expected_readings bigint, received_readings bigint, date date",
+    "mart.daily_by_product": "product_display_name string, meterpoint_count bigint,"
     " consumption_kwh decimal(18,6), date date",
 }
 
@@ -114,13 +117,16 @@ def good(table: str) -> tuple[Rows, Given]:
                 "account_id": "a1",
                 "reading_count": 48,
                 "consumption_kwh": Decimal("7.5"),
+                "expected_readings": 48,
+                "first_missing": None,
+                "last_missing": None,
                 "date": DAY,
             }
             for number in (1, 2)
         ]
         of_silver: Given = {"silver_reading_count": 96, "silver_consumption_kwh": Decimal("15.000000")}
         return days, of_silver | {"unknown_meterpoints": 0}
-    if table == "mart.daily_product_consumption":
+    if table == "mart.daily_by_product":
         product_days: Rows = [
             {
                 "product_display_name": f"Product {number}",
@@ -130,7 +136,12 @@ def good(table: str) -> tuple[Rows, Given]:
             }
             for number in (1, 2)
         ]
-        return product_days, {"kwh_with_agreement": Decimal("15.000000")}
+        return product_days, {"kwh_with_agreement": Decimal("15.000000"), **KEPT}
+    if table == "mart.daily_completeness":
+        counts = ("meterpoint_count", "complete_meterpoints", "silent_meterpoints")
+        completeness = dict(zip(counts, (3, 1, 1), strict=True))
+        dates: Rows = [{**completeness, "expected_readings": 144, "received_readings": 50, "date": DAY}]
+        return dates, {"silver_reading_count": 50, **KEPT}
     slots: Rows = [
         {
             "interval_start": start,
@@ -141,10 +152,10 @@ def good(table: str) -> tuple[Rows, Given]:
         }
         for start in half_hours(DAY)
     ]
-    if table == "mart.half_hourly_consumption":
-        return slots, {"silver_consumption_kwh": Decimal("24.000000")}
+    if table == "mart.half_hourly":
+        return slots, {"silver_consumption_kwh": Decimal("24.000000"), **KEPT}
     name = {"product_display_name": "Product 1", "average_kwh": Decimal("0.166667")}
-    return [{**slot, **name} for slot in slots], {"kwh_with_agreement": Decimal("24.000000")}
+    return [{**slot, **name} for slot in slots], {"kwh_with_agreement": Decimal("24.000000"), **KEPT}
 
 
 def first(**values: object) -> Change:
@@ -169,9 +180,24 @@ LATE = datetime(2021, 1, 5, 12, 7, tzinfo=UTC)
 
 # For each critical expectation: table, measure, how the good rows are spoilt, what the verdict must say.
 READINGS, FILES = "silver.readings", "ops.load_files"
-DAILY, HALF_HOURLY = "mart.daily_meterpoint_consumption", "mart.half_hourly_consumption"
-BY_PRODUCT, DAILY_BY_PRODUCT = "mart.half_hourly_product_consumption", "mart.daily_product_consumption"
+DAILY, HALF_HOURLY = "mart.daily_meterpoint_consumption", "mart.half_hourly"
+BY_PRODUCT, DAILY_BY_PRODUCT = "mart.half_hourly_by_product", "mart.daily_by_product"
+COMPLETENESS = "mart.daily_completeness"
 CRITICAL: list[tuple[str, str, Change, str]] = [
+    (COMPLETENESS, "null_keys", first(date=None), "null_keys is 1, expected 0"),
+    (COMPLETENESS, "duplicate_keys", twice, "duplicate_keys is 1, expected 0"),
+    (COMPLETENESS, "impossible_counts", first(silent_meterpoints=3), "impossible_counts is 1, expected 0"),
+    (COMPLETENESS, "impossible_counts", first(expected_readings=137), "impossible_counts is 1, expected 0"),
+    (COMPLETENESS, "silver_reading_count", given(silver_reading_count=51), "received_readings is 50, expected 51"),
+    *(
+        (
+            f"mart.{name}",
+            "other_dates_lost_rows",
+            given(other_dates_lost_rows=1),
+            "other_dates_lost_rows is 1, expected 0",
+        )
+        for name in ("half_hourly", "half_hourly_by_product", "daily_by_product", "daily_completeness")
+    ),
     (READINGS, "rows_expected", given(rows_expected=49), "rows is 48, expected 49 (rows_expected)"),
     (READINGS, "missing_meterpoint_ids", first(meterpoint_id=" "), "missing_meterpoint_ids is 1, expected 0"),
     (READINGS, "missing_meterpoint_ids", first(meterpoint_id=None), "missing_meterpoint_ids is 1, expected 0"),
@@ -214,7 +240,11 @@ CRITICAL: list[tuple[str, str, Change, str]] = [
     (DAILY, "rows", none, "rows is 0, expected at least 1"),
     (DAILY, "null_keys", first(meterpoint_id=None), "null_keys is 1, expected 0"),
     (DAILY, "duplicate_keys", twice, "duplicate_keys is 1, expected 0"),
-    (DAILY, "min_reading_count", first(reading_count=0), "min_reading_count is 0, expected at least 1"),
+    (DAILY, "min_reading_count", first(reading_count=-1), "min_reading_count is -1, expected at least 0"),
+    (DAILY, "kwh_without_readings", first(reading_count=0), "kwh_without_readings is 1, expected 0"),
+    (DAILY, "kwh_without_readings", first(consumption_kwh=None), "kwh_without_readings is 1, expected 0"),
+    (DAILY, "wrong_missing", first(reading_count=47), "wrong_missing is 1, expected 0"),
+    (DAILY, "wrong_missing", first(first_missing=LATE, last_missing=LATE), "wrong_missing is 1, expected 0"),
     (DAILY, "max_reading_count", first(reading_count=51), "max_reading_count is 51, expected at most 50"),
     (DAILY, "min_kwh", first(consumption_kwh=Decimal(-1)), "min_kwh is -1.000000, expected at least 0"),
     (DAILY, "silver_reading_count", given(silver_reading_count=97), "reading_count is 96, expected 97 (silver_"),

@@ -74,6 +74,12 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
         return CachedCatalog.of(session).files();
       }
     });
+    extensions.injectOptimizerRule(new AbstractFunction1<>() {
+      @Override
+      public Rule<LogicalPlan> apply(SparkSession session) {
+        return Dates.years();
+      }
+    });
     extensions.injectPlannerStrategy(new AbstractFunction1<>() {
       @Override
       public SparkStrategy apply(SparkSession session) {

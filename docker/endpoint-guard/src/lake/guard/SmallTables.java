@@ -88,6 +88,7 @@ import org.apache.spark.sql.execution.datasources.PartitionDirectory;
 import org.apache.spark.sql.execution.datasources.PartitionedFile;
 import org.apache.spark.sql.execution.datasources.parquet.ParquetFileFormat;
 import org.apache.spark.sql.execution.joins.ShuffledHashJoinExec;
+import org.apache.spark.sql.types.DataTypes;
 import org.apache.spark.sql.types.StructType;
 import scala.Function1;
 import scala.Option;
@@ -110,9 +111,9 @@ import scala.jdk.javaapi.CollectionConverters;
  */
 final class SmallTables extends SparkStrategy {
   /** Bytes of a query's files from one table. As rows they take some ten times as much. */
-  private static final long SMALL = 256 << 10;
+  private static final long SMALL = 2 << 20;
   /** Bytes of a partition's rows. */
-  private static final long UNPACKED = 16 << 20;
+  private static final long UNPACKED = 32 << 20;
   /** Partitions that a query reads by itself, one after the other. Of more the next queries read the rest. */
   private static final int FEW = 8;
   /** Bytes of all rows that are kept. */
@@ -136,12 +137,49 @@ final class SmallTables extends SparkStrategy {
 
   private record Partition(StructType schema, List<String> files) {}
 
-  private static final Map<Partition, List<UnsafeRow>> KEPT = new LinkedHashMap<>(16, 0.75f, true);
+  /** The rows of a partition, and the position of their date if they are in its order, else -1. */
+  private record Rows(List<UnsafeRow> all, int date, long bytes) {
+    static Rows of(List<UnsafeRow> all, StructType schema) {
+      int date = List.of(schema.fieldNames()).indexOf("date");
+      if (date >= 0 && schema.fields()[date].dataType().equals(DataTypes.DateType)) {
+        for (int next = 0; next < all.size() && date >= 0; next++) {
+          boolean ordered = !all.get(next).isNullAt(date)
+              && (next == 0 || all.get(next - 1).getInt(date) <= all.get(next).getInt(date));
+          date = ordered ? date : -1;
+        }
+      } else {
+        date = -1;
+      }
+      return new Rows(all, date, 1000 + all.stream().mapToLong(row -> row.getSizeInBytes() + 100).sum()); // with objects
+    }
+
+    /** Those that may be of the dates: where they are in order, no others. */
+    List<UnsafeRow> on(Dates.Range dates) {
+      return date < 0 || dates.first() > dates.last() ? all : all.subList(before(dates.first()), before(dates.last() + 1));
+    }
+
+    /** How many rows are of dates before a day. */
+    private int before(long day) {
+      int low = 0;
+      int high = all.size();
+      while (low < high) {
+        int middle = (low + high) >>> 1;
+        if (all.get(middle).getInt(date) < day) {
+          low = middle + 1;
+        } else {
+          high = middle;
+        }
+      }
+      return low;
+    }
+  }
+
+  private static final Map<Partition, Rows> KEPT = new LinkedHashMap<>(16, 0.75f, true);
   private static long kept;
 
   private final SparkSession session;
   /** Of the tables of one plan: Spark makes its strategies anew for each. */
-  private final Map<FileIndex, Optional<List<InternalRow>>> found = new IdentityHashMap<>();
+  private final Map<FileIndex, Optional<List<Rows>>> found = new IdentityHashMap<>();
 
   SmallTables(SparkSession session) {
     this.session = session;
@@ -180,7 +218,7 @@ final class SmallTables extends SparkStrategy {
     if (!(table instanceof LogicalRelation read) || !small(read)) {
       return null;
     }
-    List<InternalRow> rows = rows((HadoopFsRelation) read.relation());
+    List<InternalRow> rows = rows((HadoopFsRelation) read.relation(), Dates.of(conditions));
     if (rows == null) {
       return null;
     }
@@ -219,7 +257,7 @@ final class SmallTables extends SparkStrategy {
     }
     for (LogicalPlan leaf : CollectionConverters.asJava(plan.collectLeaves())) {
       if (leaf instanceof LogicalRelation read) {
-        List<InternalRow> rows = small(read) ? rows((HadoopFsRelation) read.relation()) : null;
+        List<InternalRow> rows = small(read) ? rows((HadoopFsRelation) read.relation(), Dates.Range.ALL) : null;
         if (rows == null) {
           return false;
         }
@@ -309,33 +347,40 @@ final class SmallTables extends SparkStrategy {
     return conditions.stream().reduce(And::new).orElseThrow();
   }
 
-  /** All rows of the files, or null where they are not small, or not all of them are in memory yet. */
-  private List<InternalRow> rows(HadoopFsRelation table) {
-    return found.computeIfAbsent(table.location(), location -> Optional.ofNullable(find(table))).orElse(null);
+  /** The rows of the files that may be of the dates, or null where they are not small, or not all in memory yet. */
+  private List<InternalRow> rows(HadoopFsRelation table, Dates.Range dates) {
+    Optional<List<Rows>> all = found.computeIfAbsent(table.location(), location -> Optional.ofNullable(find(table)));
+    if (all.isEmpty()) {
+      return null;
+    }
+    List<InternalRow> rows = new ArrayList<>();
+    all.get().forEach(partition -> rows.addAll(partition.on(dates)));
+    return rows;
   }
 
-  private List<InternalRow> find(HadoopFsRelation table) {
+  private List<Rows> find(HadoopFsRelation table) {
     // A table whose partitions no filter has chosen does not know its size yet.
     FileIndex index = table.location() instanceof CatalogFileIndex all ? all.filterPartitions(seq(List.of())) : table.location();
     if (index.sizeInBytes() > SMALL) {
       return null;
     }
     List<PartitionDirectory> folders = CollectionConverters.asJava(index.listFiles(seq(List.of()), seq(List.of())));
-    List<InternalRow> all = new ArrayList<>();
+    List<Rows> all = new ArrayList<>();
     int read = 0;
     for (PartitionDirectory folder : folders) {
       Partition partition = key(table, folder);
-      List<UnsafeRow> rows = known(partition);
+      Rows rows = known(partition);
       if (rows == null && read++ < FEW) {
-        rows = read(table, folder);
-        if (rows != null) {
+        List<UnsafeRow> content = read(table, folder);
+        if (content != null) {
+          rows = Rows.of(content, table.schema());
           keep(partition, rows);
         }
       }
       if (rows == null) {
         return null;
       }
-      all.addAll(rows);
+      all.add(rows);
     }
     return all;
   }
@@ -375,25 +420,21 @@ final class SmallTables extends SparkStrategy {
         .map(file -> file.getPath() + " " + file.getLen() + " " + file.getModificationTime()).toList());
   }
 
-  private static List<UnsafeRow> known(Partition partition) {
+  private static Rows known(Partition partition) {
     synchronized (KEPT) {
       return KEPT.get(partition);
     }
   }
 
-  private static void keep(Partition partition, List<UnsafeRow> rows) {
+  private static void keep(Partition partition, Rows rows) {
     synchronized (KEPT) {
-      kept += size(rows);
-      List<UnsafeRow> before = KEPT.put(partition, rows);
-      kept -= before == null ? 0 : size(before);
-      for (Iterator<List<UnsafeRow>> oldest = KEPT.values().iterator(); kept > ROOM; oldest.remove()) {
-        kept -= size(oldest.next());
+      kept += rows.bytes();
+      Rows before = KEPT.put(partition, rows);
+      kept -= before == null ? 0 : before.bytes();
+      for (Iterator<Rows> oldest = KEPT.values().iterator(); kept > ROOM; oldest.remove()) {
+        kept -= oldest.next().bytes();
       }
     }
-  }
-
-  private static long size(List<UnsafeRow> rows) {
-    return 1000 + rows.stream().mapToLong(row -> row.getSizeInBytes() + 100).sum(); // with what an object takes
   }
 
   private static <T> Seq<T> seq(List<? extends T> items) {
