@@ -1,5 +1,6 @@
 """Small queries take a way of their own in the endpoint, without a Spark job, and say the same as any other."""
 
+import re
 from contextlib import closing
 from typing import Any
 
@@ -74,6 +75,26 @@ def test_the_files_of_other_patterns_are_not_remembered(stack: Stack) -> None:
         condition = f"CAST(date AS STRING) LIKE ANY ('%1-01-{date[-2:]}', 'x_x')"
         found = stack.query(f"SELECT DISTINCT date FROM gold.half_hourly_consumption WHERE {condition}", "analyst")
         assert [str(row[0]) for row in found] == [date]
+
+
+@pytest.mark.parametrize(
+    ("condition", "years"),
+    [
+        ("date = DATE '2019-05-02'", (2019, 2019)),
+        ("date IN (DATE '2019-05-02', DATE '2020-05-02')", (2019, 2020)),
+        ("date >= DATE '2018-12-31' AND date < DATE '2019-01-01'", (2018, 2019)),
+        ("DATE '2019-06-01' > date AND date > DATE '2018-06-01'", (2018, 2019)),
+        ("interval_start BETWEEN TIMESTAMP '2019-12-31 23:30:00' AND TIMESTAMP '2020-01-01 00:00:00'", (2019, 2020)),
+        ("interval_start_utc = TIMESTAMP '2019-12-30 23:30:00'", (2019, 2019)),
+        ("interval_start_utc = TIMESTAMP '2019-12-31 23:30:00'", (2019, 2020)),
+    ],
+)
+def test_a_condition_on_dates_reads_their_years_alone(stack: Stack, condition: str, years: tuple[int, int]) -> None:
+    # Of a kind that is a job, so that the plan tells which files it reads.
+    text = plan(stack, f"SELECT count(*) FROM {VIEW} WHERE {condition} AND product_display_name RLIKE '(a*)*b'")
+
+    [filters] = re.findall(r"PartitionFilters: \[(.*?)\], PushedFilters", text)
+    assert re.findall(r"year#\d+ (.=) (\d+)", filters) == [(">=", str(years[0])), ("<=", str(years[1]))]
 
 
 @pytest.fixture(scope="module")
