@@ -219,16 +219,12 @@ def _date(value: Any) -> date | None:
 
 def gather(settings: Settings, now: datetime) -> Facts:
     """All facts of this moment. A lake that cannot be asked is a fact, too."""
-    from contextlib import nullcontext
-
     from jobs import lock
-    from jobs.query import QueryError, Runner
+    from jobs.query import QueryError, opened
 
-    # The embedded metastore can be open in one process at a time.
-    alone = nullcontext() if settings.endpoint else lock.writer_lock(settings.state, settings.lock_wait_seconds)
     try:
-        with alone:
-            lake = lake_facts(Runner(settings), now)
+        with opened(settings) as query:
+            lake = lake_facts(query, now)
     except lock.Busy:
         lake = {"busy": True}
     except (QueryError, RuntimeError, OSError) as error:
