@@ -133,14 +133,19 @@ def end_session(spark: "SparkSession", settings: Settings, overview: Overview | 
     spark.stop()
     _shut_metastore(jvm)
     if overview:
-        content = {
-            "form": FORM,
-            "warehouse": settings.warehouse,
-            "newest_folder": newest,
-            "metastore": _files_of_metastore(settings),
-            "overview": overview,
-        }
-        schedule_state.write(settings.state, content, NAME)
+        keep(settings, overview, newest)
+
+
+def keep(settings: Settings, overview: Overview, newest_folder: str) -> None:
+    """Keep an answer of tables whose metastore is shut. `newest_folder` is that of the newest load; empty: no load."""
+    content = {
+        "form": FORM,
+        "warehouse": settings.warehouse,
+        "newest_folder": newest_folder,
+        "metastore": _files_of_metastore(settings),
+        "overview": overview,
+    }
+    schedule_state.write(settings.state, content, NAME)
 
 
 def of_session(spark: "SparkSession") -> Query:

@@ -45,8 +45,9 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def day(text: str) -> date:
-    """A date that was typed. Raises BadParameter."""
+def day(typed: str | date) -> date:
+    """A date that was typed, or is the default. Raises BadParameter."""
+    text = str(typed)
     try:
         if re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
             return date.fromisoformat(text)
@@ -55,16 +56,17 @@ def day(text: str) -> date:
     raise typer.BadParameter(f"{text!r} is no date; 2021-01-31 is one")
 
 
-def whole(text: str) -> int:
-    """A whole number, 0 or more, that was typed. Raises BadParameter."""
+def whole(typed: str | int) -> int:
+    """A whole number, 0 or more, that was typed, or is the default. Raises BadParameter."""
+    text = str(typed)
     if re.fullmatch(r"\d{1,18}", text, re.ASCII):
         return int(text)
     raise typer.BadParameter(f"{text!r} is no whole number; 100 is one")
 
 
-def positive(text: str) -> int:
+def positive(typed: str | int) -> int:
     """The same, 1 or more."""
-    if number := whole(text):
+    if number := whole(typed):
         return number
     raise typer.BadParameter("1 is the least")
 

@@ -6,6 +6,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from jobs import overview
 from jobs.cli.terminal import console, fail, say
 from jobs.schedule_state import TRY_AGAIN
@@ -86,6 +88,8 @@ def job() -> Iterator[Job]:
             this = Job(settings)
             yield this
             this.end()
+    except typer.Exit:  # which is a RuntimeError, too
+        raise
     except (LakeError, RuntimeError, OSError) as error:
         passing = isinstance(error, lock.Busy | OSError | RuntimeError)
         raise fail(str(error), TRY_AGAIN if passing else 1) from None
@@ -115,6 +119,8 @@ def runner() -> Iterator["Runner"]:
     try:
         with opened(Settings()) as query:
             yield query
+    except typer.Exit:  # which is a RuntimeError, too
+        raise
     except (LakeError, RuntimeError) as error:
         raise fail(str(error)) from None
 
