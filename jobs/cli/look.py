@@ -25,7 +25,7 @@ def status(as_json: AsJson = False) -> None:
     found, at_work = _overview(settings)
     until = _certificate_until(settings)
     if as_json:
-        print(json.dumps({**found, "run_at_work": at_work, "certificate_until": until}, indent=1))
+        print(json.dumps({**found, "run_at_work": at_work, "certificate_until": until}, indent=1, default=str))
         return
     if at_work:
         warn(f"a run is at work; this is what was there at {found['as_of']} UTC, before it")
