@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from jobs import schedule_state
 from jobs.settings import Settings
@@ -120,20 +120,27 @@ def before_this_run(settings: Settings) -> Overview | None:
 
 def end_session(spark: "SparkSession", settings: Settings, overview: Overview | None) -> None:
     """Stop Spark, and keep an answer of it. None: what was kept holds no longer, and nothing takes its place."""
-    from jobs import tables
-
     if not can_be_kept(settings):
         spark.stop()
         return
-    newest = ""
-    if overview and overview["loaded"]:
-        folders = tables.all_locations(spark, tables.LOADS)
-        newest = tables.plain(folders[max(folders)]) if folders else ""
-    jvm: Any = spark._jvm
+    newest, jvm = newest_folder(spark), cast("Any", spark._jvm)
     spark.stop()
     _shut_metastore(jvm)
     if overview:
         keep(settings, overview, newest)
+
+
+def newest_folder(spark: "SparkSession") -> str:
+    """Folder of the newest load's record, empty if there is none. Each load writes another one."""
+    from jobs import tables
+
+    folders = tables.all_locations(spark, tables.LOADS) if tables.exists(spark, tables.LOADS) else {}
+    return tables.plain(folders[max(folders)]) if folders else ""
+
+
+def is_of_newest_load(spark: "SparkSession", settings: Settings) -> bool:
+    """Whether no load was recorded since an answer was kept."""
+    return schedule_state.read(settings.state, NAME).get("newest_folder") == newest_folder(spark)
 
 
 def keep(settings: Settings, overview: Overview, newest_folder: str) -> None:

@@ -1,4 +1,4 @@
-"""What an expectation found, as a sentence: what there is first, and then what was expected."""
+"""Numbers in sentences: counts with their nouns, shares as per cent, what was found beside what was expected."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +19,11 @@ def told(template: str, value: Any, shown: str, kwargs: Mapping[str, Any]) -> st
         limits = [None if limit is None else f"{limit:,}" for limit in (low, high)]
         text = template.format(number=shown)
     return f"{text}, expected {_between(*limits, is_share='{share}' in template)}"
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 file", "2 files"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def percent(share: Any, unlike: Any = ()) -> str:

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.terminal import console, counted, day, fail, positive, say, whole
+from jobs.cli.terminal import console, day, fail, positive, say, whole
 from jobs.cli.work import job, require_loads
 from jobs.settings import Settings
+from jobs.wording import counted
 
 
 def sample(

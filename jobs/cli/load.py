@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.summary import print_end
-from jobs.cli.terminal import First, Last, counted, fail, in_order, say, warn
+from jobs.cli.terminal import First, Last, fail, in_order, say, warn
 from jobs.cli.work import all_below_landing, job, never_loaded, require_loads
 from jobs.schedule_state import TRY_AGAIN
 from jobs.settings import Settings
+from jobs.wording import counted
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -41,6 +42,8 @@ def run(
     """
     accepted = _known_reasons(accept)
     settings = Settings()
+    if sample and "://" in settings.landing:
+        raise fail(f"{settings.landing} is no folder: `lake sample --out DIR` makes input to be copied there")
     wanted = sample or (sample is None and "landing" not in settings.model_fields_set)
     wanted = look_at_landing(settings, sample=bool(wanted))
 

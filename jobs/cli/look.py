@@ -10,11 +10,12 @@ import typer
 from rich.table import Table
 
 from jobs import overview
-from jobs.cli.terminal import AsJson, console, counted, day, fail, say, warn
+from jobs.cli.terminal import AsJson, console, day, fail, say, warn
 from jobs.cli.work import NOTHING_LOADED, anything_loaded, is_new, runner
 from jobs.overview import Overview
 from jobs.query import Format
 from jobs.settings import Settings
+from jobs.wording import counted
 
 Form = Annotated[Format, typer.Option("--format", help="How to print the rows.")]
 

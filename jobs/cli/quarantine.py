@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs.cli.load import look_at_landing, work_on
-from jobs.cli.terminal import AsJson, counted, fail, say
+from jobs.cli.terminal import AsJson, fail, say
 from jobs.cli.work import (
     NOTHING_LOADED,
     all_below_landing,
@@ -19,6 +19,7 @@ from jobs.cli.work import (
 )
 from jobs.query import Format
 from jobs.settings import Settings
+from jobs.wording import counted
 
 if TYPE_CHECKING:
     from jobs.query import Result, Runner

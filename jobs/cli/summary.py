@@ -6,7 +6,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from jobs.cli.terminal import console, counted, fail, say, warn
+from jobs.cli.terminal import console, fail, say, warn
+from jobs.wording import counted
 
 if TYPE_CHECKING:
     from jobs.cli.work import Job

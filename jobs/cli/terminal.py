@@ -40,11 +40,6 @@ def fail(text: str, status: int = 1) -> typer.Exit:
     return typer.Exit(status)
 
 
-def counted(count: int, noun: str) -> str:
-    """ "1 file", "2 files"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def day(typed: str | date) -> date:
     """A date that was typed, or is the default. Raises BadParameter."""
     text = str(typed)

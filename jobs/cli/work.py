@@ -65,7 +65,8 @@ class Job:
         if not (spark := SparkSession.getActiveSession()):
             return
         found = self._kept
-        if overview.can_be_kept(self.settings) and (self.changed or not found):
+        changed = self.changed or not found or not overview.is_of_newest_load(spark, self.settings)
+        if changed and overview.can_be_kept(self.settings):
             found = None  # and the next `lake status` asks the tables, where they cannot be asked now
             with suppress(PySparkException), self.stage("note the status"):
                 found = overview.ask(overview.of_session(spark))

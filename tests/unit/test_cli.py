@@ -14,13 +14,14 @@ from rich.console import Console
 
 from jobs import overview, schedule_state
 from jobs.cli import look, quarantine, summary
-from jobs.cli.terminal import counted, named
+from jobs.cli.terminal import named
 from jobs.cli.work import below_landing
 from jobs.load import Summary
 from jobs.names import meant, with_hints
 from jobs.query import Result
 from jobs.readings.ingest import Receipt
 from jobs.settings import OTHER_NAMES, PROJECT, Settings, unknown_names
+from jobs.wording import counted
 from tests.mistakes import Said, say
 
 LOAD = "20261127T222348-61d7bf"
