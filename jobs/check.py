@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from jobs import schedule_state
 from jobs.settings import Settings, clock_times
+from jobs.wording import counted
 
 if TYPE_CHECKING:
     from jobs.query import Runner
@@ -113,14 +114,15 @@ def _lake(facts: Facts, settings: Settings) -> list[Finding]:
     names = ", ".join(facts.silent_examples[:SILENT_NAMED])
     more = ", …" if facts.silent > min(len(facts.silent_examples), SILENT_NAMED) else ""
     found.append(
-        Finding("silent", Level.warning, f"{facts.silent:,} meterpoints fell silent: {names}{more}")
+        Finding("silent", Level.warning, f"{counted(facts.silent, 'meterpoint')} fell silent: {names}{more}")
         if facts.silent
         else Finding("silent", Level.ok, "no meterpoint fell silent")
     )
 
     rows, files = facts.newly_rejected_rows, facts.newly_rejected_files
+    what = f"{counted(rows, 'row')} and {counted(files, 'whole file')}"
     found.append(
-        Finding("quarantine", Level.warning, f"since yesterday {rows:,} rows and {files:,} whole files were rejected")
+        Finding("quarantine", Level.warning, f"since yesterday {what} were rejected")
         if rows or files
         else Finding("quarantine", Level.ok, "nothing rejected since yesterday is open")
     )
@@ -219,16 +221,12 @@ def _date(value: Any) -> date | None:
 
 def gather(settings: Settings, now: datetime) -> Facts:
     """All facts of this moment. A lake that cannot be asked is a fact, too."""
-    from contextlib import nullcontext
-
     from jobs import lock
-    from jobs.query import QueryError, Runner
+    from jobs.query import QueryError, opened
 
-    # The embedded metastore can be open in one process at a time.
-    alone = nullcontext() if settings.endpoint else lock.writer_lock(settings.state, settings.lock_wait_seconds)
     try:
-        with alone:
-            lake = lake_facts(Runner(settings), now)
+        with opened(settings) as query:
+            lake = lake_facts(query, now)
     except lock.Busy:
         lake = {"busy": True}
     except (QueryError, RuntimeError, OSError) as error:

@@ -146,6 +146,32 @@ def _walked(file_system: FileSystem, root: str, place: str, odd: list[str]) -> l
     return found
 
 
+def has_input(path: str) -> bool:
+    """Whether a local landing place has a file of readings or a SQLite file. Only as much is listed as that takes."""
+    with os.scandir(path) as entries:
+        if any(entry.name.lower().endswith(_REFERENCE) and not _is_hidden(entry.name) for entry in entries):
+            return True
+    folders, seen = [f"{path}/readings"], set()
+    while folders:
+        folder = folders.pop()
+        real = os.path.realpath(folder)
+        if real in seen or not os.path.isdir(folder):
+            continue
+        seen.add(real)
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if _is_hidden(entry.name):
+                        continue
+                    if entry.is_dir():
+                        folders.append(entry.path)
+                    elif entry.name.lower().endswith(_READINGS):
+                        return True
+        except PermissionError:
+            return True  # what is in it cannot be told; the load will say so
+    return False
+
+
 def is_empty(file_system: FileSystem, path: str) -> bool:
     """Whether there is no file at all, of whatever name, and no folder but `readings`; hidden ones aside."""
     found = [*_found(file_system, path, "", []), *_found(file_system, path, "readings", [])]

@@ -20,14 +20,16 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import audit, collect, landing, marts, move, quality, silver, snapshots, tables, upgrade, versions
+from jobs import accept, audit, collect, landing, marts, move, quality, silver, snapshots, tables, upgrade, versions
+from jobs.accept import CLOCK, FAULTS
 from jobs.errors import LakeError
 from jobs.ledger import files as ledger_files
 from jobs.ledger import loads as ledger
 from jobs.ledger import writer as ledger_writer
+from jobs.names import with_hints
 from jobs.readings.ingest import FILES_SCHEMA, Place, Receipt
 from jobs.readings.merge import Changes
-from jobs.settings import EXPECTATIONS, SQL, Settings
+from jobs.settings import SQL, Settings
 from jobs.silver import Retraction, Written
 from jobs.spark import at_once
 from jobs.tables import (
@@ -48,14 +50,13 @@ from jobs.tables import (
 )
 
 Stage = Callable[[str], AbstractContextManager[None]]
+Tell = Callable[[str], None]
 Kind = Literal["load", "retract", "reload", "rebuild", "rollback", "dismiss", "upgrade"]
 
 # Rejected rows and bytes of a load that its end may hold in memory; more are appended by Spark.
 FEW_REJECTED, FEW_BYTES = 200_000, 64 * 1024 * 1024
 FEW_FILES = 500_000
 EXAMPLES = 10
-# What a person may accept: the suites' reasons, and the first of these two.
-CLOCK, FAULTS = "clock", "faults"
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class Summary:
     verdicts: list[quality.Verdict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what else is odd, a sentence each
     errors: list[str] = field(default_factory=list)  # what makes the run fail
+    reference_errors: list[str] = field(default_factory=list)  # of these, why reference files were not taken
     accepted: frozenset[str] = frozenset()
     undid: str | None = None  # load that a rollback took away or put back
 
@@ -149,9 +151,12 @@ class Plan(NamedTuple):
     mart_dates: set[str]  # to build anew, beside those that change
 
 
-def run(spark: SparkSession, settings: Settings, stage: Stage, wish: Wish | None = None) -> Summary | None:
+def run(
+    spark: SparkSession, settings: Settings, stage: Stage, wish: Wish | None = None, tell: Tell = lambda _: None
+) -> Summary | None:
     """Load what is new in the landing place, or do what a person asked for. None if there is nothing to do.
 
+    `tell` gets what a person should know beside, a sentence each.
     Raises LakeError where it cannot be done: nothing was changed then.
     """
     wish = wish or Wish()
@@ -159,13 +164,16 @@ def run(spark: SparkSession, settings: Settings, stage: Stage, wish: Wish | None
     seconds: dict[str, float] = {}
     stage = _timed(stage, seconds)
     with stage("apply versioned SQL"):
-        _require_known(wish.accept)
+        accept.require_known(wish.accept)
         move.require_place(spark, settings)
-        versions.apply_versions(spark, SQL, settings.warehouse, before_views=lambda: upgrade.run(spark))
+        is_new = not tables.exists(spark, tables.VERSIONS)
+        applied = versions.apply_versions(spark, SQL, settings.warehouse, before_views=lambda: upgrade.run(spark))
+        if applied and not is_new:
+            tell(f"Applied: {', '.join(each.path for each in applied)}.")
     with stage("discover"):
         writer = ledger_writer.writer(spark)
         interrupted = ledger.interrupted(spark)
-        plan = _plan(spark, settings, wish, interrupted)
+        plan = _plan(spark, settings, wish, interrupted, tell)
         if not (plan.readings.num_rows or plan.reference or plan.dropped_dates or plan.mart_dates or interrupted):
             return None
         quality.preload()
@@ -226,20 +234,16 @@ def _timed(stage: Stage, seconds: dict[str, float]) -> Stage:
     return timed
 
 
-def _require_known(accept: Collection[str]) -> None:
-    """Read all suites before anything is written: a slip in one must not show when half of the load is done."""
-    known = {CLOCK} | quality.acceptable(EXPECTATIONS)
-    if unknown := sorted(set(accept) - known):
-        raise LakeError(f"--accept {' '.join(unknown)}: there is no such reason; there are {', '.join(sorted(known))}")
-
-
-def _plan(spark: SparkSession, settings: Settings, wish: Wish, interrupted: bool) -> Plan:
+def _plan(spark: SparkSession, settings: Settings, wish: Wish, interrupted: bool, tell: Tell) -> Plan:
     plan = Plan(ledger_files.to_read(spark, []), [], [], None, set(), set())
     if wish.retraction:
         dates = silver.held_dates(spark, wish.retraction)
         # A run that was killed may have taken them away already, in part: they are found where it began.
         if not dates and not interrupted:
-            raise LakeError("there is nothing to retract: no reading that counts, or could, is of what was named")
+            hint = ledger_files.not_known(spark, wish.retraction.files, wish.retraction.load_id)
+            raise LakeError(
+                f"there is nothing to retract: no reading that counts, or could, is of what was named{hint}"
+            )
         return plan._replace(retraction=wish.retraction, dropped_dates=dates)
     if wish.rebuild and not _dates_between(spark, *wish.rebuild):
         raise LakeError("there is nothing to rebuild: no readings are of these dates")
@@ -252,13 +256,13 @@ def _plan(spark: SparkSession, settings: Settings, wish: Wish, interrupted: bool
     named = set(wish.again) | set(ledger_files.of_load(spark, wish.again_load) if wish.again_load else ())
     there = {file.source_file for file in [*found.readings, *found.reference]}
     if gone := sorted((named | set(wish.retry or ())) - there):
-        raise ledger_files.UnknownFile(f"{', '.join(gone)}: not in the landing place {settings.landing}")
+        raise ledger_files.UnknownFile(f"{with_hints(gone, there)}: not in the landing place {settings.landing}")
     if wish.rebuild:
         withheld = {row.source_file for row in spark.table("ops.withheld_files").collect()}
         named = silver.files_between(spark, *wish.rebuild) & there - withheld
         plan = plan._replace(mart_dates=_dates_between(spark, *wish.rebuild))
     elif not named:
-        again = ledger_files.in_quarantine(spark, wish.retry) if wish.retry is not None else set()
+        again = ledger_files.to_retry(spark, wish.retry, there, tell) if wish.retry is not None else set()
         candidates = _reference_candidates(spark, found.reference, again)
         return plan._replace(
             readings=ledger_files.to_read(spark, found.readings, again), reference=candidates, notes=_notes(found)
@@ -457,6 +461,7 @@ def _summary(
         verdicts=judge.verdicts,
         notes=plan.notes + [text for each in taken for text in each.warnings],
         errors=errors,
+        reference_errors=errors.copy(),
         accepted=wish.accept,
     )
     if summary.nothing_good:

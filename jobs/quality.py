@@ -11,8 +11,9 @@ numbers, and genuine expectations *judge* that row. Measures, limits and the rea
 - `meta.given`: measures that the caller brings along (what the load meant to write, what silver holds), and their
   meaning.
 - `expectations`: a `severity` each. `critical` stops the publication, `warning` is published and reported, `info` is
-  only counted. `expect_column_max_to_be_between` and `expect_column_pair_values_to_be_equal` fail if nothing was
-  measured (null); `expect_column_values_to_be_between` passes then.
+  only counted. `meta.found` is a sentence of what was found (jobs/wording.py). `expect_column_max_to_be_between` and
+  `expect_column_pair_values_to_be_equal` fail if nothing was measured (null); `expect_column_values_to_be_between`
+  passes then.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, cast
 
 from jobs.errors import LakeError
+from jobs.wording import told
 
 if TYPE_CHECKING:  # Great Expectations takes seconds to import, which a run with nothing to do must not pay for
     from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
@@ -301,13 +303,15 @@ def _check(
     if absent or error:
         error = f"could not be evaluated: {'no measure ' + ', '.join(absent) if absent else error}"
         text = f"{rule}: {error}"
+    elif found := expectation.get("meta", {}).get("found"):
+        text = told(found, measures[names[0]], value, kwargs)
     else:
         text = f"{rule}: {names[0] + ' is ' if names else ''}{value}, expected {limit}"
     severity, reason = expectation.get("severity", "critical"), expectation.get("meta", {}).get("accept")
     if reason in accept:
         severity = "warning"
     elif reason:
-        text += f" (a person may let it pass: lake run --accept {reason})"
+        text += f" (add --accept {reason} to the command to let it pass)"
     return {
         "passed": bool(result is not None and result.success and not error),
         # A check that was not made protects nothing, so it stops the load whatever its severity.

@@ -7,8 +7,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs import overview
 from jobs.errors import LakeError
 from jobs.settings import Settings
 
@@ -48,11 +49,17 @@ class Runner:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.found: overview.Overview | None = None  # what `lake status` shows, if that was asked
         self._spark: Any = None
 
     def __call__(self, sql: str) -> Result:
         """Raises QueryError."""
         return self._through_endpoint(sql) if self.settings.endpoint else self._on_own_session(sql)
+
+    def close(self, known: overview.Overview | None) -> None:
+        """Stop the session, if one was started, and keep what is known for `lake status`."""
+        if self._spark:
+            overview.end_session(self._spark, self.settings, known)
 
     def _through_endpoint(self, sql: str) -> Result:
         import meterlake
@@ -91,6 +98,24 @@ class Runner:
             return Result(frame.columns, frame.collect())
         except PySparkException as error:
             raise QueryError(first_line(error)) from None
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Runner]:
+    """A runner, which in the embedded lakehouse is alone: its metastore can be open in one process at a time.
+
+    Raises lock.Busy.
+    """
+    from jobs import lock
+
+    query = Runner(settings)
+    if settings.endpoint:
+        yield query
+        return
+    with lock.writer_lock(settings.state, settings.lock_wait_seconds):
+        known = overview.kept(settings)
+        yield query
+        query.close(query.found or known)
 
 
 # Commands that change nothing. All else that is a command, and each statement that writes, is refused.

@@ -10,6 +10,7 @@ from jobs.errors import LakeError
 from jobs.ledger import loads as ledger
 from jobs.ledger import writer as ledger_writer
 from jobs.load import Stage, Summary
+from jobs.names import with_hints
 from jobs.settings import Settings
 from jobs.tables import DAILY_METERPOINT, LOADS, MARTS, READINGS, ROLLBACKS, Locations
 
@@ -28,6 +29,8 @@ def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage) -> S
     """
     started_at = datetime.now(UTC)
     with stage("find what was before"):
+        if not tables.exists(spark, LOADS):
+            raise RollbackError("nothing was loaded yet, so there is nothing to roll back")
         writer = ledger_writer.writer(spark)
         if ledger.interrupted(spark):
             raise RollbackError("a run was killed while it published; `lake run` has to put that right first")
@@ -87,16 +90,21 @@ def _event(spark: SparkSession, undone: str) -> ledger.Event:
     if not found:
         if undone in ledger.recorded_loads(spark):
             raise RollbackError(f"{undone} changed no table, so there is nothing to roll back")
-        raise RollbackError(f"{undone} is no published load; `lake status` lists them")
+        hint = with_hints([undone], [event.load_id for event in events])
+        raise RollbackError(f"{hint}: there is no such load; `lake status` lists them")
     if found.kind == "upgrade":
         raise RollbackError(f"{undone} took over a lakehouse of an older version: restore a backup to go back")
     now = events[-1].effective
-    if found.effective != now:
-        if found.target == undone and undone not in now:
-            raise RollbackError(f"{undone} was rolled back before")
-        later = max(now ^ found.effective)
-        raise RollbackError(f"load {later} came after {undone}: roll that back first")
-    return found
+    if found.effective == now:
+        return found
+    after = events[events.index(found) + 1 :]
+    last = next((event for event in reversed(after) if event.target == found.target), found)
+    if last.in_effect != found.in_effect:
+        raise RollbackError(f"{undone} was rolled back before, by {last.load_id}")
+    # What can be rolled back now: a load rather than the rollback that put it back.
+    newest = [event.load_id for event in after if event.effective == now and event.kind != "rollback"]
+    first = newest[-1] if newest else after[-1].load_id
+    raise RollbackError(f"{first} came after {undone}: roll that back first")
 
 
 def _folders_with(spark: SparkSession, effective: frozenset[str]) -> dict[str, Locations]:

@@ -5,18 +5,21 @@ Secrets are not settings: the object store's keys are read by Spark and Arrow th
 `LAKE_SQL_PASSWORD` where it is used, so that no key is ever a JVM property or a log line.
 """
 
+import difflib
 import re
+from collections.abc import Iterable
 from datetime import time
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import ByteSize, Field, field_validator, model_validator
+from pydantic import ByteSize, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parent.parent
 SQL = PROJECT / "sql"
 EXPECTATIONS = PROJECT / "expectations"
 MIB = 2**20
+SMALLEST_HEAP = 512 * MIB  # Spark starts with no less than 450 MiB
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -177,9 +180,27 @@ class Settings(BaseSettings):
     @classmethod
     def of_a_known_kind(cls, location: str) -> str:
         scheme, is_uri, rest = location.partition("://")
-        if is_uri and (scheme not in ("s3a", "s3") or not rest.strip("/")):
-            raise ValueError(f"{location}: a folder, or s3a://bucket/path, is meant")
+        if is_uri and (scheme != "s3a" or not rest.strip("/")):
+            other = f"; write s3a://{rest}" if scheme == "s3" and rest.strip("/") else ""
+            raise ValueError(f"{location}: a folder, or s3a://bucket/path, is meant{other}")
         return location
+
+    @field_validator("spark_master")
+    @classmethod
+    def master_that_spark_knows(cls, master: str) -> str:
+        if not re.fullmatch(r"local(\[(\*|[1-9]\d*)(, *[1-9]\d*)?\])?|spark://\S+|k8s://\S+|yarn", master):
+            raise ValueError(
+                f"{master!r} is no master: local[*], local[2], spark://host:7077, k8s://… or yarn is meant"
+            )
+        return master
+
+    @field_validator("driver_memory")
+    @classmethod
+    def heap_that_spark_starts_with(cls, heap: str) -> str:
+        match = re.fullmatch(r"([1-9]\d{0,9})([kmgt])", heap, re.ASCII | re.IGNORECASE)
+        if not match or int(match[1]) * 1024 ** (1 + "kmgt".index(match[2].lower())) < SMALLEST_HEAP:
+            raise ValueError(f"{heap!r} is no heap of Java's: 2g or 1500m is meant, 512m is the least")
+        return heap
 
     @field_validator("landing", "warehouse")
     @classmethod
@@ -199,3 +220,52 @@ class Settings(BaseSettings):
         if odd := re.search(r"""[\s'"%*?#;,\\{}\[\]]""", str(location)):
             raise ValueError(f"Spark does not work in a folder with {odd[0]!r} in its path: {location}")
         return location
+
+
+# Names that scripts, compose.yaml, the services and the tests read; the jobs do not.
+_OTHERS = """
+    ALARM_SMTP_PASSWORD BIND BIND_WITHOUT_TLS BUCKET
+    COMMAND DASHBOARD_CPUS DASHBOARD_MEMORY DASHBOARD_PASSWORD DASHBOARD_PORT
+    DASHBOARD_SECRET DASHBOARD_SQL_PASSWORD DB_ENDPOINT_PASSWORD DB_METASTORE_PASSWORD EMBEDDED ENDPOINT_CPUS
+    ENDPOINT_HEAP ENDPOINT_MEMORY ENDPOINT_PIDS GID INIT_MEMORY JOBS_CPUS JOBS_HEAP JOBS_MEMORY JOBS_PIDS LANDING_DIR
+    LDAP_AUTHORITIES METADATA_DB_CPUS METADATA_DB_MEMORY METASTORE_CPUS METASTORE_MEMORY OBJECT_STORE_CPUS
+    OBJECT_STORE_MEMORY REPORTS_CPUS REPORTS_MEMORY REPORTS_PORT S3_ADMIN S3_ADMIN_SECRET S3_BIND S3_CONSOLE_PORT
+    S3_ENDPOINT_SECRET S3_ENDPOINT_USER S3_JOBS S3_JOBS_SECRET S3_PORT SERVICE_PIDS SIEGE_MINUTES SOAK_MINUTES
+    SQL_PASSWORD SQL_PASSWORD_HASH SQL_PORT UID UP_TIMEOUT
+"""
+OTHER_NAMES = frozenset(f"LAKE_{name}" for name in _OTHERS.split())
+
+
+def unknown_names(names: Iterable[str]) -> list[str]:
+    """Of names of environment variables those that begin as a setting does and are none, a sentence each."""
+    known = OTHER_NAMES | {f"LAKE_{name.upper()}" for name in Settings.model_fields}
+    texts = []
+    for name in sorted(name for name in names if name.upper().startswith("LAKE_") and name.upper() not in known):
+        close = difflib.get_close_matches(name.upper(), known, n=1)
+        texts.append(f"{name} is no setting" + (f"; did you mean {close[0]}?" if close else ""))
+    return texts
+
+
+def wrong_values(error: ValidationError) -> list[str]:
+    """What is wrong with settings, a sentence each. Of values only numbers are repeated: others may be secrets."""
+    texts = []
+    for wrong in error.errors():
+        name = "".join(f"LAKE_{part}: ".upper() for part in wrong["loc"])
+        value, limits = wrong["input"], wrong.get("ctx", {})
+        kind = wrong["type"]
+        if kind.startswith("int_"):
+            text = f"{value!r} is no whole number"
+        elif kind.startswith("float_"):
+            text = f"{value!r} is no number"
+        elif kind.startswith("byte_size"):
+            text = f"{value!r} is no size; 16GiB is one"
+        elif kind == "greater_than_equal":
+            text = f"{value} is too little; {limits['ge']:g} is the least"
+        elif kind == "greater_than":
+            text = f"{value} is too little; more than {limits['gt']:g} is meant"
+        elif kind == "less_than_equal":
+            text = f"{value} is too much; {limits['le']:g} is the most"
+        else:
+            text = wrong["msg"].removeprefix("Value error, ")
+        texts.append(name + text)
+    return texts

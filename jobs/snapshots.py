@@ -25,6 +25,7 @@ from jobs.quality import Measures
 from jobs.readings.rules import TIME_ZONE
 from jobs.spark import at_once
 from jobs.tables import CURRENT_SNAPSHOT, LOAD_FILES, Locations
+from jobs.wording import counted
 
 MAX_ROWS_NAMED = 5
 PATIENCE = timedelta(minutes=10)  # with a sender's clock that is ahead
@@ -123,7 +124,7 @@ def take(spark: SparkSession, file: dict[str, Any], file_system: FileSystem, fol
     taken.warnings = [f"{name}: {text}" for text in found.warnings]
     if rejected:
         named = "; ".join(each.detail for each in found.rejected[:MAX_ROWS_NAMED])
-        taken.warnings.append(f"{name}: {len(rejected)} rows are in quarantine: {named}")
+        taken.warnings.append(f"{name}: in quarantine {counted(len(rejected), 'row')}: {named}")
     counts = {"rows_read": sum(found.rows.values()), "rows_rejected": len(rejected)}
     taken.file = row | counts | {"status": "loaded"}
     return taken

@@ -33,6 +33,11 @@ class Version(NamedTuple):
     checksum: str  # SHA-256
     sql: str
 
+    @property
+    def path(self) -> str:
+        """Of its file, from the project's folder on."""
+        return f"sql/{self.folder}/V{self.version:03}__{self.name}.sql"
+
 
 class VersionError(LakeError):
     """The SQL files do not go with what was applied."""

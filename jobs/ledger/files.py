@@ -1,6 +1,6 @@
 """What is known of files: which versions were read, and what of them is in quarantine."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,9 +10,11 @@ from pyspark.sql import functions as F
 from jobs import tables
 from jobs.errors import LakeError
 from jobs.landing import Delivered
-from jobs.ledger.loads import is_of, loads_that_published
-from jobs.tables import LOAD_FILES
+from jobs.ledger.loads import is_of, loads_that_published, recorded_loads
+from jobs.names import with_hints
+from jobs.tables import CLAIMS, LOAD_FILES, LOADS
 
+EXAMPLES = 10  # names in a message
 FILE = pa.schema([("source_file", pa.string()), ("size_bytes", pa.int64()), ("modified_at", pa.timestamp("us", "UTC"))])
 
 
@@ -100,6 +102,77 @@ def in_quarantine(spark: SparkSession, names: Collection[str]) -> set[str]:
         rolled_back = spark.table("ops.rolled_back_loads").select("load_id")
         found = found.join(rolled_back, on="load_id", how="left_anti")
     known = {row.source_file for row in found.select(F.col("source_file")).distinct().collect()}
-    if unknown := sorted(set(names) - known):
-        raise UnknownFile(f"{', '.join(unknown)}: not in quarantine; `lake quarantine list` tells what is")
+    if unknown := set(names) - known:
+        shown = {row.source_file for row in spark.table("quarantine.open_reference").select("source_file").collect()}
+        if unknown & shown:
+            raise UnknownFile(
+                f"{', '.join(sorted(unknown & shown))}: rows of a reference file stay on the list until a snapshot"
+                " without them takes its place"
+            )
+        raise UnknownFile(f"{with_hints(unknown, known)}: not in quarantine; `lake quarantine list` tells what is")
     return set(names) or known
+
+
+def to_retry(
+    spark: SparkSession, names: Collection[str], there: Collection[str], tell: Callable[[str], None]
+) -> set[str]:
+    """Files in quarantine to read again: those of `names`, or all of them that are in the landing place and of which
+    nothing was retracted. What is left out is told.
+
+    Raises UnknownFile.
+    """
+    found = in_quarantine(spark, names)
+    if names:
+        return found
+    if gone := found - set(there):
+        tell(
+            f"Left out, because they are no longer in the landing place: {_some(gone)}."
+            " `lake quarantine dismiss --gone` takes them off the list."
+        )
+    found -= gone
+    if retracted := of_which_something_was_retracted(spark, found):
+        tell(
+            f"Left out, because some of what they said was retracted, and would come back: {_some(retracted)}."
+            " `lake quarantine retry FILE` reads one all the same."
+        )
+    return found - retracted
+
+
+def of_which_something_was_retracted(spark: SparkSession, names: Collection[str]) -> set[str]:
+    """Those of the given files whose newest loaded version has fewer claims than it gave, and which a retraction can
+    have taken away: one came after that version. Rollbacks take away all claims of a load alike, and are no retraction.
+    """
+    loads = tables.read_rows(spark, LOADS, tables.all_locations(spark, LOADS), is_of(loads_that_published(spark)))
+    retractions = loads.filter(pc.equal(loads["kind"], "retract"))["load_id"].to_pylist()
+    if not names or not retractions:
+        return set()
+    wanted = pc.field("source_file").isin(pa.array(list(names), pa.string()))
+    wanted &= (pc.field("status") == "loaded") & (pc.field("kind") == "readings") & is_of(loads["load_id"].to_pylist())
+    versions = tables.read_rows(spark, LOAD_FILES, tables.all_locations(spark, LOAD_FILES), wanted).sort_by("load_id")
+    newest = {row["source_file"]: row for row in versions.to_pylist()}
+    claims = spark.table(CLAIMS).where(F.col("source_file").isin(list(names))).groupBy("source_file", "load_id")
+    held = {(row.source_file, row.load_id): row.held for row in claims.agg(F.sum("readings").alias("held")).collect()}
+    return {
+        name
+        for name, row in newest.items()
+        if held.get((name, row["load_id"]), 0) < row["rows_read"] - row["rows_rejected"]
+        and row["load_id"] < max(retractions)
+    }
+
+
+def not_known(spark: SparkSession, names: Collection[str], load_id: str | None) -> str:
+    """What is odd about names of files and of a load, to be put after a message; empty if all are known."""
+    texts = []
+    if names:
+        known = {row.source_file for row in spark.table(LOAD_FILES).select("source_file").distinct().collect()}
+        if unknown := set(names) - known:
+            texts.append(f"{with_hints(unknown, known)}: no load took such a file")
+    if load_id and load_id not in recorded_loads(spark):
+        texts.append(f"{load_id}: there is no such load; `lake status` lists loads")
+    return "".join(f". {text}" for text in texts)
+
+
+def _some(names: Collection[str]) -> str:
+    """The first ones, in their order."""
+    more = f" and {len(names) - EXAMPLES:,} more" if len(names) > EXAMPLES else ""
+    return f"{', '.join(sorted(names)[:EXAMPLES])}{more}"

@@ -41,7 +41,7 @@ def new_load_id(now: datetime, earlier: Iterable[str], *, accept_clock: bool = F
         elif last - now > PATIENCE:
             raise ClockBehind(
                 f"the clock says {now:%Y-%m-%d %H:%M:%S} UTC, and the last load started at {last:%Y-%m-%d %H:%M:%S}:"
-                " set the clock right. If that load ran with a wrong clock: lake run --accept clock"
+                " set the clock right. If that load ran with a wrong clock: `lake run --accept clock`"
             )
         else:
             time.sleep((last - now).total_seconds() + 1)

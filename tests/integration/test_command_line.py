@@ -153,7 +153,23 @@ def test_status_tells_how_new_the_data_is_and_what_was_loaded(story: Story) -> N
     assert done.returncode == 0, done.stderr
     assert "last_reading_date: 2021-01-03" in done.stdout
     assert "last_reading_utc: 2021-01-03 23:30:00" in done.stdout
-    assert re.search(r"published +│ +100 +│ +14400 +│ +0 +│ +3", done.stdout)
+    assert re.search(r"published +100 +14,400 +0 +3", done.stdout)
+
+
+def test_status_is_kept_by_each_command_and_holds_as_long_as_the_tables_are_the_same(story: Story) -> None:
+    kept = story.lake.folder / "var" / "status.json"
+    at_first = json.loads(kept.read_text())
+
+    by_file = json.loads(story.lake("status", "--json").stdout)
+    same_file = json.loads(kept.read_text()) == at_first
+    kept.unlink()
+    by_tables = json.loads(story.lake("status", "--json").stdout)
+
+    assert at_first["overview"]["freshness"]["last_reading_date"] == "2021-01-03"
+    assert same_file
+    assert {**by_file, "as_of": ""} == {**by_tables, "as_of": ""}
+    assert json.loads(kept.read_text())["overview"]["loads"] == by_tables["loads"]
+    assert not (story.lake.folder / "var" / "metastore" / "db.lck").exists()
 
 
 def test_where_something_was_loaded_an_empty_landing_place_gets_no_sample(story: Story) -> None:
@@ -166,16 +182,22 @@ def test_where_something_was_loaded_an_empty_landing_place_gets_no_sample(story:
     assert done.returncode == 0
     assert re.search(r"warning: \S*/landing has no readings/\*\*/\*.json", done.stderr)
     assert "Nothing new in" in done.stderr
+    assert "Next:" not in done.stderr
     story.lake.landing.rmdir()
+    gone = story.lake("run")
+    assert gone.returncode == 1
+    assert "is no folder: make it, mount it, or set LAKE_LANDING" in gone.stderr
+    assert "start Spark" not in gone.stderr
     elsewhere.rename(story.lake.landing)
 
 
 def test_before_the_first_load_there_is_nothing_to_show(tmp_path: Path) -> None:
-    lake = Command(tmp_path)
+    lake = Command(tmp_path, LAKE_COMMAND="docker/lake")
 
     for command in (["status"], ["quarantine", "list"], ["history", "silver.readings"]):
         done = lake(*command)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "Nothing was loaded yet: make run\n"), command
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "Nothing was loaded yet: `docker/lake run`\n")
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_files_that_are_not_where_they_should_be_get_no_sample_beside_them(tmp_path: Path) -> None:
@@ -218,7 +240,7 @@ def test_sql_refuses_an_unknown_format_before_it_starts_spark(tmp_path: Path) ->
     ("settings", "message"),
     [
         ({"LAKE_HTTP": "yes"}, "LAKE_HTTP: true or false is meant"),
-        ({"LAKE_QUERY_SECONDS": "soon"}, "LAKE_QUERY_SECONDS: Input should be a valid integer"),
+        ({"LAKE_QUERY_SECONDS": "soon"}, "LAKE_QUERY_SECONDS: 'soon' is no whole number"),
         ({"LAKE_METASTORE": "thrift://metastore:9083"}, "LAKE_METASTORE needs LAKE_METASTORE_JARS"),
         ({"LAKE_LDAP_URL": "ldap://ldap.example.org"}, "LAKE_LDAP_URL must be one ldaps:// URL"),
         (

@@ -157,7 +157,7 @@ def test_many_readings_go_only_if_a_person_says_so(new_lake: Callable[[], Lake])
     accepted = lake.load(accept=frozenset({"removals"}))
 
     assert not stopped.published
-    assert "lake run --accept removals" in stopped.errors[0]
+    assert "add --accept removals to the command" in stopped.errors[0]
     assert before == 5 * 48
     assert accepted.published
     assert lake.value("SELECT count(*) FROM silver.readings") == 4 + 48

@@ -118,10 +118,10 @@ def test_rollback_brings_back_what_was_before(story: Story) -> None:
 
 
 def test_only_the_newest_load_can_be_rolled_back(story: Story) -> None:
-    assert story.refused == f"load {story.second.load_id} came after {story.first.load_id}: roll that back first"
+    assert story.refused == f"{story.second.load_id} came after {story.first.load_id}: roll that back first"
     with pytest.raises(rollback.RollbackError, match="was rolled back before"):
         story.lake.undo(story.second.load_id)
-    with pytest.raises(rollback.RollbackError, match="nonsense is no published load"):
+    with pytest.raises(rollback.RollbackError, match="nonsense: there is no such load"):
         story.lake.undo("nonsense")
 
 

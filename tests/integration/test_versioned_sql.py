@@ -52,8 +52,10 @@ def test_a_new_version_is_applied_by_the_next_run_and_once(lake: Lake, sql: Path
     )
 
     lake.run()
+    told = lake.told
     lake.run()  # CREATE VIEW would fail the second time
 
+    assert (told, lake.told) == (["Applied: sql/gold/V900__half_hours.sql."], [])
     assert lake.rows("SELECT * FROM gold.half_hours") == []
     assert lake.rows("SELECT folder, name FROM ops.schema_versions WHERE version = 900") == [("gold", "half_hours")]
 

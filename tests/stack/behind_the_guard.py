@@ -56,7 +56,7 @@ attempt("reach the metastore's database", lambda: reach("metadata-db", 5432))
 
 attempt("reach the Internet", lambda: reach("1.1.1.1", 443))
 
-attempt("change the program", lambda: Path("/opt/lake/jobs/cli.py").write_text(""))
+attempt("change the program", lambda: Path("/opt/lake/jobs/cli/__init__.py").write_text(""))
 attempt("change the users", lambda: settings.users.write_text("{}"))
 attempt("become root", lambda: os.setuid(0))
 secrets = sorted(name for name in os.environ if "SECRET" in name or "PASSWORD" in name)

@@ -137,3 +137,22 @@ def test_file_that_grows_over_the_limit_while_it_is_read__should_be_refused_not_
 
     assert isinstance(found, NotRead)
     assert found.reason == "too_large"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("readings/a.json", "readings/B.JSON", "readings/deep/er/f.ndjson.GZ", "case_study.db", "x.SQLITE3"),
+        *("a.json", "readings/a.csv", "readings/.hidden.json", "readings/.folder/x.json", "readings/x.json.part"),
+        *("~x.db", "case_study.db-wal", "other/readings/a.json", "readings/deep/Thumbs.db"),
+    ],
+)
+def test_input__should_be_there_as_the_listing_has_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    (tmp_path / "readings").mkdir(exist_ok=True)
+    (tmp_path / "readings" / "again").symlink_to(tmp_path / "readings")
+
+    found = look(LocalFileSystem(), str(tmp_path))
+
+    assert landing.has_input(str(tmp_path)) == bool(found.readings or found.reference)

@@ -216,11 +216,11 @@ CRITICAL: list[tuple[str, str, Change, str]] = [
         FILES,
         "files_at_fault_share_of_many",
         given(files_at_fault_share_of_many=0.0512),
-        "is 0.0512, expected 0 to 0.05 (a person may let it pass: lake run --accept faults)",
+        "5.1 % of the load's files are at fault, expected at most 5 % (add --accept faults to the command",
     ),
-    (FILES, "removed_share", given(removed_share=0.011), "is 0.011, expected 0 to 0.01 (a person may let it pass"),
+    (FILES, "removed_share", given(removed_share=0.011), "a date loses 1.1 % of its readings, expected at most 1 %"),
     *(
-        (f"silver.{name}", "rejected_share", given(rejected_share=0.011), "lake run --accept reference-faults")
+        (f"silver.{name}", "rejected_share", given(rejected_share=0.011), "--accept reference-faults")
         for name in ("agreement", "product", "meterpoint")
     ),
     ("silver.agreement", "rows", none, "rows is 0, expected at least 1"),
@@ -411,37 +411,45 @@ def test_readings__should_pass_on_the_days_the_clock_changes(
         (
             "silver.readings",
             lambda rows, known: (rows.pop(), known.update(rows_expected=47)),
-            "incomplete_day_share is 1",
+            "100 % of meterpoint days are incomplete, expected at most 5 %",
         ),
         (
             "silver.readings",
             lambda rows, known: [r.update(consumption_kwh=Decimal(0)) for r in rows],
-            "zero_share is 1",
+            "100 % of readings are zero, expected at most 10 %",
         ),
         (
             "silver.readings",
             lambda rows, known: [r.update(consumption_kwh=Decimal(1)) for r in rows],
-            "flat_day_share is 1",
+            "100 % of meterpoint days show one unchanging value",
         ),
         (
             "silver.readings",
             lambda rows, known: [r.update(consumption_kwh=Decimal(12)) for r in rows],
-            "mean_kwh is 12",
+            "the mean reading is 12 kWh, expected 0.05 to 1",
         ),
-        ("silver.readings", first(consumption_kwh=Decimal(12)), "above_fuse_share is 0.0208333"),
-        (FILES, given(rejected_share=0.02), "rejected_share is 0.02"),
-        (FILES, given(contested_readings=2), "contested_readings is 2"),
-        (FILES, given(lost_meterpoint_days=2), "lost_meterpoint_days is 2"),
-        (FILES, given(warned_rows=2), "warned_rows is 2"),
-        ("silver.product", given(rejected_rows=2), "rejected_rows is 2"),
-        (DAILY, given(unknown_meterpoints=2), "unknown_meterpoints is 2"),
-        ("silver.agreement", first(agreement_valid_to=date(2020, 5, 31)), "ends_before_start is 1"),
-        ("silver.agreement", given(overlapping_agreements=2), "overlapping_agreements is 2, expected 0"),
-        ("silver.agreement", given(row_change_share=-0.25), "row_change_share is -0.25, expected at least -0.1"),
-        ("silver.product", first(display_name=None), "missing_names is 1"),
-        ("silver.meterpoint", first(region=None), "missing_regions is 1"),
-        (DAILY, first(agreement_id=None), "without_agreement_share is 0.5"),
-        (HALF_HOURLY, first(meterpoint_count=1), "thin_date_share is 1"),
+        ("silver.readings", first(consumption_kwh=Decimal(12)), "2.1 % of readings exceed"),
+        (FILES, given(rejected_share=0.02), "2 % of the load's rows were rejected, expected at most 1 %"),
+        (FILES, given(contested_readings=2), "readings that two files give: 2, expected none"),
+        (FILES, given(lost_meterpoint_days=2), "every row was rejected: 2, expected none"),
+        (FILES, given(warned_rows=2), "noticed in the files: 2, expected none"),
+        ("silver.product", given(rejected_rows=2), "product rows that were left out: 2, expected none"),
+        (DAILY, given(unknown_meterpoints=2), "does not have: 2, expected none"),
+        (
+            "silver.agreement",
+            first(agreement_valid_to=date(2020, 5, 31)),
+            "agreements that end before they begin: 1, expected none",
+        ),
+        ("silver.agreement", given(overlapping_agreements=2), "another one of their meterpoint: 2, expected none"),
+        (
+            "silver.agreement",
+            given(row_change_share=-0.25),
+            "the number of agreements changed by -25 %, expected at least -10 %",
+        ),
+        ("silver.product", first(display_name=None), "products without a name: 1, expected none"),
+        ("silver.meterpoint", first(region=None), "meterpoints without a region: 1, expected none"),
+        (DAILY, first(agreement_id=None), "50 % of meterpoint days have no agreement, expected at most 5 %"),
+        (HALF_HOURLY, first(meterpoint_count=1), "100 % of dates have a half hour with under 80 %"),
     ],
 )
 def test_warning__should_be_reported_and_not_stop_the_load(
@@ -462,7 +470,7 @@ def test_critical_rule_that_a_person_accepts__should_be_a_warning(spark: SparkSe
     other = judge(suite, measures, load_id="L3", loaded_at=LOADED_AT, reports=tmp_path, accept={"faults"})
 
     assert (stopped.passed, accepted.passed, other.passed) == (False, True, False)
-    assert "removed_share is 0.5, expected 0 to 0.01" in accepted.warnings[0]
+    assert "a date loses 50 % of its readings, expected at most 1 %" in accepted.warnings[0]
     assert {"faults", "removals", "reference-faults"} == acceptable(EXPECTATIONS)
 
 
@@ -482,7 +490,7 @@ def test_fact__should_be_counted_and_be_no_warning(spark: SparkSession, tmp_path
     verdict = verdict_on(spark, "silver.agreement", tmp_path, cancelled)
 
     assert (verdict.passed, verdict.warnings) == (True, ())
-    assert verdict.notes == ("No agreement ends on the day it begins: zero_length_agreements is 1, expected 0",)
+    assert verdict.notes == ("agreements that end on the day they begin: 1, expected none",)
 
 
 @pytest.mark.parametrize("table", [BY_PRODUCT, DAILY_BY_PRODUCT])

@@ -156,7 +156,7 @@ def test_a_load_that_is_stopped_gets_the_signal_and_runs_at_the_next_start(lake:
 
 
 def test_the_command_stops_cleanly_and_shows_its_plan(tmp_path: Path) -> None:
-    env = os.environ | {"LAKE_STATE": str(tmp_path), "LAKE_SCHEDULE_READINGS": "none"}
+    env = os.environ | {"LAKE_STATE": str(tmp_path), "LAKE_SCHEDULE_READINGS": "none", "LAKE_COMMAND": "lake"}
     server = subprocess.Popen([sys.executable, "-m", "jobs", "scheduler"], env=env, stdout=subprocess.PIPE, text=True)
     assert server.stdout
     started = json.loads(server.stdout.readline())
@@ -164,7 +164,7 @@ def test_the_command_stops_cleanly_and_shows_its_plan(tmp_path: Path) -> None:
     health = [sys.executable, "-m", "jobs", "scheduler", "--health"]
     assert subprocess.run(health, env=env, check=False).returncode == 0
     second = subprocess.run(health[:-1], env=env, capture_output=True, text=True, check=False, timeout=30)
-    assert (second.returncode, second.stderr) == (1, "error: a scheduler is at work already: lake schedule\n")
+    assert (second.returncode, second.stderr) == (1, "error: a scheduler is at work already: `lake schedule`\n")
     server.send_signal(signal.SIGTERM)
     assert json.loads(server.communicate(timeout=30)[0])["event"] == "stopped"
     assert server.returncode == 0

@@ -81,3 +81,15 @@ def test_an_address_of_the_network_is_refused_in_one_line_where_passwords_could_
     assert done.returncode == (1 if refused else 0)
     assert done.stderr.startswith(refused or "")
     assert done.stderr.count("\n") == (1 if refused else 0)
+
+
+def test_misspelt_setting_of_the_stack__should_be_told(tmp_path: Path) -> None:
+    (tmp_path / "docker").mkdir()
+    for script in ("value", "make-env"):
+        shutil.copy(PROJECT / "docker" / script, tmp_path / "docker")
+    shutil.copy(PROJECT / ".env.example", tmp_path)
+    (tmp_path / ".env").write_text("LAKE_SQL_PORT=10001\nLAKE_LANDIGN_DIR=/data\nCOMPOSE_PROJECT_NAME=lake\n")
+
+    done = subprocess.run(["docker/make-env"], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert done.stderr == ("make-env: warning: LAKE_LANDIGN_DIR in .env is no setting; .env.example has them all\n")

@@ -7,22 +7,12 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
+from jobs.cli.terminal import AsJson, fail, warn
 from jobs.settings import Settings
 
-console = Console(stderr=True, highlight=False)
 
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to `lake`."""
-    app.command()(schedule)
-    app.command()(scheduler)
-    app.command()(check)
-
-
-def schedule(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def schedule(as_json: AsJson = False) -> None:
     """What the scheduler runs next, and what it ran last. Times are those of Europe/London."""
     from jobs.query import Format, Result, show
     from jobs.schedule import healthy, overview
@@ -34,7 +24,7 @@ def schedule(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")
         return
     show(Result(list(rows[0]), [list(row.values()) for row in rows]), Format.table)
     if not running:
-        console.print("[yellow]warning:[/] the scheduler does not run: 'make up', or 'lake scheduler' embedded")
+        warn("the scheduler does not run: `make up`, or `lake scheduler` embedded")
 
 
 def scheduler(
@@ -51,8 +41,7 @@ def scheduler(
         try:
             fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            console.print("[bold red]error:[/] a scheduler is at work already: lake schedule", soft_wrap=True)
-            raise typer.Exit(1) from None
+            raise fail("a scheduler is at work already: `lake schedule`") from None
         serving = Scheduler(settings)
         signal.signal(signal.SIGTERM, serving.stop)
         signal.signal(signal.SIGINT, serving.stop)
@@ -60,7 +49,7 @@ def scheduler(
 
 
 def check(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     alarm: Annotated[bool, typer.Option("--alarm", help="Also send alarms that began or ended.")] = False,
 ) -> None:
     """Is the data there, right and fresh? Exit status 0 ok, 1 warning, 2 critical, 3 unknown."""
@@ -76,5 +65,5 @@ def check(
             print(f"{level.name.upper():8} {name}: {text}")
     if alarm:
         for error in alarms.tell(settings, findings, now):
-            console.print(f"[yellow]warning:[/] {escape(error)}", soft_wrap=True)
+            warn(error)
     raise typer.Exit(int(checks.worst(findings)))

@@ -1,0 +1,45 @@
+"""The command `lake`: its commands, by what they are about."""
+
+import os
+from collections.abc import Callable
+
+import typer
+from pydantic import ValidationError
+
+from jobs.cli import access, care, load, look, quarantine, watch
+from jobs.cli.terminal import command_name, fail, warn
+from jobs.settings import Settings, unknown_names, wrong_values
+
+app = typer.Typer(
+    help="A lakehouse for half-hourly smart-meter readings. Settings are LAKE_… environment variables, see README.md.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    *(load.run, load.retract, load.reload, load.rebuild, load.rollback),
+    *(look.status, look.history, look.sql),
+    *(watch.schedule, watch.scheduler, watch.check),
+    *(care.sample, care.collect, care.move, care.serve),
+)
+for command in COMMANDS:
+    app.command()(command)
+app.command(hidden=True)(care.backup)  # the scripts of the stack call these two
+app.command(hidden=True)(care.restore)
+app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(access.users, name="users")
+app.add_typer(access.certificate, name="certificate")
+
+
+def main() -> None:
+    """The command `lake`. A setting that will not do is an error in a line, whichever command meets it."""
+    for text in unknown_names(os.environ):
+        warn(text)
+    try:
+        app(prog_name=command_name())
+    except ValidationError as error:
+        if error.title != Settings.__name__:
+            raise
+        for text in wrong_values(error):
+            fail(text)
+        raise SystemExit(1) from None

@@ -1,0 +1,92 @@
+"""The commands that look after a lakehouse, make input for it, or serve it."""
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.cli.terminal import console, day, fail, positive, say, whole
+from jobs.cli.work import job, require_loads
+from jobs.settings import Settings
+from jobs.wording import counted
+
+
+def sample(
+    meterpoints: Annotated[int, typer.Option(parser=positive, metavar="NUMBER", help="Number of meterpoints.")] = 100,
+    days: Annotated[int, typer.Option(parser=positive, metavar="NUMBER", help="Number of local days.")] = 3,
+    start: Annotated[date, typer.Option(parser=day, metavar="DATE", help="First local day.")] = date(2021, 1, 1),
+    seed: Annotated[int, typer.Option(parser=whole, metavar="NUMBER", help="The same seed gives the same files.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; the landing place if not given.")] = None,
+) -> None:
+    """Make sample input in the form of the real one: readings/*.json and case_study.db."""
+    from jobs.sample import write_sample
+
+    landing = Settings().landing
+    if not out and "://" in landing:
+        raise fail(f"{landing} is no folder; give one: --out DIR")
+    try:
+        with console.status("making the sample …"):
+            made = write_sample(out or Path(landing), meterpoints=meterpoints, days=days, start=start, seed=seed)
+    except (OSError, ValueError) as error:
+        raise fail(str(error)) from None
+    readings, files = counted(made.readings, "reading"), counted(made.files, "file")
+    say(f"{readings} of {counted(made.meterpoints, 'meterpoint')} in {files}")
+
+
+def collect(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
+) -> None:
+    """Delete folders that no partition names any more, after LAKE_RETENTION_HOURS. A load does it too."""
+    require_loads(Settings())
+
+    from jobs import collect as work
+
+    with job() as this:
+        spark = this.start_spark()
+        with this.stage("collect"):
+            folders = work.collect(spark, this.settings, dry_run=dry_run)
+        this.changed = False
+    for folder in folders:
+        print(folder)
+    what = "can be deleted" if dry_run else "deleted"
+    say(f"{counted(len(folders), 'folder')} {what}")
+
+
+def move() -> None:
+    """Take over a warehouse that was moved or copied to where LAKE_WAREHOUSE says. No file is touched."""
+    require_loads(Settings())
+
+    from jobs import move as work
+
+    with job() as this:
+        spark = this.start_spark()
+        with this.stage("move"):
+            old = work.run(spark, this.settings)
+    say(f"the tables are in {this.settings.warehouse} now, no longer in {old}")
+
+
+def backup(folder: Path) -> None:
+    """Copy the tables' files and the reports to a folder. `make backup` dumps the metastore's database before."""
+    from jobs.backup import copy_out
+
+    with job() as this, this.stage("copy tables and reports"):
+        copy_out(this.settings, folder)
+
+
+def restore(folder: Path) -> None:
+    """Copy the tables' files and the reports of a backup into a warehouse that is empty."""
+    from jobs.backup import copy_in
+
+    with job() as this, this.stage("copy tables and reports"):
+        copy_in(this.settings, folder)
+
+
+def serve() -> None:
+    """Become the SQL endpoint (Spark's Thrift server) on port 10000."""
+    from jobs.spark import serve as become_endpoint
+
+    try:
+        become_endpoint(Settings())
+    except RuntimeError as error:
+        raise fail(str(error)) from None

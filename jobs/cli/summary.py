@@ -1,0 +1,78 @@
+"""What a load did, as a person reads it."""
+
+from typing import TYPE_CHECKING
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from jobs.cli.terminal import console, fail, say, warn
+from jobs.wording import counted
+
+if TYPE_CHECKING:
+    from jobs.cli.work import Job
+    from jobs.load import Summary
+
+
+def print_end(job: "Job", summary: "Summary | None") -> None:
+    """Say what a load did, and leave with the exit status that goes with it."""
+    if summary is None:
+        say(f"Nothing new in {job.settings.landing}.")
+        return
+    _print_table(summary, job.stages)
+    for rejection in summary.rejections:
+        console.print(f"[yellow]rejected:[/] {escape(rejection)}", soft_wrap=True)
+    if summary.rejections:
+        say("All of them: `lake quarantine list`; whole: tables quarantine.readings and quarantine.files")
+    for warning in summary.warnings:
+        warn(warning)
+    say(f"Quality report: {job.settings.reports_url or job.settings.reports / 'index.html'}")
+    if summary.published and summary.readings_loaded:
+        say('Next: `lake sql -e "SELECT * FROM gold.daily_product_consumption LIMIT 10"`')
+    for text in summary.errors:
+        fail(text)
+    if summary.errors:
+        raise typer.Exit(1)
+
+
+def _print_table(summary: "Summary", stages: dict[str, float]) -> None:
+    table = Table(title=f"{summary.kind.capitalize()} {summary.load_id}", show_header=False, title_justify="left")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in rows_of(summary, stages):
+        table.add_row(name, text if name != "status" or summary.published else f"[bold red]{text}")
+    console.print(table)
+
+
+def rows_of(summary: "Summary", stages: dict[str, float]) -> list[tuple[str, str]]:
+    """The lines of the table, each with its name."""
+    dates = f"{summary.dates[0]} … {summary.dates[-1]} ({len(summary.dates):,})" if summary.dates else "none"
+    files = ", ".join(f"{count:,} {status}" for status, count in sorted(summary.receipt.files.items())) or "none"
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(summary.rejected_by_reason.items()))
+    refused = "; ".join(f"rejected: {error}" for error in summary.reference_errors)
+    checks = sum(verdict.evaluated for verdict in summary.verdicts)
+    critical = sum(len(verdict.critical) for verdict in summary.verdicts)
+    rows = [
+        ("status", "published" if summary.published else "not published"),
+        ("undid", summary.undid or ""),
+        ("readings files", files),
+        ("readings", f"{summary.readings_loaded:,} loaded, {summary.readings_rejected:,} rejected"),
+        ("rejected", reasons),
+        ("reference snapshot", refused or str(summary.snapshot_date or "no new one")),
+        ("dates published" if summary.published else "dates not published", dates),
+    ]
+    if summary.changes:
+        changed = [sum(counts) for counts in zip(*summary.changes.values(), strict=True)]
+        rows.append(("by corrections", "{:,} added, {:,} changed, {:,} removed".format(*changed[1:])))
+    noticed = ", ".join(f"{count:,} {name}" for name, count in sorted(summary.receipt.warnings.items()))
+    rows += [
+        ("noticed", noticed),
+        ("mart dates rebuilt", f"{len(summary.mart_dates):,}"),
+        (
+            "expectations",
+            f"{checks:,} checked, {critical:,} critical failed, {counted(len(summary.warnings), 'warning')}",
+        ),
+        ("seconds", ", ".join(f"{name} {seconds:.1f}" for name, seconds in stages.items())),
+        ("total", f"{sum(stages.values()):.1f} s"),
+    ]
+    return [(name, escape(text)) for name, text in rows if text]

@@ -1,0 +1,171 @@
+"""What commands that work on the lakehouse have in common: settings, the lock, Spark, and errors in a line each."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from jobs import overview
+from jobs.cli.terminal import console, fail, say
+from jobs.schedule_state import TRY_AGAIN
+from jobs.settings import Settings
+
+if TYPE_CHECKING:  # Spark takes a second to import, which --help must not pay for
+    from pyspark.sql import SparkSession
+
+    from jobs.query import Runner
+
+NOTHING_LOADED = "Nothing was loaded yet: `lake run`"
+
+
+class Job:
+    """A job that writes: its settings, and how long each of its stages took."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.stages: dict[str, float] = {}
+        self.changed = True  # whether the lakehouse may be another one afterwards
+        self._kept = overview.kept(settings)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Show that a stage is at work, and then its seconds."""
+        began = time.monotonic()
+        with console.status(f"{name} …"):
+            yield
+        self.stages[name] = time.monotonic() - began
+        console.print(f"[green]✓[/] {name} [dim]{self.stages[name]:.1f} s[/]")
+
+    def start_spark(self) -> "SparkSession":
+        """Raises LakeError where Java does not start with these settings."""
+        from pyspark.errors import PySparkRuntimeError
+
+        from jobs.errors import LakeError
+        from jobs.spark import start_session
+
+        with self.stage("start Spark"):
+            try:
+                return start_session(self.settings)
+            except PySparkRuntimeError as error:
+                if error.getCondition() != "JAVA_GATEWAY_EXITED":
+                    raise
+                raise LakeError(
+                    f"Java did not start, with a heap of {self.settings.driver_memory} (LAKE_DRIVER_MEMORY, in the"
+                    f" stack LAKE_JOBS_HEAP) and the master {self.settings.spark_master} (LAKE_SPARK_MASTER)"
+                ) from None
+
+    def end(self) -> None:
+        """Stop Spark, and keep what `lake status` shows from now on."""
+        from pyspark.errors import PySparkException
+        from pyspark.sql import SparkSession
+
+        if not (spark := SparkSession.getActiveSession()):
+            return
+        found = self._kept
+        changed = self.changed or not found or not overview.is_of_newest_load(spark, self.settings)
+        if changed and overview.can_be_kept(self.settings):
+            found = None  # and the next `lake status` asks the tables, where they cannot be asked now
+            with suppress(PySparkException), self.stage("note the status"):
+                found = overview.ask(overview.of_session(spark))
+        overview.end_session(spark, self.settings, found)
+
+
+@contextmanager
+def job() -> Iterator[Job]:
+    """A job that holds the writer's lock. Its errors end the command, in one line each."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    from jobs import lock
+    from jobs.errors import LakeError
+
+    settings = Settings()
+    this: Job | None = None
+    try:
+        with lock.writer_lock(settings.state, settings.lock_wait_seconds):
+            this = Job(settings)
+            yield this
+            this.end()
+    except typer.Exit:  # which is a RuntimeError, too
+        raise
+    except (LakeError, RuntimeError, OSError) as error:
+        passing = isinstance(error, lock.Busy | OSError | RuntimeError)
+        raise fail(str(error), TRY_AGAIN if passing else 1) from None
+    except (PySparkException, Py4JError) as error:
+        log = "" if settings.metastore else f"; more in {settings.state}/spark.log"
+        last = next(reversed(this.stages), "no stage") if this else "no stage"
+        raise fail(f"Spark failed after {last!r}: {_cause(error)}{log}", TRY_AGAIN) from None
+
+
+def _cause(error: Exception) -> str:
+    """What is wrong, in a line: of a failed task, which brings a stack trace of each layer, the innermost's words."""
+    from meterlake import first_line
+
+    _, is_python, trace = str(error).rpartition("Traceback (most recent call last):")
+    raised = [line for line in trace.splitlines() if line and not line[0].isspace()]
+    if is_python and raised:
+        return raised[0]
+    return first_line(str(error).rpartition("Caused by: ")[2])
+
+
+@contextmanager
+def runner() -> Iterator["Runner"]:
+    """What runs queries. Its errors end the command, in one line each."""
+    from jobs.errors import LakeError
+    from jobs.query import opened
+
+    try:
+        with opened(Settings()) as query:
+            yield query
+    except typer.Exit:  # which is a RuntimeError, too
+        raise
+    except (LakeError, RuntimeError) as error:
+        raise fail(str(error)) from None
+
+
+def is_new(settings: Settings) -> bool:
+    """Whether nothing was ever loaded, as far as that can be seen without Spark: there is no embedded metastore."""
+    return overview.can_be_kept(settings) and not (settings.state / "metastore").exists()
+
+
+def never_loaded(settings: Settings) -> bool:
+    """The same by the warehouse: a metastore may be there because somebody looked."""
+    return overview.can_be_kept(settings) and not any(Path(settings.warehouse).glob("ops/loads/load_date=*"))
+
+
+def require_loads(settings: Settings) -> None:
+    """End a command that needs a lakehouse, before Spark starts, if there is none."""
+    if is_new(settings):
+        raise fail("nothing was loaded yet, so there is nothing to do it with: `lake run`")
+
+
+def anything_loaded(query: "Runner") -> bool:
+    """Says so if not."""
+    loaded = bool(query("SHOW SCHEMAS LIKE 'gold'").rows)
+    if not loaded:
+        say(NOTHING_LOADED)
+    return loaded
+
+
+def below_landing(file: str) -> str:
+    """A file as the lakehouse names it, by its path below the landing place.
+
+    A shell completes names to paths that begin with the landing place. In the stack that folder has another path, so
+    that only its last part can be told.
+    """
+    landing = Settings().landing
+    path = str(Path(file).resolve()) if Path(file).exists() else file
+    path = path.removeprefix(f"{landing}/").removeprefix("./")
+    for start in (f"{landing.rsplit('/', 1)[-1]}/", "landing/"):
+        path = path.removeprefix(start)
+    if not path.startswith("readings/") and "/readings/" in path:
+        path = path[path.index("/readings/") + 1 :]
+    return path
+
+
+def all_below_landing(files: list[str] | None) -> tuple[str, ...]:
+    """The same of several files."""
+    return tuple(map(below_landing, files or ()))
