@@ -10,6 +10,7 @@ from jobs.errors import LakeError
 from jobs.ledger import loads as ledger
 from jobs.ledger import writer as ledger_writer
 from jobs.load import Stage, Summary
+from jobs.reports import front
 from jobs.settings import Settings
 from jobs.tables import DAILY_METERPOINT, LOADS, MARTS, READINGS, ROLLBACKS, Locations
 
@@ -78,6 +79,7 @@ def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage) -> S
         ledger.append_rows(spark, [load], LOADS, load_id)
     with stage("report"):
         quality.build_docs(settings.reports)
+        front.publish(spark, settings)
     return summary
 
 
