@@ -67,7 +67,9 @@ def lost_of_other_dates(spark: SparkSession, places: dict[str, Locations], dates
     lost = {}
     for mart in BY_YEAR:
         live = tables.locations(spark, mart, places[mart])
-        before, after = (tables.read_rows(spark, mart, folders, others).num_rows for folders in (live, places[mart]))
+        before, after = (
+            tables.read_rows(spark, mart, folders, others, ["date"]).num_rows for folders in (live, places[mart])
+        )
         lost[mart] = before - after
     return lost
 

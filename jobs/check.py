@@ -64,11 +64,24 @@ class Facts:
 
 def expected_date(settings: Settings, now: datetime) -> date:
     """The local date of which readings must be there: yesterday once the deadline is over, else the day before."""
-    local = now.astimezone(LONDON)
-    # Compared as instants: on the days of clock changes wall clocks differ by less or more than time goes by.
-    deadline = datetime.combine(local.date(), clock_times(settings.deadline)[0], LONDON).astimezone(UTC)
-    over = now >= deadline + timedelta(minutes=settings.deadline_grace_minutes)
-    return local.date() - timedelta(days=1 if over else 2)
+    today = now.astimezone(LONDON).date()
+    return today - timedelta(days=1 if now >= _last_moment(settings, today) else 2)
+
+
+def next_deadline(settings: Settings, now: datetime) -> datetime:
+    """When readings of the date after `expected_date` must be there, UTC."""
+    today = now.astimezone(LONDON).date()
+    last = _last_moment(settings, today)
+    return last if now < last else _last_moment(settings, today + timedelta(days=1))
+
+
+def _last_moment(settings: Settings, day: date) -> datetime:
+    """When what is delivered on a local date must be there.
+
+    An instant, because on the days of clock changes wall clocks differ by less or more than time goes by.
+    """
+    deadline = datetime.combine(day, clock_times(settings.deadline)[0], LONDON).astimezone(UTC)
+    return deadline + timedelta(minutes=settings.deadline_grace_minutes)
 
 
 def judge(facts: Facts, settings: Settings) -> list[Finding]:

@@ -29,6 +29,7 @@ from jobs.ledger import writer as ledger_writer
 from jobs.names import with_hints
 from jobs.readings.ingest import FILES_SCHEMA, Place, Receipt
 from jobs.readings.merge import Changes
+from jobs.reports import front
 from jobs.settings import SQL, Settings
 from jobs.silver import Retraction, Written
 from jobs.spark import at_once
@@ -210,14 +211,8 @@ def run(
         if summary.published:
             silver.delete_staging(place)
     with stage("report"):
-        quality.keep_input(
-            settings.reports,
-            load_id=load_id,
-            loaded_at=started_at,
-            readings=summary.readings_loaded,
-            rejected_by_reason=summary.rejected_by_reason,
-        )
         quality.build_docs(settings.reports)
+        front.publish(spark, settings, {load_id: summary.notes})
     with stage("collect"):
         collect.collect_replaced(spark, settings)
     return summary

@@ -22,30 +22,30 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from functools import cache
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 from threading import Thread
 from typing import TYPE_CHECKING, Any, cast
 
 from jobs.errors import LakeError
+from jobs.reports.site import template, write
 from jobs.wording import told
 
 if TYPE_CHECKING:  # Great Expectations takes seconds to import, which a run with nothing to do must not pay for
     from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
-    from jinja2 import Template
     from pyspark.sql import DataFrame
 
 Measure = int | float | Decimal | date | str | None
 Measures = dict[str, Measure]
 
-_ASSETS = Path(__file__).parent / "assets" / "docs"
-_RESULTS, _INPUTS = "results", "inputs"
+INDEX = "checks.html"
+LISTED = 50  # loads in the index
+_RESULTS = "results"
 _TIME = "%Y-%m-%d %H:%M:%S UTC"
 _STORE = "validation_results"
 
@@ -183,7 +183,7 @@ def judge(
             critical=failed["critical"],
             warnings=failed["warning"],
             evaluated=len(checks),
-            page=_page(key),
+            page=_page(key.to_tuple()),
             notes=failed["info"],
         )
         cast("dict[str, Any]", result.meta).update(
@@ -201,67 +201,69 @@ def judge(
         store: Any = context.validation_results_store
         file = (reports / _RESULTS).joinpath(*key.to_tuple()[:-1], f"{suite.table}.json")
         # Written here and not by the store, which would leave half a file if the run is killed.
-        _write(file, store.serialize(result))
+        write(file, store.serialize(result))
     return verdict
 
 
 def build_docs(reports: Path) -> Path:
-    """Write the Data Docs pages of all results which have none yet, then the index over all loads; return the index.
+    """Write the Data Docs pages of the newest loads which have none yet, then the index over these; return the index.
 
-    What an earlier run judged and did not live to render is rendered here. Cost: a page takes about 10 ms; the index
-    reads each stored result anew, a second or so for a thousand. The pages load nothing, from nowhere.
+    What an earlier run judged and did not live to render is rendered here. Pages of older loads stay as they are, and
+    are linked from the loads' own pages. Cost: a page takes about 10 ms; the pages load nothing, from nowhere.
     """
-    with _quiet():
-        from great_expectations.render.renderer.site_builder import DefaultSiteSectionBuilder
+    results = _newest_results(reports)
+    new = [path for path in results if not (reports / _page_of(reports, path)).exists()]
+    if new:
+        with _quiet():
+            _great_expectations()
+            from great_expectations.data_context.types.resource_identifiers import ValidationResultIdentifier
+            from great_expectations.render.renderer.site_builder import DefaultSiteSectionBuilder
 
-        _drop_broken_results(reports)
-        context = _context(reports)
-        new = [key for key in context.validation_results_store.list_keys() if not (reports / _page(key)).exists()]
-        if new:
             DefaultSiteSectionBuilder(
                 name="validations",
-                data_context=context,
+                data_context=_context(reports),
                 source_store_name=_STORE,
                 target_store=Pages(reports),
                 renderer={"module_name": __name__, "class_name": "PageRenderer"},
                 view={"module_name": __name__, "class_name": "PageView"},
-            ).build(resource_identifiers=new)
+            ).build(resource_identifiers=[ValidationResultIdentifier.from_tuple(_key(reports, path)) for path in new])
     # Great Expectations logs a page that it could not render and goes on; a broken link in the index is worse.
-    missing = [page for page in map(_page, new) if not (reports / page).exists()]
+    missing = [page for path in new if not (reports / (page := _page_of(reports, path))).exists()]
     if missing:
         raise RuntimeError(f"no page could be written for {', '.join(missing)}")
 
-    validations = [json.loads(path.read_bytes())["meta"] for path in (reports / _RESULTS).rglob("*.json")]
-    inputs = [json.loads(path.read_bytes()) for path in (reports / _INPUTS).glob("*.json")]
-    loads: dict[tuple[str, str], list[dict[str, Any]]] = {(load["loaded_at"], load["load_id"]): [] for load in inputs}
-    for validation in sorted(validations, key=lambda v: str(v["table"])):
+    loads: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for validation in sorted(
+        (json.loads(path.read_bytes())["meta"] for path in results), key=lambda v: str(v["table"])
+    ):
         loads.setdefault((validation["loaded_at"], validation["load_id"]), []).append(validation)
-    index = reports / "index.html"
-    input_of = {load["load_id"]: load for load in inputs}
-    _write(index, _template("index.html").render(loads=sorted(loads.items(), reverse=True), input_of=input_of))
+    index = reports / INDEX
+    write(index, template("checks.html").render(loads=sorted(loads.items(), reverse=True)))
     return index
 
 
-def _drop_broken_results(reports: Path) -> None:
-    """Delete results that are cut off, as a disk that was full leaves them: one would fail every later report."""
-    for path in [*(reports / _RESULTS).rglob("*.json"), *(reports / _INPUTS).glob("*.json")]:
+def _newest_results(reports: Path) -> list[Path]:
+    """Files of results of the newest loads. One that is cut off, as a disk that was full leaves it, is deleted: it
+    would fail every later report."""
+    folders = list((reports / _RESULTS).glob("*/*/*"))  # schema, table, load
+    newest = set(sorted({folder.name for folder in folders}, reverse=True)[:LISTED])
+    found = []
+    for path in sorted(path for folder in folders if folder.name in newest for path in folder.rglob("*.json")):
         try:
             json.loads(path.read_bytes())
+            found.append(path)
         except ValueError:
             path.unlink()
+    return found
 
 
-def keep_input(
-    reports: Path, *, load_id: str, loaded_at: datetime, readings: int, rejected_by_reason: Mapping[str, int]
-) -> None:
-    """Keep what a load was given, for the index: good readings, and rejected rows and files by reason."""
-    load = {
-        "load_id": load_id,
-        "loaded_at": loaded_at.astimezone(UTC).strftime(_TIME),
-        "readings": readings,
-        "rejected": dict(sorted(rejected_by_reason.items())),
-    }
-    _write(reports / _INPUTS / f"{load_id}.json", json.dumps(load))
+def _key(reports: Path, result: Path) -> tuple[str, ...]:
+    """Great Expectations' key of a result, which is where it lies."""
+    return result.relative_to(reports / _RESULTS).with_suffix("").parts
+
+
+def _page_of(reports: Path, result: Path) -> str:
+    return _page(_key(reports, result))
 
 
 class Pages:
@@ -271,7 +273,7 @@ class Pages:
         self.reports = reports
 
     def set(self, key: Any, html: str) -> None:
-        _write(self.reports / _page(key.resource_identifier), html)
+        write(self.reports / _page(key.resource_identifier.to_tuple()), html)
 
 
 class PageRenderer:
@@ -285,8 +287,8 @@ class PageView:
     """Data Docs' view of a validation: our own template, because the packaged one loads scripts from five hosts."""
 
     def render(self, document: dict[str, Any], **_: Any) -> str:
-        home = "../" * (len(PurePosixPath(document["page"]).parts) - 1) + "index.html"
-        return _template("page.html").render(v=document, home=home)
+        root = "../" * (len(PurePosixPath(document["page"]).parts) - 1)
+        return template("page.html").render(v=document, home=f"{root}index.html", index=root + INDEX)
 
 
 def _check(
@@ -423,9 +425,9 @@ def _folder(path: Path) -> dict[str, Any]:
     }
 
 
-def _page(key: Any) -> str:
+def _page(key: Sequence[str]) -> str:
     """Where Data Docs puts the page of a result."""
-    return str(PurePosixPath("validations", *key.to_tuple())) + ".html"
+    return str(PurePosixPath("validations", *key)) + ".html"
 
 
 @contextmanager
@@ -440,18 +442,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         log.setLevel(level)
-
-
-@cache
-def _template(name: str) -> Template:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    return Environment(loader=FileSystemLoader(_ASSETS), autoescape=True, undefined=StrictUndefined).get_template(name)
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all: a run may be killed here, a browser may read it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".tmp")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

@@ -11,6 +11,7 @@ from jobs.ledger import loads as ledger
 from jobs.ledger import writer as ledger_writer
 from jobs.load import Stage, Summary
 from jobs.names import with_hints
+from jobs.reports import front
 from jobs.settings import Settings
 from jobs.tables import DAILY_METERPOINT, LOADS, MARTS, READINGS, ROLLBACKS, Locations
 
@@ -80,6 +81,7 @@ def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage) -> S
         ledger.append_rows(spark, [load], LOADS, load_id)
     with stage("report"):
         quality.build_docs(settings.reports)
+        front.publish(spark, settings)
     return summary
 
 

@@ -9,7 +9,7 @@ that the SQL endpoint has cached are never stale.
 import json
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from functools import partial
@@ -173,20 +173,35 @@ def write_rows(spark: SparkSession, rows: pa.Table, table: str, load_id: str, va
     return {str(value): location}
 
 
-def read_rows(spark: SparkSession, table: str, locations: Locations, where: pc.Expression | None = None) -> pa.Table:
-    """The content of given partitions without a Spark job. For tables that are small, or become it by `where`."""
+def read_rows(
+    spark: SparkSession,
+    table: str,
+    locations: Locations,
+    where: pc.Expression | None = None,
+    only: Collection[str] | None = None,
+) -> pa.Table:
+    """The content of given partitions without a Spark job. For tables that are small, or become it by `where` and by
+    the columns in `only`."""
     columns = schema(spark, table)
+    read = pa.schema([field for field in columns if only is None or field.name in only])
 
     def rows_of(location: str) -> list[pa.Table]:
         file_system, files = _files_in(spark, location)
         return [
-            pq.read_table(file.path, filesystem=file_system, schema=columns, filters=where, partitioning=None)
+            pq.read_table(
+                file.path,
+                columns=read.names,
+                filesystem=file_system,
+                schema=columns,
+                filters=where,
+                partitioning=None,
+            )
             for file in files
         ]
 
     with ThreadPoolExecutor(THREADS) as pool:
         found = [rows for parts in pool.map(rows_of, locations.values()) for rows in parts]
-    return pa.concat_tables(found) if found else columns.empty_table()
+    return pa.concat_tables(found) if found else read.empty_table()
 
 
 def locations(spark: SparkSession, table: str, values: Iterable[date | str]) -> Locations:

@@ -165,7 +165,7 @@ def test_what_a_load_that_failed_rejected_is_listed_until_it_is_put_right(story:
 
 def test_every_validation_has_its_page_and_the_index_lists_every_load(story: Story) -> None:
     reports = story.lake.settings.reports
-    index = (reports / "index.html").read_text()
+    index = (reports / "checks.html").read_text()
 
     pages = story.lake.rows("SELECT load_id, table_name, page FROM ops.validations")
 

@@ -138,17 +138,22 @@ def test_a_wrong_query_is_an_error_in_one_line(stack: Stack) -> None:
 
 
 def test_the_reports_are_served(stack: Stack) -> None:
-    loads = "SELECT min(load_id) FROM ops.loads"
-    pages = [row[0] for row in stack.query(f"SELECT page FROM ops.validations WHERE load_id = ({loads})")]
+    def served(page: str) -> str:
+        address = f"http://127.0.0.1:{stack.reports_port}/{page}"
+        return str(urllib.request.urlopen(address, timeout=10).read().decode())
 
-    index = urllib.request.urlopen(f"http://127.0.0.1:{stack.reports_port}/", timeout=10).read().decode()
-    bodies = [
-        urllib.request.urlopen(f"http://127.0.0.1:{stack.reports_port}/{page}", timeout=10).read().decode()
-        for page in pages
-    ]
+    [(load_id,)] = stack.query("SELECT min(load_id) FROM ops.loads")
+    pages = [row[0] for row in stack.query(f"SELECT page FROM ops.validations WHERE load_id = '{load_id}'")]
+
+    front, of_load, of_year, checks = map(
+        served, ("", f"loads/{load_id}.html", f"loads/{load_id[:4]}.html", "checks.html")
+    )
+    bodies = [served(page) for page in pages]
 
     assert len(pages) == 9
-    assert all(page in index for page in pages)
+    assert all(page in of_load and page in checks for page in pages)
+    assert f"{load_id}.html" in of_year
+    assert f"loads/{load_id[:4]}.html" in front
     assert all("silver." in body or "mart." in body or "ops.load_files" in body for body in bodies)
 
 

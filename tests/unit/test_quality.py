@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.quality import Measure, Suite, Verdict, acceptable, build_docs, judge, load_suite, measure
+from jobs.quality import INDEX, LISTED, Measure, Suite, Verdict, acceptable, build_docs, judge, load_suite, measure
 
 EXPECTATIONS = Path(__file__).parents[2] / "expectations"
 TABLES = sorted(path.stem for path in EXPECTATIONS.glob("*.json"))
@@ -481,7 +481,7 @@ def test_result_that_is_cut_off__should_not_fail_the_next_report(tmp_path: Path)
 
     reported(tmp_path, "load-2", 2)
 
-    assert "load-2" in (tmp_path / "index.html").read_text()
+    assert "load-2" in (tmp_path / INDEX).read_text()
 
 
 def test_fact__should_be_counted_and_be_no_warning(spark: SparkSession, tmp_path: Path) -> None:
@@ -564,7 +564,7 @@ def reported(reports: Path, load_id: str, day: int, **spoilt: Measure) -> list[V
         measures = some_measures(suite) | (spoilt if table == "silver.readings" else {})
         loaded_at = LOADED_AT + timedelta(days=day)
         verdicts.append(judge(suite, measures, load_id=load_id, loaded_at=loaded_at, reports=reports))
-    assert build_docs(reports) == reports / "index.html"
+    assert build_docs(reports) == reports / INDEX
     return verdicts
 
 
@@ -573,7 +573,7 @@ def test_index__should_show_all_loads_newest_first(tmp_path: Path) -> None:
     old_page = (tmp_path / earlier[0].page).stat()
     later = reported(tmp_path, "load-2", 1, duplicate_readings=2, zero_share=0.5)
 
-    index = (tmp_path / "index.html").read_text()
+    index = (tmp_path / INDEX).read_text()
 
     assert index.index("load-2") < index.index("load-1")
     for verdict in earlier + later:
@@ -585,6 +585,20 @@ def test_index__should_show_all_loads_newest_first(tmp_path: Path) -> None:
     assert (tmp_path / earlier[0].page).stat().st_mtime_ns == old_page.st_mtime_ns, "only new results are rendered"
 
 
+def test_index__should_leave_old_loads_to_their_pages(tmp_path: Path) -> None:
+    old = reported(tmp_path, "load-00", 0)
+    suite = load_suite(EXPECTATIONS, "silver.product")
+    for number in range(1, LISTED + 1):
+        load_id = f"load-{number:02}"
+        judge(suite, some_measures(suite), load_id=load_id, loaded_at=LOADED_AT, reports=tmp_path)
+
+    index = build_docs(tmp_path).read_text()
+
+    assert "load-00" not in index
+    assert index.count("<tbody") == LISTED
+    assert all((tmp_path / verdict.page).is_file() for verdict in old)
+
+
 def test_page__should_say_rule_value_limit_and_reason(tmp_path: Path) -> None:
     [readings, _] = reported(tmp_path, "load-1", 0, duplicate_readings=2)
 
@@ -593,8 +607,9 @@ def test_page__should_say_rule_value_limit_and_reason(tmp_path: Path) -> None:
     for text in ("silver.readings", "load-1", "No meterpoint is read twice in one half hour", "Critical failures"):
         assert text in page
     assert re.search(r"<b>2</b>\s*<code[^>]*>duplicate_readings</code>", page)
-    [home] = re.findall(r'href="([./]+index\.html)"', page)
-    assert ((tmp_path / readings.page).parent / home).resolve() == (tmp_path / "index.html").resolve()
+    for name in ("index.html", INDEX):
+        [link] = re.findall(rf'href="([./]+{re.escape(name)})"', page)
+        assert ((tmp_path / readings.page).parent / link).resolve() == (tmp_path / name).resolve()
 
 
 def test_docs__should_load_nothing_and_link_to_nothing_outside(tmp_path: Path) -> None:
@@ -624,7 +639,7 @@ def test_judging_again__should_replace_the_result_and_its_page(tmp_path: Path) -
     [readings, _] = reported(tmp_path, "load-1", 0)
 
     assert "Critical failures: not" not in (tmp_path / readings.page).read_text()
-    assert "1 critical" not in (tmp_path / "index.html").read_text()
+    assert "1 critical" not in (tmp_path / INDEX).read_text()
 
 
 def test_text_from_data__should_be_escaped(tmp_path: Path) -> None:
