@@ -69,7 +69,7 @@ class Job:
         if changed and overview.can_be_kept(self.settings):
             found = None  # and the next `lake status` asks the tables, where they cannot be asked now
             with suppress(PySparkException), self.stage("note the status"):
-                found = overview.ask(overview.of_session(spark))
+                found = overview.ask(overview.of_session(spark), overview.empty_tables(spark))
         overview.end_session(spark, self.settings, found)
 
 
