@@ -27,6 +27,9 @@ Overview = dict[str, Any]  # what JSON holds: numbers, texts, lists, and these b
 NAME = "status.json"
 FORM = 1  # of the file's content
 LOADS = 10
+ROLLBACKS = "ops.rollbacks"
+REJECTED = frozenset({"quarantine.readings", "quarantine.files", "quarantine.reference"})
+NO_QUARANTINE = {"files": 0, "whole_files": 0, "rows": 0}
 
 _FRESHNESS = """
     SELECT
@@ -63,19 +66,24 @@ _QUARANTINE = f"""
 """
 
 
-def ask(query: Query) -> Overview:
-    """The answer of the tables. Times are UTC."""
+def ask(query: Query, empty: frozenset[str] = frozenset()) -> Overview:
+    """The answer of the tables. Times are UTC. What tables of `empty` would give is not asked."""
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
     if not query("SHOW SCHEMAS LIKE 'gold'").rows:
         return {"as_of": now, "loaded": False}
-    answers = in_parallel(query, [_FRESHNESS, _LOADS, _WITHHELD, _QUARANTINE])
-    (freshness,), loads, withheld, (quarantine,) = answers
+    asked = {"freshness": _FRESHNESS, "loads": _LOADS}
+    if ROLLBACKS not in empty:
+        asked["withheld"] = _WITHHELD
+    if not empty >= REJECTED:
+        asked["quarantine"] = _QUARANTINE
+    answers = dict(zip(asked, in_parallel(query, [*asked.values()]), strict=True))
+    (freshness,), (quarantine,) = answers["freshness"], answers.get("quarantine", [NO_QUARANTINE])
     return {
         "as_of": now,
         "loaded": True,
         "freshness": freshness,
-        "loads": loads,
-        "withheld": withheld,
+        "loads": answers["loads"],
+        "withheld": answers.get("withheld", []),
         "quarantine": quarantine,
     }
 
@@ -153,6 +161,14 @@ def keep(settings: Settings, overview: Overview, newest_folder: str) -> None:
         "overview": overview,
     }
     schedule_state.write(settings.state, content, NAME)
+
+
+def empty_tables(spark: "SparkSession") -> frozenset[str]:
+    """Tables that have no partition, of those which a usual load leaves as they are."""
+    from jobs import tables
+
+    found = [name for name in (ROLLBACKS, *REJECTED) if tables.exists(spark, name)]
+    return frozenset(name for name in found if not tables.partitions(spark, name))
 
 
 def of_session(spark: "SparkSession") -> Query:

@@ -7,6 +7,7 @@ from datetime import date as Date
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from jobs import overview
@@ -76,6 +77,8 @@ def print_overview(found: Overview) -> None:
             print(f"{name}: {value or ''}")
     print()
     print_loads(found["loads"])
+    if found["loads"] and (error := found["loads"][0]["error"]):
+        warn(f"load {found['loads'][0]['load_id']}: {error}")
     if load := freshness["publishing_load_id"]:
         warn(
             f"load {load} is switching tables, or was killed while it did: readings and marts may be of different"
@@ -96,14 +99,8 @@ def print_loads(loads: list[dict[str, Any]]) -> None:
     for load in loads:
         numbers = [f"{load[name] or 0:,}" for name in ("files", "readings", "rejected", "dates", "warnings")]
         table.add_row(load["load_id"], what_came(load["kind"], load["status"]), *numbers)
-    wide = table.__rich_measure__(console, console.options.update(max_width=1_000)).maximum
-    _print_table(table, wide)
-
-
-def _print_table(table: Table, width: int) -> None:
-    from rich.console import Console
-
-    Console(width=max(width, 20), highlight=False).print(table)
+    width = table.__rich_measure__(console, console.options.update(max_width=1_000)).maximum
+    Console(width=width, highlight=False).print(table)
 
 
 def what_came(kind: str, status: str) -> str:

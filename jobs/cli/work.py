@@ -40,7 +40,8 @@ class Job:
         console.print(f"[green]✓[/] {name} [dim]{self.stages[name]:.1f} s[/]")
 
     def start_spark(self) -> "SparkSession":
-        """Raises LakeError where Java does not start with these settings."""
+        """Raises LakeError where Java does not start with these settings, RuntimeError where Spark does not."""
+        from py4j.protocol import Py4JError
         from pyspark.errors import PySparkRuntimeError
 
         from jobs.errors import LakeError
@@ -54,7 +55,12 @@ class Job:
                     raise
                 raise LakeError(
                     f"Java did not start, with a heap of {self.settings.driver_memory} (LAKE_DRIVER_MEMORY, in the"
-                    f" stack LAKE_JOBS_HEAP) and the master {self.settings.spark_master} (LAKE_SPARK_MASTER)"
+                    f" stack LAKE_JOBS_HEAP): more than this machine has?"
+                ) from None
+            except Py4JError as error:
+                raise RuntimeError(
+                    f"Spark did not start with the master {self.settings.spark_master} (LAKE_SPARK_MASTER):"
+                    f" {_cause(error)}; more in {self.settings.state}/spark.log"
                 ) from None
 
     def end(self) -> None:
@@ -69,7 +75,7 @@ class Job:
         if changed and overview.can_be_kept(self.settings):
             found = None  # and the next `lake status` asks the tables, where they cannot be asked now
             with suppress(PySparkException), self.stage("note the status"):
-                found = overview.ask(overview.of_session(spark))
+                found = overview.ask(overview.of_session(spark), overview.empty_tables(spark))
         overview.end_session(spark, self.settings, found)
 
 
@@ -108,7 +114,10 @@ def _cause(error: Exception) -> str:
     raised = [line for line in trace.splitlines() if line and not line[0].isspace()]
     if is_python and raised:
         return raised[0]
-    return first_line(str(error).rpartition("Caused by: ")[2])
+    _, is_nested, cause = str(error).rpartition("Caused by: ")
+    # Without one, the text is what was called, and the error is an object of Java's.
+    java = None if is_nested else getattr(error, "java_exception", None)
+    return first_line(str(java) if java else cause)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ OVERVIEW: dict[str, Any] = {
         {
             "load_id": LOAD,
             **{"kind": "load", "status": "rolled back", "files": 20_000, "readings": 2_880_000},
-            **{"rejected": 12_345, "dates": 31, "warnings": 2},
+            **{"rejected": 12_345, "dates": 31, "warnings": 2, "error": "case_study.db: not_sqlite"},
         }
     ],
     "withheld": [{"load_id": LOAD, "files": 1}],
@@ -140,6 +140,7 @@ def test_status__should_say_what_a_person_may_want_to_do(
     said = status(monkeypatch, capsys)
 
     assert said.status == 0
+    assert f"warning: load {LOAD}: case_study.db: not_sqlite" in said.text
     assert f"1 file of load {LOAD} withheld by a rollback: `lake reload --load {LOAD}`" in said.text
     assert "In quarantine, of 2 files: 12,345 rows and 1 whole file. `lake quarantine list`" in said.text
 
