@@ -65,7 +65,7 @@ class Overview:
     """All that the front page shows. Loads are those of the last RECENT and at least LOADS_SHOWN, the newest first."""
 
     now: datetime  # UTC
-    due: datetime  # when the next readings must be there; after it this page is out of date
+    due: datetime  # when readings of one more date must be there; after it this page is out of date
     findings: Sequence[Finding] = ()
     freshness: Sequence[Freshness] = ()
     loads: Sequence[LoadFacts] = ()

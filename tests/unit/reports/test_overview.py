@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from jobs import reference
-from jobs.check import Finding, Level, expected_date, next_deadline
+from jobs.check import Finding, Level, deadline_of, expected_date
 from jobs.readings import rules
 from jobs.reports.advice import ADVICE, UNKNOWN, advice
 from jobs.reports.facts import Recorded, from_json, of_recorded, same_warning, to_json
@@ -191,20 +191,18 @@ def test_advice__should_be_there_for_every_reason_and_no_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "wanted", "due"),
+    ("day", "deadline"),
     [
-        ("2026-11-27T08:29:00+00:00", date(2026, 11, 25), "2026-11-27T08:30:00+00:00"),
-        ("2026-11-27T08:30:00+00:00", date(2026, 11, 26), "2026-11-28T08:30:00+00:00"),
-        ("2026-03-28T09:00:00+00:00", date(2026, 3, 27), "2026-03-29T07:30:00+00:00"),  # clocks go forward
-        ("2026-10-24T09:00:00+00:00", date(2026, 10, 23), "2026-10-25T08:30:00+00:00"),  # and back
+        (date(2026, 11, 26), "2026-11-27T08:30:00+00:00"),
+        (date(2026, 3, 28), "2026-03-29T07:30:00+00:00"),  # clocks go forward
+        (date(2026, 10, 24), "2026-10-25T08:30:00+00:00"),  # and back
     ],
 )
-def test_next_deadline__should_be_when_one_more_date_is_expected(now: str, wanted: date, due: str) -> None:
-    settings, moment = Settings(), datetime.fromisoformat(now)
+def test_deadline__should_be_when_one_more_date_is_expected(day: date, deadline: str) -> None:
+    settings = Settings()
 
-    deadline = next_deadline(settings, moment)
+    found = deadline_of(settings, day)
 
-    assert expected_date(settings, moment) == wanted
-    assert deadline == datetime.fromisoformat(due)
-    assert expected_date(settings, deadline) == wanted + timedelta(days=1)
-    assert expected_date(settings, deadline - timedelta(seconds=1)) == wanted
+    assert found == datetime.fromisoformat(deadline)
+    assert expected_date(settings, found) == day
+    assert expected_date(settings, found - timedelta(seconds=1)) == day - timedelta(days=1)
