@@ -197,8 +197,9 @@ def worst_meterpoints(spark: SparkSession, newest: date) -> list[WorstMeterpoint
     if not tables.exists(spark, METERPOINT_COMPLETENESS):
         return []
     only = ("meterpoint_id", "received_readings", "missing_readings", "has_agreement")
-    days = [str(newest - timedelta(days=number)) for number in range(WORST_DAYS)]
-    rows = _rows(spark, METERPOINT_COMPLETENESS, days, pc.field("missing_readings") > 0, only)
+    days = [newest - timedelta(days=number) for number in range(WORST_DAYS)]
+    locations = _one_by_one(spark, METERPOINT_COMPLETENESS, days)
+    rows = tables.read_rows(spark, METERPOINT_COMPLETENESS, locations, pc.field("missing_readings") > 0, only)
     summed = (
         rows.append_column("silent", pc.cast(pc.equal(rows["received_readings"], 0), pa.int32()))
         .group_by("meterpoint_id")
@@ -219,7 +220,7 @@ def worst_meterpoints(spark: SparkSession, newest: date) -> list[WorstMeterpoint
 
 def silent_meterpoints(spark: SparkSession, day: date) -> list[str]:
     """Meterpoints that have readings in the week before `day` and none on it."""
-    locations = tables.locations(spark, DAILY_METERPOINT, [day - timedelta(days=number) for number in range(8)])
+    locations = _one_by_one(spark, DAILY_METERPOINT, [day - timedelta(days=number) for number in range(8)])
 
     def ids(of: tables.Locations) -> pa.Array:
         rows = tables.read_rows(spark, DAILY_METERPOINT, of, only=["meterpoint_id"])
@@ -228,6 +229,14 @@ def silent_meterpoints(spark: SparkSession, day: date) -> list[str]:
     now = ids({value: location for value, location in locations.items() if value == str(day)})
     before = ids({value: location for value, location in locations.items() if value != str(day)})
     return sorted(before.filter(pc.invert(pc.is_in(before, now))).to_pylist())
+
+
+def _one_by_one(spark: SparkSession, table: str, days: Sequence[date]) -> tables.Locations:
+    """Where the partitions of some days are, without a list of all that the table has, which may be thousands."""
+    found: tables.Locations = {}
+    for start in range(0, len(days), tables.FEW):
+        found |= tables.locations(spark, table, days[start : start + tables.FEW])
+    return found
 
 
 def _freshness(
