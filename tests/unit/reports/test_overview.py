@@ -44,15 +44,15 @@ def complete(day: date, received: int = 48) -> DayCompleteness:
 @pytest.mark.parametrize(
     ("levels", "title"),
     [
-        ([], "Nothing is known yet"),
-        (["ok", "ok"], "Right and fresh"),
-        (["ok", "warning"], "1 warning"),
-        (["critical", "warning", "warning"], "1 alarm, 2 warnings"),
-        (["critical", "critical"], "2 alarms"),
+        ({}, "Nothing is known yet"),
+        ({"load": "ok", "disk": "ok"}, "Right and fresh"),
+        ({"load": "ok", "disk": "warning"}, "1 warning: disk"),
+        ({"snapshot": "warning", "delivery": "critical", "disk": "warning"}, "1 alarm: delivery; 2 warnings"),
+        ({"delivery": "critical", "load": "critical"}, "2 alarms: delivery, load"),
     ],
 )
-def test_verdict__should_count_what_is_wrong(levels: list[str], title: str) -> None:
-    assert verdict([Finding("x", Level[level], "") for level in levels]).title == title
+def test_verdict__should_name_what_is_worst(levels: dict[str, str], title: str) -> None:
+    assert verdict([Finding(name, Level[level], "") for name, level in levels.items()]).title == title
 
 
 def test_days__should_show_dates_without_readings() -> None:
