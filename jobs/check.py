@@ -64,23 +64,16 @@ class Facts:
 
 def expected_date(settings: Settings, now: datetime) -> date:
     """The local date of which readings must be there: yesterday once the deadline is over, else the day before."""
-    today = now.astimezone(LONDON).date()
-    return today - timedelta(days=1 if now >= _last_moment(settings, today) else 2)
+    yesterday = now.astimezone(LONDON).date() - timedelta(days=1)
+    return yesterday if now >= deadline_of(settings, yesterday) else yesterday - timedelta(days=1)
 
 
-def next_deadline(settings: Settings, now: datetime) -> datetime:
-    """When readings of the date after `expected_date` must be there, UTC."""
-    today = now.astimezone(LONDON).date()
-    last = _last_moment(settings, today)
-    return last if now < last else _last_moment(settings, today + timedelta(days=1))
-
-
-def _last_moment(settings: Settings, day: date) -> datetime:
-    """When what is delivered on a local date must be there.
+def deadline_of(settings: Settings, day: date) -> datetime:
+    """When the readings of a local date must be there.
 
     An instant, because on the days of clock changes wall clocks differ by less or more than time goes by.
     """
-    deadline = datetime.combine(day, clock_times(settings.deadline)[0], LONDON).astimezone(UTC)
+    deadline = datetime.combine(day + timedelta(days=1), clock_times(settings.deadline)[0], LONDON).astimezone(UTC)
     return deadline + timedelta(minutes=settings.deadline_grace_minutes)
 
 

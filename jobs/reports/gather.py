@@ -122,7 +122,7 @@ def overview(
     today = local(now).date()
     totals = [total for total in day_totals(spark) if total.date <= today]  # later ones are a fault of a clock
     snapshot = snapshot_date(spark)
-    newest = totals[-1].date if totals else None
+    newest, wanted = totals[-1].date if totals else None, check.expected_date(settings, now)
     silent = silent_meterpoints(spark, min(newest, today - timedelta(days=1))) if newest else []
     rows, files = since_yesterday(loads, now)
     facts = check.Facts(
@@ -141,9 +141,9 @@ def overview(
     )
     return Overview(
         now=now,
-        due=check.next_deadline(settings, now),
+        due=check.deadline_of(settings, max(newest or wanted, wanted) + timedelta(days=1)),
         findings=check.judge(facts, settings),
-        freshness=_freshness(spark, settings, now, newest, snapshot),
+        freshness=_freshness(spark, settings, today, wanted, newest, snapshot),
         loads=loads,
         years=years,
         totals=totals,
@@ -231,9 +231,8 @@ def silent_meterpoints(spark: SparkSession, day: date) -> list[str]:
 
 
 def _freshness(
-    spark: SparkSession, settings: Settings, now: datetime, newest: date | None, snapshot: date | None
+    spark: SparkSession, settings: Settings, today: date, wanted: date, newest: date | None, snapshot: date | None
 ) -> list[Freshness]:
-    wanted, today = check.expected_date(settings, now), local(now).date()
     of_marts = [
         ("Consumption by half hour", HALF_HOURLY, newest),
         ("Consumption by meterpoint and day", DAILY_METERPOINT, newest_date(spark, DAILY_METERPOINT, today)),

@@ -65,7 +65,7 @@ class Overview:
     """All that the front page shows. Loads are those of the last RECENT and at least LOADS_SHOWN, the newest first."""
 
     now: datetime  # UTC
-    due: datetime  # when the next readings must be there; after it this page is out of date
+    due: datetime  # when readings of one more date must be there; after it this page is out of date
     findings: Sequence[Finding] = ()
     freshness: Sequence[Freshness] = ()
     loads: Sequence[LoadFacts] = ()
@@ -89,15 +89,15 @@ class Verdict:
 
 
 def verdict(findings: Sequence[Finding]) -> Verdict:
-    critical = sum(each.level is Level.critical for each in findings)
-    warnings = sum(each.level is Level.warning for each in findings)
+    """The worst findings are named, those that are less bad are counted."""
     level = worst(findings)
     if level is Level.ok:
         return Verdict(level, "Right and fresh")
     if level is Level.unknown:
         return Verdict(level, "Nothing is known yet")
-    alarms = [_counted(critical, "alarm")] if critical else []
-    return Verdict(level, ", ".join([*alarms, *([_counted(warnings, "warning")] if warnings else [])]))
+    alarms, warnings = ([each.name for each in findings if each.level is of] for of in (Level.critical, Level.warning))
+    title = _counted(len(alarms or warnings), "alarm" if alarms else "warning") + f": {', '.join(alarms or warnings)}"
+    return Verdict(level, f"{title}; {_counted(len(warnings), 'warning')}" if alarms and warnings else title)
 
 
 def _counted(number: int, word: str) -> str:

@@ -110,10 +110,12 @@ def _summary(title: str, points: Sequence[charts.Point], first: str, last: str) 
 def _day_label(bars: Sequence[Bar], place: int) -> str:
     day = bars[place].date
     if len(bars) <= FEW_BARS:
-        return str(day.day)
-    if len(bars) <= 3 * FEW_BARS:
-        return f"{day.day} {day:%b}" if day.weekday() == 0 else ""
-    return f"{day.day} {day:%b}" if day.day in (1, 15) else ""
+        shown = True
+    elif len(bars) <= 3 * FEW_BARS:
+        shown = day.weekday() == 0
+    else:
+        shown = day.day in (1, 15)
+    return f"{day.day} {day:%b}" if shown else ""
 
 
 def _month_label(bars: Sequence[Bar], place: int) -> str:

@@ -98,6 +98,7 @@ def test_the_front_page_is_of_what_the_tables_hold(story: Story) -> None:
     newest = {each.tables: each.newest for each in value.freshness}
     assert newest["silver.readings"] == newest["mart.daily_by_product"] == date(2021, 11, 1)
     assert {each.wanted for each in value.freshness if each.tables.startswith("mart.")} == {date(2021, 11, 2)}
+    assert value.due == datetime(2021, 11, 4, 8, 30, tzinfo=UTC)
     findings = {each.name: each.text for each in value.findings}
     assert "those of 2021-11-02 are missing" in findings["delivery"]
     assert findings["silent"] == "1 meterpoints fell silent: m2"

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from jobs import reference
-from jobs.check import Finding, Level, expected_date, next_deadline
+from jobs.check import Finding, Level, deadline_of, expected_date
 from jobs.readings import rules
 from jobs.reports.advice import ADVICE, UNKNOWN, advice
 from jobs.reports.facts import Recorded, from_json, of_recorded, same_warning, to_json
@@ -44,15 +44,15 @@ def complete(day: date, received: int = 48) -> DayCompleteness:
 @pytest.mark.parametrize(
     ("levels", "title"),
     [
-        ([], "Nothing is known yet"),
-        (["ok", "ok"], "Right and fresh"),
-        (["ok", "warning"], "1 warning"),
-        (["critical", "warning", "warning"], "1 alarm, 2 warnings"),
-        (["critical", "critical"], "2 alarms"),
+        ({}, "Nothing is known yet"),
+        ({"load": "ok", "disk": "ok"}, "Right and fresh"),
+        ({"load": "ok", "disk": "warning"}, "1 warning: disk"),
+        ({"snapshot": "warning", "delivery": "critical", "disk": "warning"}, "1 alarm: delivery; 2 warnings"),
+        ({"delivery": "critical", "load": "critical"}, "2 alarms: delivery, load"),
     ],
 )
-def test_verdict__should_count_what_is_wrong(levels: list[str], title: str) -> None:
-    assert verdict([Finding("x", Level[level], "") for level in levels]).title == title
+def test_verdict__should_name_what_is_worst(levels: dict[str, str], title: str) -> None:
+    assert verdict([Finding(name, Level[level], "") for name, level in levels.items()]).title == title
 
 
 def test_days__should_show_dates_without_readings() -> None:
@@ -191,20 +191,18 @@ def test_advice__should_be_there_for_every_reason_and_no_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "wanted", "due"),
+    ("day", "deadline"),
     [
-        ("2026-11-27T08:29:00+00:00", date(2026, 11, 25), "2026-11-27T08:30:00+00:00"),
-        ("2026-11-27T08:30:00+00:00", date(2026, 11, 26), "2026-11-28T08:30:00+00:00"),
-        ("2026-03-28T09:00:00+00:00", date(2026, 3, 27), "2026-03-29T07:30:00+00:00"),  # clocks go forward
-        ("2026-10-24T09:00:00+00:00", date(2026, 10, 23), "2026-10-25T08:30:00+00:00"),  # and back
+        (date(2026, 11, 26), "2026-11-27T08:30:00+00:00"),
+        (date(2026, 3, 28), "2026-03-29T07:30:00+00:00"),  # clocks go forward
+        (date(2026, 10, 24), "2026-10-25T08:30:00+00:00"),  # and back
     ],
 )
-def test_next_deadline__should_be_when_one_more_date_is_expected(now: str, wanted: date, due: str) -> None:
-    settings, moment = Settings(), datetime.fromisoformat(now)
+def test_deadline__should_be_when_one_more_date_is_expected(day: date, deadline: str) -> None:
+    settings = Settings()
 
-    deadline = next_deadline(settings, moment)
+    found = deadline_of(settings, day)
 
-    assert expected_date(settings, moment) == wanted
-    assert deadline == datetime.fromisoformat(due)
-    assert expected_date(settings, deadline) == wanted + timedelta(days=1)
-    assert expected_date(settings, deadline - timedelta(seconds=1)) == wanted
+    assert found == datetime.fromisoformat(deadline)
+    assert expected_date(settings, found) == day
+    assert expected_date(settings, found - timedelta(seconds=1)) == day - timedelta(days=1)

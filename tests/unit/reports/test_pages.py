@@ -74,7 +74,7 @@ def test_front__should_load_nothing_and_link_to_nothing_outside(value: Overview)
 def test_front__should_say_what_to_do_about_each_reason() -> None:
     html = pages.front(samples.rich())
 
-    for text in ("consumption_negative", "less than 0 kWh", "Keep exports to the grid out of this file.", "131"):
+    for text in ("consumption_<wbr>negative", "less than 0 kWh", "Keep exports to the grid out of this file.", "131"):
         assert text in html
 
 
