@@ -195,7 +195,7 @@ def test_nobody_has_all_connections_sessions_or_statements(stack: Stack) -> None
 
     request = ttypes.TExecuteStatementReq(session, RUNS_LONG, runAsync=True)
     statements = [client.ExecuteStatement(request) for _ in range(66)]
-    assert statements[-1].status.errorMessage.startswith("[LIMIT] statement refused: 64 of crowd run")
+    assert statements[-1].status.errorMessage.startswith("[LIMIT] statement refused: 64 of crowd at once are allowed")
     began = time.monotonic()
     assert stack.query("SELECT 1", "analyst") == [(1,)]
     assert time.monotonic() - began < LONGEST_WAIT
@@ -239,7 +239,7 @@ def test_what_cannot_be_stopped_ends_the_endpoint_and_its_user_is_limited(stack:
         with closing(stack.connect("looper")) as first, closing(stack.connect("looper")) as second:
             long = ttypes.TExecuteStatementReq(first.sessionHandle, RUNS_LONG, runAsync=True)
             assert first.client.ExecuteStatement(long).operationHandle
-            with pytest.raises(OperationalError, match=r"\[LIMIT\] statement refused: 1 of looper runs"):
+            with pytest.raises(OperationalError, match=r"\[LIMIT\] statement refused: 1 of looper at once"):
                 second.cursor().execute("SELECT 1")
     finally:
         stack.compose("exec", "-T", "sql-endpoint", "rm", "-f", "/var/lib/lake/state/endpoint_restarts", check=False)

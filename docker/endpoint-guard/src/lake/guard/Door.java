@@ -267,12 +267,11 @@ final class Door extends ThriftHttpCLIService {
     if (refused != null) {
       return new TExecuteStatementResp(refused);
     }
-    int most = Restarts.of(user) == 0 ? RUNNING : 1;
+    int most = Restarts.most(user, RUNNING);
     Places.Place<Operation> place = running.take(user, most);
     if (place == null) {
-      return new TExecuteStatementResp(limited("statement refused: " + most + " of " + user
-          + (most == 1 ? " runs, the most that is allowed for an hour after one that ended the endpoint" : " run, the most that are allowed")
-          + ": wait for an answer"));
+      return new TExecuteStatementResp(limited("statement refused: " + most + " of " + user + " at once are allowed"
+          + (most == RUNNING ? "" : " within an hour after one that ended the endpoint") + ": wait for an answer"));
     }
     Operation statement = null;
     try {

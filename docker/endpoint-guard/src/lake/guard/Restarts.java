@@ -11,12 +11,19 @@ import java.util.List;
 
 /**
  * Whose statements this process, or one before it, had to end itself for. It is kept in the file {@code spark.lake.restarts},
- * a line each: when, and whose. Without it somebody who repeats such a statement would end the endpoint again and again.
+ * a line each: when, why, and whose. Without it somebody who repeats such a statement would end the endpoint again and again.
+ *
+ * <p>Who runs what cannot be stopped is known for sure. Who took the memory is a guess, which limits less.
  */
 final class Restarts {
   private static final Duration REMEMBERED = Duration.ofHours(1);
 
-  private record Restart(Instant at, String user) {}
+  private static final String STUCK = "stuck";
+  private static final String GREEDY = "greedy";
+  /** Statements at once of a user who may have taken the memory. */
+  private static final int OF_GREEDY = 8;
+
+  private record Restart(Instant at, String why, String user) {}
 
   private static Path file;
   private static final List<Restart> RESTARTS = new ArrayList<>();
@@ -28,18 +35,19 @@ final class Restarts {
     file = path;
     try {
       for (String line : Files.exists(path) ? Files.readAllLines(path) : List.<String>of()) {
-        String[] parts = line.split(" ", 2);
-        if (parts.length == 2 && parts[0].matches("\\d{1,15}")) {
-          RESTARTS.add(new Restart(Instant.ofEpochMilli(Long.parseLong(parts[0])), parts[1]));
+        String[] parts = line.split(" ", 3);
+        if (parts.length == 3 && parts[0].matches("\\d{1,15}")) {
+          RESTARTS.add(new Restart(Instant.ofEpochMilli(Long.parseLong(parts[0])), parts[1], parts[2]));
         }
       }
       RESTARTS.removeIf(Restarts::isOld);
-      Files.write(path, RESTARTS.stream().map(restart -> restart.at().toEpochMilli() + " " + restart.user()).toList());
+      Files.write(path, RESTARTS.stream()
+          .map(restart -> restart.at().toEpochMilli() + " " + restart.why() + " " + restart.user()).toList());
     } catch (IOException error) {
       QueryLog.log("restarts not known", Users.HEALTH, "end", error);
     }
     for (Restart restart : RESTARTS) {
-      QueryLog.log("limited after a restart", restart.user(), "until", restart.at().plus(REMEMBERED));
+      QueryLog.log("limited after a restart", restart.user(), "end", restart.why(), "until", restart.at().plus(REMEMBERED));
     }
   }
 
@@ -48,16 +56,26 @@ final class Restarts {
   }
 
   /** The process is about to end: memory may be short. */
-  static void remember(String user) throws IOException {
+  static void remember(String user, boolean sure) throws IOException {
     if (file != null && !user.isEmpty() && !Users.isOwn(user)) {
-      Files.writeString(file, System.currentTimeMillis() + " " + Guard.oneLine(user) + "\n",
+      Files.writeString(file, System.currentTimeMillis() + " " + (sure ? STUCK : GREEDY) + " " + Guard.oneLine(user) + "\n",
           StandardOpenOption.CREATE, StandardOpenOption.APPEND);
     }
   }
 
-  /** How many there were within the time that is remembered. */
+  /** How many there were, within the time that is remembered, for something that could not be stopped. */
   static long of(String user) {
-    return RESTARTS.stream().filter(restart -> restart.user().equals(user) && !isOld(restart)).count();
+    return count(user, STUCK);
+  }
+
+  /** Statements that the user may run at once, of so many. */
+  static int most(String user, int usual) {
+    return of(user) > 0 ? 1 : count(user, GREEDY) > 0 ? OF_GREEDY : usual;
+  }
+
+  private static long count(String user, String why) {
+    return RESTARTS.stream()
+        .filter(restart -> restart.user().equals(user) && restart.why().equals(why) && !isOld(restart)).count();
   }
 
   /** When the last one is forgotten. */

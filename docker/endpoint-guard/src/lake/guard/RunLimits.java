@@ -307,7 +307,9 @@ public final class RunLimits extends SparkListener {
 
   private synchronized void plannedHere(String group) {
     Thread here = Thread.currentThread();
-    lingering.removeIf(other -> other.thread == here && !other.group.equals(group)); // the thread has left it
+    // The thread has left what it did before.
+    Stream.concat(queries.values().stream(), lingering.stream()).filter(other -> other.thread == here)
+        .forEach(other -> other.thread = null);
     // Its beginning is told by another thread, perhaps later.
     Query query = queries.computeIfAbsent(group, Query::new);
     query.thread = here;
@@ -353,7 +355,7 @@ public final class RunLimits extends SparkListener {
     lingering.removeIf(query -> !query.lingers());
     return Stream.of(queries.values().stream(), tasks.values().stream().map(Task::query), lingering.stream())
         .flatMap(all -> all)
-        .filter(query -> query.stopped != null && now - query.stoppedAt > OVERDUE && query.runs()).findAny()
+        .filter(query -> query.stopped != null && query.runs() && now - query.stoppedAt > OVERDUE).findAny()
         .map(query -> new Culprit(query.user,
             "a query of " + query.user + " cannot be stopped: " + Guard.oneLine(query.statement))).orElse(null);
   }

@@ -100,14 +100,14 @@ final class Watchdog {
           limits.shed();
         }
         if (since != 0 && now - since > HELPLESS) {
-          end("no memory is left", limits.greediest());
+          end("no memory is left", limits.greediest(), false);
         }
         RunLimits.Culprit overdue = limits.overdue();
         if (overdue != null) {
-          end(overdue.why(), overdue.user());
+          end(overdue.why(), overdue.user(), true);
         }
         if (now - served > SILENT) {
-          end("a small job was not done for " + TimeUnit.NANOSECONDS.toSeconds(SILENT) + " s", limits.greediest());
+          end("a small job was not done for " + TimeUnit.NANOSECONDS.toSeconds(SILENT) + " s", limits.greediest(), false);
         }
       } catch (OutOfMemoryError error) {
         // The next round decides.
@@ -173,9 +173,9 @@ final class Watchdog {
     return full;
   }
 
-  private void end(String why, String culprit) {
+  private void end(String why, String culprit, boolean sure) {
     try {
-      Restarts.remember(culprit);
+      Restarts.remember(culprit, sure);
       QueryLog.log("restart", Users.HEALTH, "end", why, "culprit", culprit, "statement", limits.running());
     } catch (IOException error) {
       QueryLog.log("restart", Users.HEALTH, "end", why, "culprit", culprit + ", who cannot be written down: " + error);
