@@ -8,6 +8,8 @@ import java.util.Arrays;
 import java.util.Map;
 import java.util.Objects;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.Executor;
+import java.util.concurrent.Executors;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import org.apache.hive.service.auth.HiveAuthFactory;
@@ -103,6 +105,11 @@ final class Door extends ThriftHttpCLIService {
   /** Hands requests to this, and takes out of answers what tells how the endpoint is made. */
   private final TCLIService.Iface plain = (TCLIService.Iface) Proxy.newProxyInstance(
       Door.class.getClassLoader(), new Class<?>[] {TCLIService.Iface.class}, this::answer);
+  private final Executor drops = Executors.newSingleThreadExecutor(work -> {
+    Thread thread = new Thread(work, "drops");
+    thread.setDaemon(true);
+    return thread;
+  });
   private TServer binary;
 
   /** Whose it is, what the user's password was when it began ({@link Users#login}), and its connection; null: over HTTP. */
@@ -116,7 +123,7 @@ final class Door extends ThriftHttpCLIService {
 
   @Override
   protected void initializeServer() {
-    HeldResults.onDrop(this::drop);
+    HeldResults.onDrop(this::dropSoon);
     try {
       hiveAuthFactory = new HiveAuthFactory(hiveConf);
       if (HiveServer2.isHTTPTransportMode(hiveConf)) {
@@ -294,7 +301,7 @@ final class Door extends ThriftHttpCLIService {
     if (statement instanceof SparkExecuteStatementOperation spark) {
       statements.put(spark.statementId(), statement.getHandle());
       if (statement.getStatus().getState() == OperationState.FINISHED && HeldResults.dropped(spark.statementId()) != null) {
-        drop(spark.statementId());
+        dropSoon(spark.statementId());
       }
     }
   }
@@ -305,6 +312,11 @@ final class Door extends ThriftHttpCLIService {
     } catch (HiveSQLException error) {
       return null;
     }
+  }
+
+  /** In a thread of its own: Hive ties a thread to the session in which it closes something. */
+  private void dropSoon(String statement) {
+    drops.execute(() -> drop(statement));
   }
 
   /** Closes a statement whose result goes, to free the memory. Its client is told why when it asks again. */

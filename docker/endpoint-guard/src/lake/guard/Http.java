@@ -26,6 +26,7 @@ import org.sparkproject.jetty.ee10.servlet.ServletContextHandler;
 import org.sparkproject.jetty.ee10.servlet.ServletContextRequest;
 import org.sparkproject.jetty.ee10.servlet.ServletHolder;
 import org.sparkproject.jetty.io.Connection;
+import org.sparkproject.jetty.io.ssl.SslConnection;
 import org.sparkproject.jetty.server.AbstractConnectionFactory;
 import org.sparkproject.jetty.server.ConnectionFactory;
 import org.sparkproject.jetty.server.HttpConfiguration;
@@ -47,6 +48,8 @@ final class Http {
   /** Connections, from their beginning to the first request with a right password. */
   private final Waiting<Connection> waiting = new Waiting<>(connection -> connection.getEndPoint().close());
   private final Places<Connection> ofUsers = new Places<>(connection -> !connection.getEndPoint().isOpen());
+  /** A connection that is closed does not tell its address any more. */
+  private final Map<Connection, String> addresses = new ConcurrentHashMap<>();
   private final Map<Connection, Login> logins = new ConcurrentHashMap<>();
   /** The connection of the request that this thread answers. */
   private final ThreadLocal<Connection> current = new ThreadLocal<>();
@@ -105,14 +108,18 @@ final class Http {
   private final class Connections implements Connection.Listener {
     @Override
     public void onOpened(Connection connection) {
-      if (connection instanceof org.sparkproject.jetty.server.internal.HttpConnection) {
+      if (!(connection instanceof SslConnection)) { // which has the connection in it that matters
+        addresses.put(connection, address(connection));
         waiting.begin(address(connection), connection);
       }
     }
 
     @Override
     public void onClosed(Connection connection) {
-      waiting.end(address(connection), connection);
+      String address = addresses.remove(connection);
+      if (address != null) {
+        waiting.end(address, connection);
+      }
       Login login = logins.remove(connection);
       if (login != null) {
         ofUsers.leave(login.user(), login.place());
