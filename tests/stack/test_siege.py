@@ -189,7 +189,10 @@ def test_nobody_has_all_connections_sessions_or_statements(stack: Stack) -> None
         connection.close()
 
     client, session = connections[0].client, connections[0].sessionHandle
-    answers = [client.OpenSession(ttypes.TOpenSessionReq(ttypes.TProtocolVersion(5))) for _ in range(200)]
+    answers = [
+        client.OpenSession(ttypes.TOpenSessionReq(ttypes.TProtocolVersion.HIVE_CLI_SERVICE_PROTOCOL_V6))
+        for _ in range(200)
+    ]
     assert sum(answer.sessionHandle is not None for answer in answers) == 199
     assert answers[-1].status.errorMessage.startswith("[LIMIT] session refused: 200 of crowd are open")
 
