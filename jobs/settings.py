@@ -75,6 +75,12 @@ class Settings(BaseSettings):
     query_result_bytes: ByteSize = Field(
         ByteSize(8 * MIB), description="Largest result that the SQL endpoint holds in memory, as Spark packs it"
     )
+    query_held_percent: int = Field(
+        25, description="Share of the SQL endpoint's heap that all results in memory may take", ge=1, le=90
+    )
+    query_held_seconds: int = Field(
+        1200, description="A result from which nothing was fetched for so long is freed; 0: never", ge=0
+    )
     users: Path = Field(Path("var/users/users.json"), description="File of the SQL endpoint's users")
     tls: Path = Field(
         Path("var/users/tls.pem"), description="Key and certificate of the SQL endpoint; no such file: no TLS"

@@ -206,6 +206,10 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
         "spark.lake.query.seconds": str(settings.query_seconds),
         "spark.lake.query.scanBytes": str(settings.query_scan_bytes),
         "spark.lake.query.resultBytes": str(settings.query_result_bytes),
+        "spark.lake.query.heldPercent": str(settings.query_held_percent),
+        "spark.lake.query.heldSeconds": str(settings.query_held_seconds),
+        # Beside the process's own folder, because the next process reads it.
+        "spark.lake.restarts": str(settings.state / "endpoint_restarts"),
         "spark.driver.maxResultSize": str(max(4 * settings.query_result_bytes, 32 * MIB)),
         # A task that runs out of stack or memory ends its query, and not the process, as it does by default.
         "spark.executor.killOnFatalError.depth": "0",

@@ -1,12 +1,14 @@
 """The SQL endpoint with limits that a test can reach, with TLS, with an LDAP directory, and over HTTP."""
 
+import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_urlsafe
@@ -22,6 +24,7 @@ from thrift.transport.TTransport import TTransportException
 import meterlake
 from jobs.certificate import generate, public
 from tests.stack.conftest import REPOSITORY, Stack
+from tests.stack.test_guard import GIVEN, SECRET, try_all_keys
 
 SECONDS = 40
 # Minutes of all cores, in tasks that take long, and nothing to read.
@@ -34,6 +37,7 @@ LIMITS = {
     "LAKE_QUERY_SECONDS": str(SECONDS),
     "LAKE_QUERY_SCAN_BYTES": "45KB",
     "LAKE_QUERY_RESULT_BYTES": "8KB",
+    "LAKE_QUERY_HELD_SECONDS": "15",
 }
 
 
@@ -176,6 +180,18 @@ def test_a_result_that_is_too_large_to_be_held_is_stopped_unless_it_is_asked_for
     with pytest.raises(meterlake.OperationalError, match=r"\[LIMIT\] query stopped: its result is larger"):
         endpoint.query(query)
     assert len(endpoint.query("SET spark.sql.thriftServer.incrementalCollect=true", query)) == 300_000
+
+
+def test_a_result_that_nobody_fetches_is_freed(endpoint: Endpoint) -> None:
+    with closing(endpoint.connect(certificate=endpoint.certificate)) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT id FROM range(100)")
+        time.sleep(20)
+
+        with pytest.raises(exc.OperationalError, match=r"\[LIMIT\] query stopped: nothing was fetched .* for 15 s"):
+            cursor.fetchall()
+        cursor.execute("SELECT 1")
+        assert cursor.fetchall() == [(1,)]
 
 
 def test_a_heavy_query_does_not_keep_others_out_and_is_stopped_in_the_end(endpoint: Endpoint) -> None:
@@ -328,6 +344,51 @@ def test_over_http_the_same_holds(over_http: Endpoint) -> None:
     for user, password in (("analyst", "wrong"), ("analyst", ""), ("nobody", "wrong")):
         with pytest.raises(meterlake.OperationalError, match="wrong user name or password"):
             over_http.connect(certificate=over_http.certificate, user=user, password=password)
+
+
+def test_over_http_no_key_at_connect_time_shows_a_secret_or_its_value(over_http: Endpoint) -> None:
+    with closing(over_http.connect(certificate=over_http.certificate)) as connection:
+        try_all_keys(connection)
+
+    log = over_http.stack.compose("logs", "--no-color", "sql-endpoint").stdout
+    assert SECRET not in log and GIVEN not in log
+
+
+def test_over_http_whoever_has_not_logged_in_keeps_nobody_out(over_http: Endpoint) -> None:
+    head = b"POST /cliservice HTTP/1.1\r\nHost: x\r\n"
+    # Nothing; half of a header; a body that does not come.
+    for first in (b"", head + b"X: y", head + b"Content-Length: 100000000\r\n\r\n"):
+        held = [tls_connection(over_http) for _ in range(300)]
+        for connection in held:
+            with suppress(OSError):
+                connection.sendall(first)
+        began = time.monotonic()
+        assert over_http.query("SELECT 1") == [(1,)]
+        assert time.monotonic() - began < 30
+        for connection in held:
+            connection.close()
+
+
+def test_over_http_nothing_is_believed_that_is_too_large(over_http: Endpoint) -> None:
+    login = b64encode(f"analyst:{over_http.stack.passwords['analyst']}".encode())
+    head = b"POST /cliservice HTTP/1.1\r\nHost: x\r\nAuthorization: Basic " + login + b"\r\n"
+    for request, status in (
+        (head + b"X: " + b"y" * 20_000 + b"\r\n\r\n", b"431"),
+        (head + b"Content-Length: 100000000\r\n\r\n", b"413"),
+        # A message's name of two gigabytes.
+        (head + b"Content-Length: 8\r\n\r\n\x80\x01\x00\x01\x7f\xff\xff\xff", b"500"),
+        (b"POST /cliservice HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", b"401"),
+    ):
+        with closing(tls_connection(over_http)) as connection:
+            connection.sendall(request)
+            assert connection.recv(100).split(b" ")[1] == status
+
+
+def tls_connection(endpoint: Endpoint) -> socket.socket:
+    context = ssl.create_default_context(cafile=endpoint.certificate)
+    context.check_hostname = False
+    plain = socket.create_connection(("127.0.0.1", endpoint.stack.sql_port), timeout=30)
+    return context.wrap_socket(plain)
 
 
 def test_over_http_a_user_is_who_the_password_says(over_http: Endpoint) -> None:

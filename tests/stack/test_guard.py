@@ -15,6 +15,7 @@ import pytest
 from pyhive import exc, hive
 from TCLIService import ttypes
 from tenacity import Retrying, stop_after_delay, wait_fixed
+from thrift.Thrift import TMessageType, TType
 from thrift.transport.TTransport import TTransportException
 
 from .conftest import Stack
@@ -75,7 +76,7 @@ def test_hostile_statement_is_refused(cursor: Any, error_class: str, statement: 
     message = error_of(cursor, statement)
 
     assert class_of(message) == error_class
-    if error_class in ("READ_ONLY", "PERMISSION"):
+    if error_class in ("READ_ONLY", "PERMISSION", "LIMIT"):
         assert message.startswith("[") and len(message.splitlines()) == 1
 
 
@@ -148,28 +149,32 @@ def all_keys() -> set[str]:
 
 
 def test_no_key_at_connect_time_shows_a_secret_or_its_value(stack: Stack) -> None:
-    keys = all_keys()
-    assert len(keys) > 2000 and {"spark.sql.shuffle.partitions", "hive.metastore.uris"} < keys
-
     with closing(stack.connect("analyst")) as connection:
-        for key in sorted(keys):
-            for kind in KINDS:
-                settings = {kind + key: f"{GIVEN}${{env:LAKE_CANARY}}${{system:java.home}}"}
-                request = ttypes.TOpenSessionReq(client_protocol=PROTOCOL, configuration=settings)
-                answer = connection.client.OpenSession(request)
-                assert answer.sessionHandle is None
-                message = answer.status.errorMessage
-                assert re.fullmatch(r"\[READ_ONLY\] read-only endpoint: [^\n]* is not allowed", message), message
-                assert key[:80] in message
-                assert SECRET not in str(answer) and GIVEN not in str(answer) and "/java" not in str(answer)
-        with pytest.raises(exc.OperationalError, match="READ_ONLY"):
-            overlay = {"spark.sql.shuffle.partitions": "${env:LAKE_CANARY}"}
-            request = ttypes.TExecuteStatementReq(connection.sessionHandle, "SELECT 1", confOverlay=overlay)
-            hive._check_status(connection.client.ExecuteStatement(request))
+        try_all_keys(connection)
 
     log = stack.compose("logs", "--no-color", "sql-endpoint").stdout
     assert "read-only endpoint: setting" in log
     assert SECRET not in log and GIVEN not in log
+
+
+def try_all_keys(connection: Any) -> None:
+    """Give every key a value that would show a secret, over an open connection. No answer shows it, or the value."""
+    keys = all_keys()
+    assert len(keys) > 2000 and {"spark.sql.shuffle.partitions", "hive.metastore.uris"} < keys
+    for key in sorted(keys):
+        for kind in KINDS:
+            settings = {kind + key: f"{GIVEN}${{env:LAKE_CANARY}}${{system:java.home}}"}
+            request = ttypes.TOpenSessionReq(client_protocol=PROTOCOL, configuration=settings)
+            answer = connection.client.OpenSession(request)
+            assert answer.sessionHandle is None
+            message = answer.status.errorMessage
+            assert re.fullmatch(r"\[READ_ONLY\] read-only endpoint: [^\n]* is not allowed", message), message
+            assert key[:80] in message
+            assert SECRET not in str(answer) and GIVEN not in str(answer) and "/java" not in str(answer)
+    with pytest.raises(exc.OperationalError, match="READ_ONLY"):
+        overlay = {"spark.sql.shuffle.partitions": "${env:LAKE_CANARY}"}
+        request = ttypes.TExecuteStatementReq(connection.sessionHandle, "SELECT 1", confOverlay=overlay)
+        hive._check_status(connection.client.ExecuteStatement(request))
 
 
 def test_metadata_calls_show_an_analyst_nothing_of_other_schemas(stack: Stack) -> None:
@@ -365,6 +370,48 @@ def test_without_a_password_nobody_gets_in(stack: Stack) -> None:
     seconds_until_refused(stack, "lake-jobs", "lake-jobs")
 
 
+def test_no_answer_has_a_stack_trace(stack: Stack) -> None:
+    with closing(stack.connect("analyst")) as connection:
+        session, client = connection.sessionHandle, connection.client
+        answers = [
+            client.ExecuteStatement(ttypes.TExecuteStatementReq(session, statement))
+            for statement in ("SELECT * FROM nowhere", "SELEC", "DROP TABLE silver.readings", "SELECT 1/0")
+        ]
+        nothing = ttypes.TOperationHandle(
+            ttypes.THandleIdentifier(b"x" * 16, b"y" * 16), ttypes.TOperationType.EXECUTE_STATEMENT, True
+        )
+        fetch = ttypes.TFetchResultsReq(nothing, ttypes.TFetchOrientation.FETCH_NEXT, 10)
+        for answer in (*answers, client.FetchResults(fetch), client.GetInfo(ttypes.TGetInfoReq(session, 9999))):
+            assert answer.status.statusCode == ttypes.TStatusCode.ERROR_STATUS
+            assert answer.status.infoMessages is None
+            assert not re.search(r"^\s+at |\.java:|\.scala:", str(answer.status.errorMessage), re.MULTILINE)
+
+
+def test_what_a_client_calls_itself_is_taken_and_not_logged(stack: Stack) -> None:
+    """A call that newer JDBC drivers make, and that the generated client here does not know yet."""
+    mark = token_hex(8)
+    with closing(stack.connect("analyst")) as connection:
+        protocol = connection.client._oprot
+        protocol.writeMessageBegin("SetClientInfo", TMessageType.CALL, 0)
+        protocol.writeFieldBegin("req", TType.STRUCT, 1)
+        protocol.writeFieldBegin("sessionHandle", TType.STRUCT, 1)
+        connection.sessionHandle.write(protocol)
+        protocol.writeFieldBegin("configuration", TType.MAP, 2)
+        protocol.writeMapBegin(TType.STRING, TType.STRING, 1)
+        protocol.writeString("ApplicationName")
+        protocol.writeString(f"{mark}\n2026-01-01 INFO query: forged")
+        protocol.writeFieldStop()
+        protocol.writeFieldStop()
+        protocol.writeMessageEnd()
+        protocol.trans.flush()
+        name, kind, _ = connection.client._iprot.readMessageBegin()
+        connection.client._iprot.skip(TType.STRUCT)
+        connection.client._iprot.readMessageEnd()
+        assert (name, kind) == ("SetClientInfo", TMessageType.REPLY)
+        connection.cursor().execute("SELECT 1")
+    assert mark not in stack.compose("logs", "--no-color", "sql-endpoint").stdout
+
+
 def test_brute_force_is_slowed(stack: Stack) -> None:
     stack.add_user("victim", "analyst")
     for guess in range(20):
@@ -372,6 +419,12 @@ def test_brute_force_is_slowed(stack: Stack) -> None:
 
     # Now even the right password must wait, so that guesses are not looked at.
     seconds_until_refused(stack, "victim", stack.passwords["victim"])
+    # But not from elsewhere: nobody keeps another one out.
+    elsewhere = stack.compose(
+        "exec", "-T", "sql-endpoint", "beeline", "-u", "jdbc:hive2://127.0.0.1:10000/gold",
+        "-n", "victim", "-p", stack.passwords["victim"], "--silent=true", "-e", "SELECT 41 + 1",
+    )  # fmt: skip
+    assert "42" in elsewhere.stdout
     for attempt in Retrying(stop=stop_after_delay(90), wait=wait_fixed(2)):
         with attempt:
             stack.connect("victim").close()

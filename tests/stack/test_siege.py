@@ -12,6 +12,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 
+import pytest
+from pyhive.exc import OperationalError
+from TCLIService import ttypes
+from tenacity import Retrying, stop_after_delay, wait_fixed
+from thrift.transport.TTransport import TTransportException
+
 from tests.stack.conftest import Stack
 
 MINUTES = float(os.environ.get("LAKE_SIEGE_MINUTES", 0))
@@ -36,6 +42,11 @@ GREEDY = {
     "an array of a billion": "SELECT max(size(sequence(1, 1000000000 + id))) FROM range(2)",
     "many rows that are held": "SELECT id, repeat('x', 500) FROM range(3000000) ORDER BY id DESC",
 }
+# Some 40 MB in memory, and next to nothing packed.
+HELD = "SELECT id, repeat('x', 500) FROM range(60000)"
+RUNS_LONG = "SELECT count(*) FROM range(0, 1000000000000, 1, 2)"
+# Spark works it out while it plans, in a loop that looks at no interrupt.
+ENDLESS = f"SELECT '{'a' * 60_000}' RLIKE '(.*a){{12}}b'"
 # These take as long to be planned as a query may run.
 SLOW = {
     "a long AND": "SELECT 1 WHERE " + " AND ".join(["rand() > 0"] * 20_000),
@@ -126,6 +137,115 @@ def test_whoever_has_not_logged_in_keeps_nobody_out(stack: Stack) -> None:
         assert time.monotonic() - began < LONGEST_WAIT
         for connection in held:
             connection.close()
+
+
+def message_of(error: OperationalError) -> str:
+    return str(error.args[0].status.errorMessage)
+
+
+def test_results_that_nobody_fetches_do_not_fill_the_memory(stack: Stack) -> None:
+    """The one who holds most loses results, and nobody else does."""
+    with closing(stack.connect("engineer")) as modest, closing(stack.connect("analyst")) as greedy:
+        cursor = modest.cursor()
+        cursor.execute(HELD)
+        held = [greedy.cursor() for _ in range(24)]
+        for other in held:
+            other.execute(HELD)
+
+        # The largest of equal ones is the oldest.
+        assert fetched(held[0]).startswith("[LIMIT] query stopped: results that are held in memory take more than the ")
+        assert fetched(held[-1]) == "60000 rows"
+        assert fetched(cursor) == "60000 rows"
+
+
+def fetched(cursor: Any) -> str:
+    try:
+        return f"{len(cursor.fetchall())} rows"
+    except OperationalError as error:
+        return message_of(error)
+
+
+def test_nobody_has_all_connections_sessions_or_statements(stack: Stack) -> None:
+    stack.add_user("crowd", "analyst")
+    connections: list[Any] = []
+    refused: list[str] = []
+
+    def connect() -> None:
+        for _ in range(30):
+            try:
+                connections.append(stack.connect("crowd"))
+            except TTransportException as error:
+                refused.append(str(error))
+
+    threads = [threading.Thread(target=connect) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(connections) == 200
+    assert {"[LIMIT] 200 connections of crowd are open" in error for error in refused} == {True}
+    assert stack.query("SELECT 1", "analyst") == [(1,)]
+    for connection in connections[1:]:
+        connection.close()
+
+    client, session = connections[0].client, connections[0].sessionHandle
+    answers = [
+        client.OpenSession(ttypes.TOpenSessionReq(ttypes.TProtocolVersion.HIVE_CLI_SERVICE_PROTOCOL_V6))
+        for _ in range(200)
+    ]
+    assert sum(answer.sessionHandle is not None for answer in answers) == 199
+    assert answers[-1].status.errorMessage.startswith("[LIMIT] session refused: 200 of crowd are open")
+
+    request = ttypes.TExecuteStatementReq(session, RUNS_LONG, runAsync=True)
+    statements = [client.ExecuteStatement(request) for _ in range(66)]
+    assert statements[-1].status.errorMessage.startswith("[LIMIT] statement refused: 64 of crowd at once are allowed")
+    began = time.monotonic()
+    assert stack.query("SELECT 1", "analyst") == [(1,)]
+    assert time.monotonic() - began < LONGEST_WAIT
+    # All of it ends with the connection.
+    connections[0].close()
+    for attempt in Retrying(stop=stop_after_delay(30), wait=wait_fixed(1)):
+        with attempt:
+            assert stack.query("SELECT 1", "crowd") == [(1,)]
+
+
+def test_what_cannot_be_stopped_ends_the_endpoint_and_its_user_is_limited(stack: Stack) -> None:
+    stack.add_user("looper", "analyst")
+    connection = stack.connect("looper")
+    answer = connection.client.ExecuteStatement(
+        ttypes.TExecuteStatementReq(connection.sessionHandle, ENDLESS, runAsync=True)
+    )
+    time.sleep(3)
+    connection.client.CancelOperation(ttypes.TCancelOperationReq(answer.operationHandle))
+    cancelled = time.monotonic()
+    try:
+        # It ends half a minute later, and serves again within a minute.
+        while True:
+            try:
+                connection.client.GetInfo(
+                    ttypes.TGetInfoReq(connection.sessionHandle, ttypes.TGetInfoType.CLI_DBMS_NAME)
+                )
+            except (TTransportException, OSError, EOFError):
+                break
+            assert time.monotonic() - cancelled < 60
+            time.sleep(1)
+        ended = time.monotonic()
+        assert ended - cancelled > 25
+        for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(1)):
+            with attempt:
+                assert stack.query("SELECT 1", "engineer") == [(1,)]
+        print(f"ended {ended - cancelled:.0f} s after the cancel, served {time.monotonic() - ended:.0f} s later")
+
+        log = stack.compose("logs", "--no-color", "--no-log-prefix", "sql-endpoint").stdout
+        assert '"culprit":"looper"' in log
+        assert '"event":"limited after a restart","user":"looper"' in log
+        with closing(stack.connect("looper")) as first, closing(stack.connect("looper")) as second:
+            long = ttypes.TExecuteStatementReq(first.sessionHandle, RUNS_LONG, runAsync=True)
+            assert first.client.ExecuteStatement(long).operationHandle
+            with pytest.raises(OperationalError, match=r"\[LIMIT\] statement refused: 1 of looper at once"):
+                second.cursor().execute("SELECT 1")
+    finally:
+        stack.compose("exec", "-T", "sql-endpoint", "rm", "-f", "/var/lib/lake/state/endpoint_restarts", check=False)
 
 
 def test_greedy_statements_do_not_keep_others_waiting(stack: Stack) -> None:

@@ -3,11 +3,7 @@ package lake.guard;
 import java.io.IOException;
 import java.lang.ref.WeakReference;
 import java.security.Security;
-import java.util.ArrayDeque;
 import java.util.Collections;
-import java.util.Comparator;
-import java.util.Deque;
-import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.WeakHashMap;
@@ -48,11 +44,16 @@ import org.apache.thrift.transport.sasl.NegotiationStatus;
 final class Binary {
   private static final int LOGIN_MILLIS = 10_000;
   private static final int LONGEST_LOGIN = 4 << 10;
-  private static final int LONGEST_MESSAGE = 8 << 20;
+  static final int LONGEST_MESSAGE = 8 << 20;
   /** Of a list or map that a client sends: Thrift makes room for as many as it is told of. */
-  private static final int MOST_ENTRIES = 10_000;
-  /** Connections that have not logged in. Each has a thread, of which there are some hundreds. */
-  private static final int WAITING = 100;
+  static final int MOST_ENTRIES = 10_000;
+  /** From the login to the first request. */
+  private static final int FIRST_MILLIS = 60_000;
+  /** From one request to the next: longer than a session may be idle, for a tool that is left open over a day's work. */
+  private static final int IDLE_MILLIS = 12 * 3_600_000;
+  /** Connections that have logged in. Each has a thread, of which there are {@code hive.server2.thrift.max.worker.threads}. */
+  static final int OF_USER = 200;
+  private static final int OF_ADDRESS = 350;
 
   private Binary() {}
 
@@ -75,8 +76,9 @@ final class Binary {
   private static final class Transports extends TTransportFactory {
     // A transport holds its connection: were it held here, neither would ever go.
     private final Map<TTransport, WeakReference<TTransport>> open = Collections.synchronizedMap(new WeakHashMap<>());
-    private final Map<String, Deque<TSocket>> waiting = new HashMap<>();
-    private int count;
+    private final Waiting<TSocket> waiting = new Waiting<>(TSocket::close);
+    private final Places<Bounded> ofUsers = new Places<>(transport -> !transport.isOpen());
+    private final Places<Bounded> ofAddresses = new Places<>(transport -> !transport.isOpen());
 
     @Override
     public TTransport getTransport(TTransport connection) throws TTransportException {
@@ -91,53 +93,61 @@ final class Binary {
 
     private TTransport loggedIn(TSocket connection) throws TTransportException {
       String address = connection.getSocket().getInetAddress().getHostAddress();
-      begin(address, connection);
+      waiting.begin(address, connection);
       try {
-        TTransport transport = new Bounded(connection, address);
+        Bounded transport = new Bounded(connection, address, ofUsers, ofAddresses);
         connection.setTimeout(LOGIN_MILLIS);
         transport.open();
-        connection.setTimeout(0);
+        connection.setTimeout(FIRST_MILLIS);
         connection.getSocket().setKeepAlive(true);
         return transport;
       } catch (IOException error) {
         throw new TTransportException(error);
       } finally {
-        end(address, connection);
-      }
-    }
-
-    private void begin(String address, TSocket connection) {
-      TSocket oldest = added(address, connection);
-      if (oldest != null) {
-        oldest.close(); // which may wait, so nobody else waits for it
-      }
-    }
-
-    /** Of too many, the oldest of the address that has most of them, which is no longer counted. */
-    private synchronized TSocket added(String address, TSocket connection) {
-      waiting.computeIfAbsent(address, key -> new ArrayDeque<>()).add(connection);
-      if (++count <= WAITING) {
-        return null;
-      }
-      count--;
-      return waiting.values().stream().max(Comparator.comparingInt(Deque::size)).orElseThrow().poll();
-    }
-
-    private synchronized void end(String address, TSocket connection) {
-      Deque<TSocket> others = waiting.get(address);
-      if (others != null && others.removeIf(other -> other == connection)) {
-        count--;
-      }
-      if (others != null && others.isEmpty()) {
-        waiting.remove(address);
+        waiting.end(address, connection);
       }
     }
   }
 
   /** A SASL transport that allocates nothing for a message that is not there yet, past its bounds. */
   private static final class Bounded extends TSaslServerTransport {
-    private Bounded(TTransport connection, String address) throws TTransportException {
-      super("PLAIN", "CUSTOM", null, Map.of(), new Credentials(address), connection);
+    private final TSocket connection;
+    private final Credentials credentials;
+    private boolean used;
+    private int message;
+
+    private Bounded(TSocket connection, String address, Places<Bounded> ofUsers, Places<Bounded> ofAddresses)
+        throws TTransportException {
+      this(connection, new Credentials(address, ofUsers, ofAddresses));
+    }
+
+    private Bounded(TSocket connection, Credentials credentials) throws TTransportException {
+      super("PLAIN", "CUSTOM", null, Map.of(), credentials, connection);
+      this.connection = connection;
+      this.credentials = credentials;
+    }
+
+    @Override
+    public void open() throws TTransportException {
+      try {
+        super.open();
+        credentials.fill(this);
+      } catch (TTransportException | RuntimeException error) {
+        credentials.leave();
+        throw error;
+      }
+    }
+
+    @Override
+    public void close() {
+      super.close();
+      credentials.leave();
+    }
+
+    /** The reason that a person can do something about, beside the words that clients know. */
+    @Override
+    protected TTransportException sendAndThrowMessage(NegotiationStatus status, String text) throws TTransportException {
+      return super.sendAndThrowMessage(status, credentials.limit == null ? text : text + ": " + credentials.limit);
     }
 
     @Override
@@ -158,9 +168,22 @@ final class Binary {
       return new SaslResponse(status, payload);
     }
 
+    /** A message may come in several frames, which are bounded together. */
     @Override
     protected int readLength() throws TTransportException {
-      return bounded(super.readLength(), LONGEST_MESSAGE);
+      int length = bounded(super.readLength(), LONGEST_MESSAGE);
+      message = bounded(message + length, LONGEST_MESSAGE);
+      if (!used) {
+        used = true;
+        connection.setTimeout(IDLE_MILLIS);
+      }
+      return length;
+    }
+
+    @Override
+    public void flush() throws TTransportException {
+      message = 0;
+      super.flush();
     }
 
     private static int bounded(int length, int most) throws TTransportException {
@@ -171,7 +194,22 @@ final class Binary {
     }
   }
 
-  private record Credentials(String address) implements CallbackHandler {
+  /** Who logs in, and the places that the connection has from then on. */
+  private static final class Credentials implements CallbackHandler {
+    private final String address;
+    private final Places<Bounded> ofUsers;
+    private final Places<Bounded> ofAddresses;
+    private String user;
+    private Places.Place<Bounded> ofUser;
+    private Places.Place<Bounded> ofAddress;
+    private String limit;
+
+    private Credentials(String address, Places<Bounded> ofUsers, Places<Bounded> ofAddresses) {
+      this.address = address;
+      this.ofUsers = ofUsers;
+      this.ofAddresses = ofAddresses;
+    }
+
     @Override
     public void handle(Callback[] callbacks) throws IOException {
       String name = null;
@@ -187,8 +225,36 @@ final class Binary {
         }
       }
       Login.check(name, password, address);
+      user = name;
+      ofUser = ofUsers.take(user, OF_USER);
+      // The lakehouse's own users always find a place.
+      ofAddress = ofUser == null || Users.isOwn(user) ? null : ofAddresses.take(address, OF_ADDRESS);
+      if (ofUser == null || ofAddress == null && !Users.isOwn(user)) {
+        limit = "[LIMIT] " + (ofUser == null ? OF_USER + " connections of " + user : OF_ADDRESS + " connections of this address")
+            + " are open, the most that are allowed: close some";
+        QueryLog.log("login refused", user, "address", address, "end", limit);
+        throw new IOException(limit);
+      }
       if (authorize != null) {
         authorize.setAuthorized(true);
+      }
+    }
+
+    private void fill(Bounded transport) {
+      if (ofUser != null) {
+        ofUsers.fill(ofUser, transport);
+      }
+      if (ofAddress != null) {
+        ofAddresses.fill(ofAddress, transport);
+      }
+    }
+
+    private void leave() {
+      if (ofUser != null) {
+        ofUsers.leave(user, ofUser);
+      }
+      if (ofAddress != null) {
+        ofAddresses.leave(address, ofAddress);
       }
     }
   }

@@ -7,6 +7,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
+import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import org.apache.hadoop.fs.Path;
 import org.apache.spark.sql.SparkSession;
@@ -70,6 +71,8 @@ final class Check {
       "PythonUDAF", "PythonUDTF", "UserDefinedGenerator", "FromAvro", "ToAvro", "SchemaOfAvro", "FromProtobuf", "ToProtobuf",
       "XmlToStructs", "StructsToXml", "SchemaOfXml");
 
+  private static final Pattern REGEX = Pattern.compile("[\\[\\](){}+?^\\\\]");
+
   private final SparkSession session;
   private final ParserInterface parser;
   private String role;
@@ -132,6 +135,9 @@ final class Check {
       throw Guard.refuse(words(name));
     }
     PlanSize.partitions(plan);
+    if (name.startsWith("Show")) {
+      names(plan);
+    }
     boolean namedBelow = named;
     if (plan instanceof UnresolvedRelation relation) {
       relation(relation);
@@ -272,16 +278,31 @@ final class Check {
     }
   }
 
-  /** SET key=value of an allowed key. What `SET`, `SET -v` and `SET key` show is the server's business. */
+  /** SET key=value, and SET key, of an allowed key. What `SET` and `SET -v` show is the server's business. */
   private static void set(SetCommand set) {
     if (set.kv().isEmpty()) {
       throw Guard.refuse("SET without a key and value");
     }
     Tuple2<String, Option<String>> pair = set.kv().get();
-    if (pair._2().isEmpty()) {
+    if (pair._2().isDefined()) {
+      Guard.checkSetting(pair._1(), pair._2().get());
+    } else if (!Guard.SETTINGS.containsKey(pair._1())) {
       throw Guard.refuse("SET without a value");
     }
-    Guard.checkSetting(pair._1(), pair._2().get());
+  }
+
+  /** SHOW … LIKE: to Spark it is a regular expression, which some names would keep busy for ever. */
+  private static void names(LogicalPlan show) {
+    for (int index = 0; index < show.productArity(); index++) {
+      Object element = show.productElement(index) instanceof Option<?> option && option.isDefined() ? option.get()
+          : show.productElement(index);
+      if (element instanceof String pattern) {
+        Door.checkPattern(pattern);
+        if (REGEX.matcher(pattern).find()) {
+          throw Guard.error("[LIMIT] pattern refused: SHOW … LIKE has * for any letters and | between names, and nothing else");
+        }
+      }
+    }
   }
 
   // --- schemas and files ---------------------------------------------------------------------------------------------

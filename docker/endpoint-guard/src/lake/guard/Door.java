@@ -1,21 +1,36 @@
 package lake.guard;
 
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Method;
+import java.lang.reflect.Proxy;
+import java.time.temporal.ChronoUnit;
+import java.util.Arrays;
 import java.util.Map;
 import java.util.Objects;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.Executor;
+import java.util.concurrent.Executors;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import org.apache.hive.service.auth.HiveAuthFactory;
 import org.apache.hive.service.auth.TSetIpAddressProcessor;
 import org.apache.hive.service.cli.CLIService;
 import org.apache.hive.service.cli.HiveSQLException;
+import org.apache.hive.service.cli.OperationHandle;
+import org.apache.hive.service.cli.OperationState;
 import org.apache.hive.service.cli.SessionHandle;
+import org.apache.hive.service.cli.operation.Operation;
 import org.apache.hive.service.cli.session.SessionManager;
 import org.apache.hive.service.cli.thrift.ThriftHttpCLIService;
+import org.apache.hive.service.rpc.thrift.TCLIService;
 import org.apache.hive.service.rpc.thrift.TCancelDelegationTokenReq;
 import org.apache.hive.service.rpc.thrift.TCancelDelegationTokenResp;
+import org.apache.hive.service.rpc.thrift.TCloseOperationReq;
+import org.apache.hive.service.rpc.thrift.TCloseOperationResp;
 import org.apache.hive.service.rpc.thrift.TExecuteStatementReq;
 import org.apache.hive.service.rpc.thrift.TExecuteStatementResp;
+import org.apache.hive.service.rpc.thrift.TFetchResultsReq;
+import org.apache.hive.service.rpc.thrift.TFetchResultsResp;
 import org.apache.hive.service.rpc.thrift.TGetColumnsReq;
 import org.apache.hive.service.rpc.thrift.TGetColumnsResp;
 import org.apache.hive.service.rpc.thrift.TGetCrossReferenceReq;
@@ -28,20 +43,32 @@ import org.apache.hive.service.rpc.thrift.TGetOperationStatusReq;
 import org.apache.hive.service.rpc.thrift.TGetOperationStatusResp;
 import org.apache.hive.service.rpc.thrift.TGetPrimaryKeysReq;
 import org.apache.hive.service.rpc.thrift.TGetPrimaryKeysResp;
+import org.apache.hive.service.rpc.thrift.TGetResultSetMetadataReq;
+import org.apache.hive.service.rpc.thrift.TGetResultSetMetadataResp;
 import org.apache.hive.service.rpc.thrift.TGetSchemasReq;
 import org.apache.hive.service.rpc.thrift.TGetSchemasResp;
 import org.apache.hive.service.rpc.thrift.TGetTablesReq;
 import org.apache.hive.service.rpc.thrift.TGetTablesResp;
 import org.apache.hive.service.rpc.thrift.TOpenSessionReq;
 import org.apache.hive.service.rpc.thrift.TOpenSessionResp;
+import org.apache.hive.service.rpc.thrift.TOperationHandle;
 import org.apache.hive.service.rpc.thrift.TRenewDelegationTokenReq;
 import org.apache.hive.service.rpc.thrift.TRenewDelegationTokenResp;
 import org.apache.hive.service.rpc.thrift.TSessionHandle;
+import org.apache.hive.service.rpc.thrift.TSetClientInfoReq;
+import org.apache.hive.service.rpc.thrift.TSetClientInfoResp;
 import org.apache.hive.service.rpc.thrift.TStatus;
 import org.apache.hive.service.rpc.thrift.TStatusCode;
 import org.apache.hive.service.server.HiveServer2;
+import org.apache.spark.sql.hive.thriftserver.SparkExecuteStatementOperation;
+import org.apache.thrift.TBase;
 import org.apache.thrift.TException;
+import org.apache.thrift.TFieldIdEnum;
+import org.apache.thrift.protocol.TProtocol;
+import org.apache.thrift.server.ServerContext;
 import org.apache.thrift.server.TServer;
+import org.apache.thrift.server.TServerEventHandler;
+import org.apache.thrift.transport.TTransport;
 
 /**
  * What a client may ask beside SQL, over both transports. It is checked before Hive or Spark sees it: Hive substitutes
@@ -55,18 +82,38 @@ final class Door extends ThriftHttpCLIService {
   private static final int MOST_WILDCARDS = 3;
   private static final Pattern WILDCARDS = Pattern.compile("[%*]");
   private static final Pattern SCHEMA = Pattern.compile("[A-Za-z0-9_]{1,128}");
+  private static final Pattern STACK = Pattern.compile("^\\s+at \\S+\\(.*\\)$|^\\s*\\.\\.\\. \\d+ more$|^Caused by: |^Driver stacktrace:$");
   private static final String SETTING = "set:hiveconf:";
   /** A pattern that no schema's name matches. */
   private static final String NO_SCHEMA = "no such schema";
 
   /** Open ones of a user. A dashboard has some dozens. */
   private static final int SESSIONS = 200;
+  /** Statements of a user that run at once: there are threads for a hundred, and a dashboard is one user. */
+  private static final int RUNNING = 64;
+  /** Rows and bytes that are handed over at once, whatever a client asks for: it asks again. */
+  private static final long MOST_ROWS = 10_000;
+  private static final long MOST_BYTES = 16 << 20;
 
   private final Map<SessionHandle, Session> sessions = new ConcurrentHashMap<>();
+  private final Places<SessionHandle> openSessions = new Places<>(session -> !isOpen(session));
+  private final Places<Operation> running = new Places<>(statement -> statement.getStatus().getState().isTerminal());
+  /** Statements by their numbers, while they are open. */
+  private final Map<String, OperationHandle> statements = new ConcurrentHashMap<>();
+  /** Why a statement was closed, by its handle. */
+  private final Map<OperationHandle, String> dropped = Login.bounded();
+  /** Hands requests to this, and takes out of answers what tells how the endpoint is made. */
+  private final TCLIService.Iface plain = (TCLIService.Iface) Proxy.newProxyInstance(
+      Door.class.getClassLoader(), new Class<?>[] {TCLIService.Iface.class}, this::answer);
+  private final Executor drops = Executors.newSingleThreadExecutor(work -> {
+    Thread thread = new Thread(work, "drops");
+    thread.setDaemon(true);
+    return thread;
+  });
   private TServer binary;
 
-  /** Whose it is, and what the user's password was when it began ({@link Users#login}). */
-  private record Session(String user, Object login) {}
+  /** Whose it is, what the user's password was when it began ({@link Users#login}), and its connection; null: over HTTP. */
+  private record Session(String user, Object login, ServerContext connection) {}
 
   Door(CLIService service) {
     super(service, false); // the certificate names the host by which people know it, and not every client does
@@ -76,24 +123,57 @@ final class Door extends ThriftHttpCLIService {
 
   @Override
   protected void initializeServer() {
-    if (HiveServer2.isHTTPTransportMode(hiveConf)) {
-      super.initializeServer();
-      return;
-    }
+    HeldResults.onDrop(this::dropSoon);
     try {
       hiveAuthFactory = new HiveAuthFactory(hiveConf);
-      binary = Binary.server(hiveConf, hiveHost, portNum, maxWorkerThreads, new TSetIpAddressProcessor<>(this));
-      binary.setServerEventHandler(serverEventHandler);
+      if (HiveServer2.isHTTPTransportMode(hiveConf)) {
+        httpServer = Http.server(hiveConf, portNum, maxWorkerThreads, new TCLIService.Processor<>(plain), hiveAuthFactory);
+        return;
+      }
+      binary = Binary.server(hiveConf, hiveHost, portNum, maxWorkerThreads, new TSetIpAddressProcessor<>(plain));
+      binary.setServerEventHandler(new Connections());
     } catch (Exception error) {
       throw new IllegalStateException("the endpoint cannot listen on port " + portNum, error);
     }
   }
 
+  /** Hive ends one session of a connection that is gone. It may have had many. */
+  private final class Connections implements TServerEventHandler {
+    @Override
+    public void preServe() {
+      serverEventHandler.preServe();
+    }
+
+    @Override
+    public ServerContext createContext(TProtocol in, TProtocol out) {
+      return serverEventHandler.createContext(in, out);
+    }
+
+    @Override
+    public void processContext(ServerContext connection, TTransport in, TTransport out) {
+      serverEventHandler.processContext(connection, in, out);
+    }
+
+    @Override
+    public void deleteContext(ServerContext connection, TProtocol in, TProtocol out) {
+      serverEventHandler.deleteContext(connection, in, out);
+      for (Map.Entry<SessionHandle, Session> entry : sessions.entrySet()) {
+        if (entry.getValue().connection == connection && sessions.remove(entry.getKey()) != null && isOpen(entry.getKey())) {
+          try {
+            cliService.closeSession(entry.getKey());
+          } catch (HiveSQLException error) {
+            // It was closed meanwhile.
+          }
+        }
+      }
+    }
+  }
+
   @Override
   public void run() {
-    Thread ends = new Thread(this::endSessions, "sessions");
-    ends.setDaemon(true);
-    ends.start();
+    Thread tidies = new Thread(this::tidy, "sessions");
+    tidies.setDaemon(true);
+    tidies.start();
     if (binary == null) {
       super.run();
     } else {
@@ -116,27 +196,46 @@ final class Door extends ThriftHttpCLIService {
   public TOpenSessionResp OpenSession(TOpenSessionReq request) throws TException {
     String user = user();
     Object login = Users.login(user);
-    TStatus refused = refused(() -> {
-      settings(request.getConfiguration());
-      if (sessions.values().stream().filter(session -> session.user.equals(user)).count() >= SESSIONS) {
-        throw Guard.error("[LIMIT] " + SESSIONS + " sessions are open for " + user + ", the most that are allowed: close some");
-      }
-    });
+    TStatus refused = refused(() -> settings(request.getConfiguration()));
     if (refused != null) {
       return new TOpenSessionResp(refused, request.getClient_protocol());
     }
-    TOpenSessionResp answer = super.OpenSession(request);
-    if (answer.isSetSessionHandle()) {
-      sessions.put(new SessionHandle(answer.getSessionHandle()), new Session(user, login));
+    Places.Place<SessionHandle> place = openSessions.take(user, SESSIONS);
+    if (place == null) {
+      return new TOpenSessionResp(limited("session refused: " + SESSIONS + " of " + user
+          + " are open, the most that are allowed: close some"), request.getClient_protocol());
     }
-    return answer;
+    SessionHandle session = null;
+    try {
+      TOpenSessionResp answer = super.OpenSession(request);
+      if (answer.isSetSessionHandle()) {
+        session = new SessionHandle(answer.getSessionHandle());
+        openSessions.fill(place, session);
+        sessions.put(session, new Session(user, login, currentServerContext.get()));
+      }
+      return answer;
+    } finally {
+      if (session == null) {
+        openSessions.leave(user, place);
+      }
+    }
   }
 
-  /** Ends the sessions of users who were removed, or whose password was changed. */
-  private void endSessions() {
+  /** What a client calls itself. Nothing here asks for it, and the log is not for it. */
+  @Override
+  public TSetClientInfoResp SetClientInfo(TSetClientInfoReq request) {
+    return new TSetClientInfoResp(new TStatus(TStatusCode.SUCCESS_STATUS));
+  }
+
+  /** Ends the sessions of users who were removed, or whose password was changed, and forgets what has ended. */
+  private void tidy() {
     while (true) {
       try {
         Thread.sleep(2000);
+        openSessions.sweep();
+        running.sweep();
+        statements.values().removeIf(handle -> operation(handle) == null);
+        HeldResults.sweep(statements.keySet());
         for (Map.Entry<SessionHandle, Session> entry : sessions.entrySet()) {
           Session session = entry.getValue();
           if (!isOpen(entry.getKey())) {
@@ -166,27 +265,116 @@ final class Door extends ThriftHttpCLIService {
 
   @Override
   public TExecuteStatementResp ExecuteStatement(TExecuteStatementReq request) throws TException {
+    String user = user();
     TStatus refused = refused(() -> {
       settings(request.getConfOverlay());
       length(request.getStatement());
+      restarts(user);
     });
     if (refused != null) {
       return new TExecuteStatementResp(refused);
     }
-    TExecuteStatementResp answer = super.ExecuteStatement(request);
-    if (answer.getStatus().isSetErrorMessage()) {
-      answer.getStatus().setErrorMessage(plain(answer.getStatus().getErrorMessage()));
+    int most = Restarts.most(user, RUNNING);
+    Places.Place<Operation> place = running.take(user, most);
+    if (place == null) {
+      return new TExecuteStatementResp(limited("statement refused: " + most + " of " + user + " at once are allowed"
+          + (most == RUNNING ? "" : " within an hour after one that ended the endpoint") + ": wait for an answer"));
     }
-    return answer;
+    Operation statement = null;
+    try {
+      TExecuteStatementResp answer = super.ExecuteStatement(request);
+      statement = answer.isSetOperationHandle() ? operation(new OperationHandle(answer.getOperationHandle())) : null;
+      if (statement != null) {
+        running.fill(place, statement);
+        known(statement);
+      }
+      return answer;
+    } finally {
+      if (statement == null) {
+        running.leave(user, place);
+      }
+    }
+  }
+
+  /** From now on the statement can be closed; it may have been asked for meanwhile. */
+  private void known(Operation statement) {
+    if (statement instanceof SparkExecuteStatementOperation spark) {
+      statements.put(spark.statementId(), statement.getHandle());
+      if (statement.getStatus().getState() == OperationState.FINISHED && HeldResults.dropped(spark.statementId()) != null) {
+        dropSoon(spark.statementId());
+      }
+    }
+  }
+
+  private Operation operation(OperationHandle handle) {
+    try {
+      return cliService.getSessionManager().getOperationManager().getOperation(handle);
+    } catch (HiveSQLException error) {
+      return null;
+    }
+  }
+
+  /** In a thread of its own: Hive ties a thread to the session in which it closes something. */
+  private void dropSoon(String statement) {
+    drops.execute(() -> drop(statement));
+  }
+
+  /** Closes a statement whose result goes, to free the memory. Its client is told why when it asks again. */
+  private void drop(String statement) {
+    OperationHandle handle = statements.get(statement);
+    Operation operation = handle == null ? null : operation(handle);
+    if (operation != null) {
+      dropped.put(handle, "query stopped: " + HeldResults.dropped(statement));
+      try {
+        operation.getParentSession().closeOperation(handle);
+      } catch (HiveSQLException error) {
+        // Its client has closed it.
+      }
+    }
+  }
+
+  private TStatus dropped(TOperationHandle handle) {
+    String why = dropped.get(new OperationHandle(handle));
+    return why == null ? null : limited(why);
   }
 
   @Override
   public TGetOperationStatusResp GetOperationStatus(TGetOperationStatusReq request) throws TException {
-    TGetOperationStatusResp answer = super.GetOperationStatus(request);
-    if (answer.isSetErrorMessage()) {
-      answer.setErrorMessage(plain(answer.getErrorMessage()));
+    TStatus dropped = dropped(request.getOperationHandle());
+    return dropped != null ? new TGetOperationStatusResp(dropped) : super.GetOperationStatus(request);
+  }
+
+  @Override
+  public TGetResultSetMetadataResp GetResultSetMetadata(TGetResultSetMetadataReq request) throws TException {
+    TStatus dropped = dropped(request.getOperationHandle());
+    return dropped != null ? new TGetResultSetMetadataResp(dropped) : super.GetResultSetMetadata(request);
+  }
+
+  @Override
+  public TFetchResultsResp FetchResults(TFetchResultsReq request) throws TException {
+    TStatus dropped = dropped(request.getOperationHandle());
+    if (dropped != null) {
+      return new TFetchResultsResp(dropped);
     }
-    return answer;
+    long most = MOST_ROWS;
+    if (operation(new OperationHandle(request.getOperationHandle())) instanceof SparkExecuteStatementOperation spark) {
+      most = Math.min(most, HeldResults.fetched(spark.statementId(), MOST_BYTES));
+    }
+    request.setMaxRows(Math.min(request.getMaxRows(), most));
+    return super.FetchResults(request);
+  }
+
+  @Override
+  public TCloseOperationResp CloseOperation(TCloseOperationReq request) throws TException {
+    OperationHandle handle = new OperationHandle(request.getOperationHandle());
+    if (dropped.remove(handle) != null) {
+      return new TCloseOperationResp(new TStatus(TStatusCode.SUCCESS_STATUS));
+    }
+    if (operation(handle) instanceof SparkExecuteStatementOperation spark) {
+      statements.remove(spark.statementId());
+      HeldResults.release(spark.statementId());
+    }
+    return super.CloseOperation(request);
   }
 
   @Override
@@ -268,6 +456,15 @@ final class Door extends ThriftHttpCLIService {
     });
   }
 
+  private static void restarts(String user) {
+    long restarts = Restarts.of(user);
+    if (restarts > 1) {
+      throw Guard.error("[LIMIT] statement refused: " + restarts + " times within an hour the endpoint had to end itself because of a"
+          + " statement of " + user + ", and takes none until " + Restarts.until(user).truncatedTo(ChronoUnit.SECONDS)
+          + ": look for one that never ends, as a text that is matched with many wildcards");
+    }
+  }
+
   private static void length(String statement) {
     if (statement != null && statement.length() > LONGEST_STATEMENT) {
       throw Guard.error("[LIMIT] statement refused: it has " + statement.length() + " characters, and " + LONGEST_STATEMENT
@@ -275,16 +472,21 @@ final class Door extends ThriftHttpCLIService {
     }
   }
 
-  /** A name's pattern is tried in every way in which its wildcards fit: with many of them that has no end. */
   private static TStatus patterns(String... patterns) {
     return refused(() -> {
       for (String pattern : patterns) {
-        if (pattern != null && (pattern.length() > LONGEST_PATTERN || WILDCARDS.matcher(pattern).results().count() > MOST_WILDCARDS)) {
-          throw Guard.error("[LIMIT] pattern refused: it has more than " + LONGEST_PATTERN + " characters or " + MOST_WILDCARDS
-              + " wildcards: ask for names that are more alike");
-        }
+        checkPattern(pattern);
       }
     });
+  }
+
+  /** A name's pattern is tried in every way in which its wildcards fit: with many of them that has no end. */
+  static void checkPattern(String pattern) {
+    if (pattern != null && (pattern.length() > LONGEST_PATTERN || Arrays.stream(pattern.split("\\|"))
+        .anyMatch(name -> WILDCARDS.matcher(name).results().count() > MOST_WILDCARDS))) {
+      throw Guard.error("[LIMIT] pattern refused: it has more than " + LONGEST_PATTERN + " characters or " + MOST_WILDCARDS
+          + " wildcards: ask for names that are more alike");
+    }
   }
 
   /** Says what to do, where a statement ended because it asked for too much; else what Spark says. */
@@ -297,7 +499,34 @@ final class Door extends ThriftHttpCLIService {
         : message.contains("OutOfMemoryError") || message.contains("Cannot grow BufferHolder")
             ? "it needs more memory than there is: " + RunLimits.LESS
         : message.contains("java.lang.InterruptedException") ? "it took more time or memory than is allowed: " + RunLimits.LESS : null;
-    return why == null ? message : "[LIMIT] query stopped: " + why;
+    return why != null ? "[LIMIT] query stopped: " + why
+        : message.lines().filter(line -> !STACK.matcher(line).find()).collect(Collectors.joining("\n"));
+  }
+
+  private Object answer(Object proxy, Method method, Object[] arguments) throws Throwable {
+    try {
+      Object answer = method.invoke(this, arguments);
+      if (answer instanceof TGetOperationStatusResp status && status.isSetErrorMessage()) {
+        status.setErrorMessage(plain(status.getErrorMessage()));
+      }
+      if (answer instanceof TBase<?, ?> known) {
+        plain(known);
+      }
+      return answer;
+    } catch (InvocationTargetException error) {
+      throw error.getCause();
+    }
+  }
+
+  /** An answer's first field is its status. */
+  private static <F extends TFieldIdEnum> void plain(TBase<?, F> answer) {
+    F first = answer.fieldForId(1);
+    if (first != null && answer.isSet(first) && answer.getFieldValue(first) instanceof TStatus status) {
+      status.unsetInfoMessages(); // Hive's stack trace
+      if (status.isSetErrorMessage()) {
+        status.setErrorMessage(plain(status.getErrorMessage()));
+      }
+    }
   }
 
   /** The answer where a check refuses; null where it does not. */
@@ -320,6 +549,12 @@ final class Door extends ThriftHttpCLIService {
   private static TStatus refused(String what) {
     return refused(() -> {
       throw Guard.refuse(what);
+    });
+  }
+
+  private static TStatus limited(String message) {
+    return refused(() -> {
+      throw Guard.error("[LIMIT] " + message);
     });
   }
 

@@ -25,6 +25,7 @@ public final class Endpoint {
     HiveThriftServer2.systemExitOnError().set(true);
     HiveThriftServer2.eventManager_$eq(new HiveThriftServer2EventManager(spark));
     HiveConf conf = HiveUtils$.MODULE$.newClientForExecution(spark.conf(), Check.state(session).newHadoopConf()).conf();
+    Restarts.open(Path.of(spark.conf().get("spark.lake.restarts")));
     Users.tellHealthCheck(Path.of(spark.conf().get("spark.lake.health")));
     HiveThriftServer2 server = new HiveThriftServer2(session);
     server.init(conf);

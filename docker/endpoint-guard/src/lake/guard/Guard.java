@@ -92,6 +92,12 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
         return new SmallTables(session);
       }
     });
+    extensions.injectPlannerStrategy(new AbstractFunction1<>() {
+      @Override
+      public SparkStrategy apply(SparkSession session) {
+        return new HeldExec.Strategy();
+      }
+    });
     return BoxedUnit.UNIT;
   }
 

@@ -46,6 +46,16 @@ public final class HereExec extends SparkPlan {
 
   @Override
   public InternalRow[] executeCollect() {
+    HeldResults.Counter counter = HeldResults.begin(session().sparkContext(), output());
+    InternalRow[] rows = rows();
+    for (InternalRow row : rows) {
+      counter.add(row);
+    }
+    counter.complete();
+    return rows;
+  }
+
+  private InternalRow[] rows() {
     if (child instanceof LocalTableScanExec known) {
       return CollectionConverters.asJava(known.rows()).toArray(new InternalRow[0]);
     }
@@ -63,7 +73,7 @@ public final class HereExec extends SparkPlan {
   /** A scalar subquery's result is asked for so. */
   @Override
   public InternalRow[] executeTake(int most) {
-    InternalRow[] rows = executeCollect();
+    InternalRow[] rows = rows();
     return rows.length <= most ? rows : Arrays.copyOf(rows, most);
   }
 

@@ -4,6 +4,7 @@ import java.nio.charset.StandardCharsets;
 import java.security.GeneralSecurityException;
 import java.security.MessageDigest;
 import java.security.SecureRandom;
+import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.Locale;
@@ -16,6 +17,7 @@ import javax.crypto.spec.PBEKeySpec;
 import javax.crypto.spec.SecretKeySpec;
 import javax.security.sasl.AuthenticationException;
 import org.apache.hive.service.auth.PasswdAuthenticationProvider;
+import org.apache.hive.service.cli.session.SessionManager;
 
 /**
  * Checks user and password of every connection. The Thrift server makes one of these a connection, so what is remembered
@@ -23,9 +25,12 @@ import org.apache.hive.service.auth.PasswdAuthenticationProvider;
  *
  * <p>A password is kept as PBKDF2-HMAC-SHA256. One check takes some tenths of a second of a core, the same for a wrong
  * password and an unknown user, and few run at once. A login that was right is remembered for some minutes, as a keyed
- * hash in memory alone, so that a dashboard's fifty connections cost one check. From the fifth wrong password on a user
- * must wait, twice as long each time, up to a minute; while that lasts no password is looked at. Who is not in the users'
- * file may be in an LDAP directory, if there is one ({@link Ldap}).
+ * hash in memory alone, so that a dashboard's fifty connections cost one check. An address has one check at a time, so that
+ * no other one waits for all of its guesses.
+ *
+ * <p>From the fifth wrong password of an address on, it must wait with that user's name, twice as long each time, up to a
+ * minute; while that lasts no password is looked at. The same holds for all addresses together, from many guesses on.
+ * Who is not in the users' file may be in an LDAP directory, if there is one ({@link Ldap}).
  */
 public final class Login implements PasswdAuthenticationProvider {
   private static final int ITERATIONS = 600_000;
@@ -34,6 +39,12 @@ public final class Login implements PasswdAuthenticationProvider {
   private static final long CHECK_WAIT_SECONDS = 20;
   private static final long REMEMBER = TimeUnit.MINUTES.toNanos(10);
   private static final int FREE_FAILURES = 5;
+  /** Of all addresses together. */
+  private static final int FREE_FOR_ALL = 100;
+  /** As many of one address count for all. Later ones are slow, and one address must not keep a user out. */
+  private static final int COUNTED = 10;
+  /** Logins of an address that wait for each other. */
+  private static final int LONGEST_LINE = 60;
   private static final long LONGEST_WAIT_SECONDS = 60;
   private static final int REMEMBERED = 10_000;
 
@@ -41,6 +52,12 @@ public final class Login implements PasswdAuthenticationProvider {
   private static final byte[] NO_SALT = random(16);
   private static final Map<String, Success> SUCCESSES = bounded();
   private static final Map<String, Failures> FAILURES = bounded();
+  private static final Map<String, Line> LINES = new HashMap<>(); // by address
+
+  private static final class Line {
+    private final Semaphore turn = new Semaphore(1, true);
+    private int length;
+  }
 
   private record Success(byte[] mac, long until) {}
 
@@ -49,10 +66,9 @@ public final class Login implements PasswdAuthenticationProvider {
   /** Over HTTP. */
   @Override
   public void Authenticate(String name, String password) throws AuthenticationException {
-    check(name, password, null);
+    check(name, password, SessionManager.getIpAddress());
   }
 
-  /** The address is for the log; null: not known. */
   static void check(String name, String password, String address) throws AuthenticationException {
     String user = name == null || name.length() > 64 ? "" : name;
     String secret = decoded(password == null ? "" : password);
@@ -60,54 +76,109 @@ public final class Login implements PasswdAuthenticationProvider {
     if (Users.isOwn(user, secret)) {
       return;
     }
-    long now = System.nanoTime();
     // A directory takes a name in capital letters for the same.
     String person = user.toLowerCase(Locale.ROOT);
-    Failures failures = FAILURES.get(person);
-    if (failures != null && now - failures.until() < 0) {
-      throw new AuthenticationException("too many wrong passwords, wait a minute");
+    String there = person + " " + address;
+    mayGuess(person, there);
+    byte[] mac = mac(user, secret);
+    if (remembered(user, mac)) {
+      return;
     }
-    if (!right(user, secret, now)) {
-      long then = System.nanoTime();
-      FAILURES.compute(person, (key, before) -> oneMore(before, then));
-      QueryLog.log("login refused", user, "address", address);
-      throw new AuthenticationException("wrong user name or password");
+    Line line = join(address);
+    try {
+      // Others of this address have had their turn meanwhile.
+      mayGuess(person, there);
+      if (remembered(user, mac)) {
+        return;
+      }
+      if (!right(user, secret)) {
+        long then = System.nanoTime();
+        if (FAILURES.compute(there, (key, before) -> oneMore(before, then, FREE_FAILURES)).count() <= COUNTED) {
+          FAILURES.compute(person, (key, before) -> oneMore(before, then, FREE_FOR_ALL));
+        }
+        QueryLog.log("login refused", user, "address", address);
+        throw new AuthenticationException("wrong user name or password");
+      }
+      SUCCESSES.put(user, new Success(mac, System.nanoTime() + REMEMBER));
+      FAILURES.remove(there);
+    } finally {
+      leave(address, line);
     }
-    FAILURES.remove(person);
   }
 
-  private static boolean right(String user, String secret, long now) throws AuthenticationException {
-    boolean own = user.equals(Users.SERVICE) || user.equals(Users.HEALTH);
-    Users.User known = own ? null : Users.find(user);
-    boolean ldap = known == null && Ldap.isSet() && !own;
-    // The stored hash is part of what is remembered: a changed password, or a removed user, is forgotten at once.
-    byte[] mac = ldap ? mac("ldap", secret)
-        : known == null ? null : mac(new String(known.hash(), StandardCharsets.ISO_8859_1), secret);
-    Success success = SUCCESSES.get(user);
-    if (mac != null && success != null && now - success.until() < 0 && MessageDigest.isEqual(success.mac(), mac)) {
-      return true;
-    }
-    if (ldap) {
-      boolean right = Ldap.login(user, secret);
-      if (right) {
-        SUCCESSES.put(user, new Success(mac, System.nanoTime() + REMEMBER));
+  private static void mayGuess(String... keys) throws AuthenticationException {
+    for (String key : keys) {
+      Failures failures = FAILURES.get(key);
+      if (failures != null && System.nanoTime() - failures.until() < 0) {
+        throw new AuthenticationException("too many wrong passwords, wait a minute");
       }
-      return right;
+    }
+  }
+
+  private static boolean remembered(String user, byte[] mac) {
+    Success success = SUCCESSES.get(user);
+    return mac != null && success != null && System.nanoTime() - success.until() < 0 && MessageDigest.isEqual(success.mac(), mac);
+  }
+
+  /**
+   * What is remembered of a right login; null: of this user nothing. The stored hash is part of it: a changed password, or a
+   * removed user, is forgotten at once.
+   */
+  private static byte[] mac(String user, String secret) {
+    Users.User known = Users.isOwn(user) ? null : Users.find(user);
+    return known != null ? hmac(new String(known.hash(), StandardCharsets.ISO_8859_1), secret)
+        : Ldap.isSet() && !Users.isOwn(user) ? hmac("ldap", secret) : null;
+  }
+
+  private static boolean right(String user, String secret) throws AuthenticationException {
+    Users.User known = Users.isOwn(user) ? null : Users.find(user);
+    if (known == null && Ldap.isSet() && !Users.isOwn(user)) {
+      return Ldap.login(user, secret);
     }
     byte[] salt = known == null ? NO_SALT : known.salt();
     int iterations = known == null ? ITERATIONS : known.iterations();
     byte[] expected = known == null ? new byte[HASH_BYTES] : known.hash();
-    if (!MessageDigest.isEqual(expected, hash(secret, salt, iterations)) || known == null) {
-      return false;
-    }
-    SUCCESSES.put(user, new Success(mac, System.nanoTime() + REMEMBER));
-    return true;
+    return MessageDigest.isEqual(expected, hash(secret, salt, iterations)) && known != null;
   }
 
-  private static Failures oneMore(Failures before, long now) {
+  /** Waits until it is the turn of this login among those of its address. */
+  private static Line join(String address) throws AuthenticationException {
+    Line line;
+    synchronized (LINES) {
+      line = LINES.computeIfAbsent(String.valueOf(address), key -> new Line());
+      if (line.length >= LONGEST_LINE) {
+        throw new AuthenticationException("too many logins at once, try again");
+      }
+      line.length++;
+    }
+    try {
+      if (line.turn.tryAcquire(CHECK_WAIT_SECONDS, TimeUnit.SECONDS)) {
+        return line;
+      }
+    } catch (InterruptedException error) {
+      Thread.currentThread().interrupt();
+    }
+    shorten(address, line);
+    throw new AuthenticationException("too many logins at once, try again");
+  }
+
+  private static void leave(String address, Line line) {
+    line.turn.release();
+    shorten(address, line);
+  }
+
+  private static void shorten(String address, Line line) {
+    synchronized (LINES) {
+      if (--line.length == 0) {
+        LINES.remove(String.valueOf(address));
+      }
+    }
+  }
+
+  private static Failures oneMore(Failures before, long now, int free) {
     boolean old = before == null || now - before.last() > TimeUnit.MINUTES.toNanos(15);
     int count = old ? 1 : before.count() + 1;
-    long wait = count < FREE_FAILURES ? 0 : Math.min(LONGEST_WAIT_SECONDS, 1L << Math.min(count - FREE_FAILURES, 10));
+    long wait = count < free ? 0 : Math.min(LONGEST_WAIT_SECONDS, 1L << Math.min(count - free, 10));
     return new Failures(count, now, now + TimeUnit.SECONDS.toNanos(wait));
   }
 
@@ -132,7 +203,7 @@ public final class Login implements PasswdAuthenticationProvider {
     }
   }
 
-  private static byte[] mac(String salt, String secret) {
+  private static byte[] hmac(String salt, String secret) {
     try {
       Mac mac = Mac.getInstance("HmacSHA256");
       mac.init(new SecretKeySpec(KEY, "HmacSHA256"));
@@ -171,10 +242,10 @@ public final class Login implements PasswdAuthenticationProvider {
   }
 
   /** A map that forgets its oldest entry, so that invented user names do not fill the memory. */
-  static <V> Map<String, V> bounded() {
+  static <K, V> Map<K, V> bounded() {
     return java.util.Collections.synchronizedMap(new LinkedHashMap<>(16, 0.75f, true) {
       @Override
-      protected boolean removeEldestEntry(Map.Entry<String, V> eldest) {
+      protected boolean removeEldestEntry(Map.Entry<K, V> eldest) {
         return size() > REMEMBERED;
       }
     });

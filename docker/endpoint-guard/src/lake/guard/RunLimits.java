@@ -1,10 +1,13 @@
 package lake.guard;
 
 import java.lang.reflect.Method;
+import java.util.Arrays;
 import java.util.Comparator;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ScheduledFuture;
@@ -23,6 +26,7 @@ import org.apache.spark.scheduler.SparkListenerStageCompleted;
 import org.apache.spark.scheduler.SparkListenerStageSubmitted;
 import org.apache.spark.scheduler.SparkListenerTaskEnd;
 import org.apache.spark.scheduler.SparkListenerTaskStart;
+import org.apache.spark.sql.catalyst.CurrentUserContext$;
 import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerOperationCanceled;
 import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerOperationClosed;
 import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerOperationError;
@@ -37,8 +41,8 @@ import scala.jdk.javaapi.CollectionConverters;
  * <p>Those that run too long or return too much are stopped, with an error that says what to do. Limits are
  * {@code spark.lake.query.seconds} (0: none) and {@code spark.lake.query.resultBytes}. The Thrift server's own time limit
  * ends a query without a word to a client that waits for it. Time is that from a statement's start to its end, and that in
- * which jobs of it run later: a client that fetches slowly uses none. A result is measured as Spark sends it to the driver, packed; there the server holds it as
- * objects, at 20 to 30 times the size.
+ * which jobs of it run later: a client that fetches slowly uses none. A result is measured here as Spark sends it to the
+ * driver, packed; {@link HeldResults} measures it unpacked.
  *
  * <p>Spark's fair pool hands out a core when a task ends, which may take minutes. So when a query has waited for a second
  * without a single task at work, a task of another one is ended; Spark runs that again later, and counts no failure.
@@ -50,6 +54,13 @@ public final class RunLimits extends SparkListener {
   private static final long TURN = TimeUnit.SECONDS.toNanos(10);
   /** What is stopped and still runs after so long cannot be stopped. */
   private static final long OVERDUE = TimeUnit.SECONDS.toNanos(30);
+  /** The most for a user whose statements the process had to end itself for ({@link Restarts}). */
+  private static final long AFTER_RESTART = TimeUnit.SECONDS.toNanos(60);
+  /** A query that has no events for so long, and does nothing, is one of which the end was told before its beginning. */
+  private static final long FORGET = TimeUnit.SECONDS.toNanos(60);
+  private static final String GIVEN_UP = "its client has gone";
+  /** Spark's code in which a statement is planned and run. */
+  private static final String EXECUTES = "org.apache.spark.sql.hive.thriftserver.SparkExecuteStatementOperation";
   private static RunLimits current;
 
   private final long limitNanos;
@@ -63,9 +74,14 @@ public final class RunLimits extends SparkListener {
   private final Map<Integer, Job> jobs = new HashMap<>();
   private final Map<Integer, Job> jobOfStage = new HashMap<>();
   private final Map<Long, Task> tasks = new HashMap<>();
+  /** Given up by their clients, while their threads go on. */
+  private final Set<Query> lingering = new HashSet<>();
 
   private static final class Query {
     private final String group;
+    private final long born = System.nanoTime();
+    /** The server has told of its beginning. */
+    private boolean told;
     private int jobs;
     private long since;
     private long used;
@@ -78,7 +94,7 @@ public final class RunLimits extends SparkListener {
     private Thread thread;
     private boolean executes;
     private long turn = TURN;
-    private long allocated;
+    private double allocated;
     private String stopped;
     private long stoppedAt;
 
@@ -87,7 +103,16 @@ public final class RunLimits extends SparkListener {
     }
 
     private boolean runs() {
-      return executes || tasks > 0;
+      return executes || tasks > 0 || lingers();
+    }
+
+    /** The thread is in the statement still: Spark does not tell when it leaves one that was given up. */
+    private boolean lingers() {
+      if (!executes && thread != null && Arrays.stream(thread.getStackTrace())
+          .noneMatch(frame -> frame.getClassName().startsWith(EXECUTES) && frame.getMethodName().contains("execute"))) {
+        thread = null;
+      }
+      return !executes && thread != null;
     }
   }
 
@@ -106,6 +131,7 @@ public final class RunLimits extends SparkListener {
 
   public RunLimits(SparkConf conf) {
     current = this;
+    HeldResults.open(conf);
     limitNanos = TimeUnit.SECONDS.toNanos(conf.getLong("spark.lake.query.seconds", 0));
     limitBytes = conf.getLong("spark.lake.query.resultBytes", Long.MAX_VALUE);
     clock.scheduleWithFixedDelay(this::makeRoom, 1, 1, TimeUnit.SECONDS);
@@ -142,10 +168,12 @@ public final class RunLimits extends SparkListener {
   }
 
   private void begin(Query query) {
-    if (query.jobs++ == 0 && limitNanos > 0) {
+    long limit = Restarts.of(query.user) == 0 ? limitNanos
+        : limitNanos == 0 ? AFTER_RESTART : Math.min(limitNanos, AFTER_RESTART);
+    if (query.jobs++ == 0 && limit > 0) {
       query.since = System.nanoTime();
-      String message = "it ran for " + TimeUnit.NANOSECONDS.toSeconds(limitNanos) + " s, the most that is allowed: " + LESS;
-      query.end = clock.schedule(() -> stop(query, message), Math.max(0, limitNanos - query.used), TimeUnit.NANOSECONDS);
+      String message = "it ran for " + TimeUnit.NANOSECONDS.toSeconds(limit) + " s, the most that is allowed: " + LESS;
+      query.end = clock.schedule(() -> stop(query, message), Math.max(0, limit - query.used), TimeUnit.NANOSECONDS);
     }
   }
 
@@ -219,34 +247,52 @@ public final class RunLimits extends SparkListener {
       Query query = queries.computeIfAbsent(start.id(), Query::new);
       query.user = start.userName();
       query.statement = start.statement();
+      query.told = true;
       query.executes = true;
       begin(query);
     } else if (event instanceof SparkListenerThriftServerOperationFinish finish) {
       executed(queries.get(finish.id()));
     } else if (event instanceof SparkListenerThriftServerOperationError error) {
       executed(queries.get(error.id()));
+      HeldResults.release(error.id());
     } else if (event instanceof SparkListenerThriftServerOperationCanceled canceled) {
       given(queries.get(canceled.id()));
+      HeldResults.release(canceled.id());
     } else if (event instanceof SparkListenerThriftServerOperationTimeout timeout) {
       given(queries.get(timeout.id()));
+      HeldResults.release(timeout.id());
     } else if (event instanceof SparkListenerThriftServerOperationClosed closed) {
       given(queries.remove(closed.id()));
+      HeldResults.release(closed.id());
     }
   }
 
   private void executed(Query query) {
     if (query != null && query.executes) {
-      query.executes = false;
       query.thread = null;
-      end(query);
+      ended(query);
     }
   }
 
-  /** A client has given a query up: what still runs of it must end. */
+  private void ended(Query query) {
+    query.executes = false;
+    end(query);
+  }
+
+  /** A client has given a query up: what still runs of it must end, its planning too. */
   private void given(Query query) {
-    executed(query);
-    if (query != null && query.tasks > 0 && query.stopped == null) {
-      query.stopped = "its client has gone";
+    if (query == null) {
+      return;
+    }
+    if (query.executes) {
+      ended(query);
+    }
+    if (query.lingers()) {
+      lingering.add(query);
+      query.thread.interrupt();
+    }
+    if (query.stopped == null && query.runs()) {
+      query.stopped = GIVEN_UP;
       query.stoppedAt = System.nanoTime();
     }
   }
@@ -255,15 +301,23 @@ public final class RunLimits extends SparkListener {
   static void planning(String group) {
     RunLimits limits = current;
     if (limits != null && group != null) {
-      synchronized (limits) {
-        Query query = limits.queries.get(group);
-        if (query != null) {
-          query.thread = Thread.currentThread();
-          if (query.stopped != null) {
-            throw Guard.error("[LIMIT] query stopped: " + query.stopped);
-          }
-        }
-      }
+      limits.plannedHere(group);
+    }
+  }
+
+  private synchronized void plannedHere(String group) {
+    Thread here = Thread.currentThread();
+    // The thread has left what it did before.
+    Stream.concat(queries.values().stream(), lingering.stream()).filter(other -> other.thread == here)
+        .forEach(other -> other.thread = null);
+    // Its beginning is told by another thread, perhaps later.
+    Query query = queries.computeIfAbsent(group, Query::new);
+    query.thread = here;
+    if (!query.told) {
+      query.user = CurrentUserContext$.MODULE$.getCurrentUserOrEmpty();
+    }
+    if (query.stopped != null) {
+      throw Guard.error("[LIMIT] query stopped: " + query.stopped);
     }
   }
 
@@ -288,16 +342,33 @@ public final class RunLimits extends SparkListener {
   synchronized void shed() {
     long large = Runtime.getRuntime().maxMemory() / 10;
     queries.values().stream().filter(query -> query.runs() && query.stopped == null && query.allocated > large)
-        .max(Comparator.comparingLong(query -> query.allocated))
+        .max(Comparator.comparingDouble(query -> query.allocated))
         .ifPresent(query -> stop(query, "it took the memory that others need: " + LESS));
   }
 
+  /** What cannot be saved but by an end of the process: why, and whose statement it is. */
+  record Culprit(String user, String why) {}
+
   /** Says what was stopped and still runs after the time that it had for that; null: nothing. */
-  synchronized String overdue() {
+  synchronized Culprit overdue() {
     long now = System.nanoTime();
-    return Stream.concat(queries.values().stream(), tasks.values().stream().map(Task::query))
+    lingering.removeIf(query -> !query.lingers());
+    return Stream.of(queries.values().stream(), tasks.values().stream().map(Task::query), lingering.stream())
+        .flatMap(all -> all)
         .filter(query -> query.stopped != null && query.runs() && now - query.stoppedAt > OVERDUE).findAny()
-        .map(query -> "a query of " + query.user + " cannot be stopped: " + Guard.oneLine(query.statement)).orElse(null);
+        .map(query -> new Culprit(query.user,
+            "a query of " + query.user + " cannot be stopped: " + Guard.oneLine(query.statement))).orElse(null);
+  }
+
+  /** The user of the query that allocates most; empty: none runs. */
+  synchronized String greediest() {
+    return queries.values().stream().filter(Query::runs).max(Comparator.comparingDouble(query -> query.allocated))
+        .map(query -> query.user).orElse("");
+  }
+
+  /** What was allocated counts less with time: a query that ran for hours is not one that takes the memory now. */
+  synchronized void age(double share) {
+    queries.values().forEach(query -> query.allocated *= share);
   }
 
   /** The statements that run, and whose they are. */
@@ -308,6 +379,7 @@ public final class RunLimits extends SparkListener {
 
   private synchronized void makeRoom() {
     long now = System.nanoTime();
+    queries.values().removeIf(query -> !query.told && now - query.born > FORGET && untold(query));
     boolean waiting = queries.values().stream()
         .anyMatch(query -> query.stages > 0 && query.tasks == 0 && now - query.waitingSince > PATIENCE);
     if (!waiting) {
@@ -326,6 +398,15 @@ public final class RunLimits extends SparkListener {
       }
       SparkContext.getOrCreate().killTaskAttempt(task.id, true, "another query waits");
     });
+  }
+
+  /** Whether it has ended. If not, its client closed it before it was planned. */
+  private boolean untold(Query query) {
+    if (query.lingers() && query.stopped == null) {
+      query.stopped = GIVEN_UP;
+      query.stoppedAt = System.nanoTime();
+    }
+    return query.jobs == 0 && !query.runs();
   }
 
   private synchronized void stop(Query query, String message) {

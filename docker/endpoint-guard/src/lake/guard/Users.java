@@ -43,6 +43,10 @@ final class Users {
 
   private Users() {}
 
+  static boolean isOwn(String user) {
+    return SERVICE.equals(user) || HEALTH.equals(user);
+  }
+
   /** Whether it is the password of one of the lakehouse's own users. */
   static boolean isOwn(String user, String secret) {
     String[] parts = SERVICE_HASH.split(":");

@@ -1,6 +1,7 @@
 package lake.guard;
 
 import com.sun.management.ThreadMXBean;
+import java.io.IOException;
 import java.lang.management.GarbageCollectorMXBean;
 import java.lang.management.ManagementFactory;
 import java.lang.management.MemoryPoolMXBean;
@@ -32,6 +33,8 @@ final class Watchdog {
   private static final double FULL = 0.85;
   /** So long a full collection tells of the heap: many small queries keep Java busy, and collect little that is old. */
   private static final long FRESH = TimeUnit.SECONDS.toNanos(5);
+  /** In so long what a query has allocated counts half. */
+  private static final double HALF_LIFE = 30e9;
   private static final long BETWEEN = TimeUnit.SECONDS.toNanos(4);
   private static final long HELPLESS = TimeUnit.SECONDS.toNanos(30);
   private static final long SILENT = TimeUnit.SECONDS.toNanos(60);
@@ -81,8 +84,9 @@ final class Watchdog {
         double weight = Math.min(1, (now - then) / 2e9);
         busy = busy * (1 - weight) + share * weight;
         collected = collectedNow;
-        then = now;
+        limits.age(Math.pow(0.5, (now - then) / HALF_LIFE));
         account();
+        then = now;
         long majorsNow = majors();
         lastMajor = majorsNow > majors ? now : lastMajor;
         majors = majorsNow;
@@ -96,14 +100,14 @@ final class Watchdog {
           limits.shed();
         }
         if (since != 0 && now - since > HELPLESS) {
-          end("no memory is left");
+          end("no memory is left", limits.greediest(), false);
         }
-        String overdue = limits.overdue();
+        RunLimits.Culprit overdue = limits.overdue();
         if (overdue != null) {
-          end(overdue);
+          end(overdue.why(), overdue.user(), true);
         }
         if (now - served > SILENT) {
-          end("a small job was not done for " + TimeUnit.NANOSECONDS.toSeconds(SILENT) + " s");
+          end("a small job was not done for " + TimeUnit.NANOSECONDS.toSeconds(SILENT) + " s", limits.greediest(), false);
         }
       } catch (OutOfMemoryError error) {
         // The next round decides.
@@ -169,9 +173,12 @@ final class Watchdog {
     return full;
   }
 
-  private void end(String why) {
+  private void end(String why, String culprit, boolean sure) {
     try {
-      QueryLog.log("restart", Users.HEALTH, "end", why, "statement", limits.running());
+      Restarts.remember(culprit, sure);
+      QueryLog.log("restart", Users.HEALTH, "end", why, "culprit", culprit, "statement", limits.running());
+    } catch (IOException error) {
+      QueryLog.log("restart", Users.HEALTH, "end", why, "culprit", culprit + ", who cannot be written down: " + error);
     } finally {
       // Not exit(): what is to be run at an exit may need what is missing.
       Runtime.getRuntime().halt(70);

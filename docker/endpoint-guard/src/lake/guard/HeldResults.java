@@ -1,0 +1,199 @@
+package lake.guard;
+
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
+import org.apache.spark.SparkConf;
+import org.apache.spark.SparkContext;
+import org.apache.spark.sql.catalyst.CurrentUserContext$;
+import org.apache.spark.sql.catalyst.InternalRow;
+import org.apache.spark.sql.catalyst.expressions.Attribute;
+import org.apache.spark.sql.catalyst.expressions.UnsafeRow;
+import org.apache.spark.sql.types.ArrayType;
+import org.apache.spark.sql.types.MapType;
+import org.apache.spark.sql.types.StructType;
+import scala.collection.immutable.Seq;
+import scala.jdk.javaapi.CollectionConverters;
+
+/**
+ * What results take that are held in memory until their clients have fetched them. All together have
+ * {@code spark.lake.query.heldPercent} of the heap. Where that is not enough, the user who holds most loses the largest
+ * result. One from which nothing was fetched for {@code spark.lake.query.heldSeconds} goes, too.
+ *
+ * <p>Rows are measured as objects: {@link HeldExec} and {@link HereExec} count them as they are made.
+ */
+final class HeldResults {
+  /** What a statement takes beside its rows: its plans, mostly. */
+  private static final long STATEMENT = 256 << 10;
+  /** What a row's objects take beside its bytes, and each of its columns. */
+  private static final long ROW = 64;
+  private static final long COLUMN = 32;
+  /** How much more the objects of nested values take than their bytes. */
+  private static final long NESTED = 5;
+  /** Bytes that are counted without telling all others, who would wait for each other at every row. */
+  private static final long STEP = 1 << 20;
+  private static final long FORGET = TimeUnit.MINUTES.toNanos(1);
+  private static final long LONGEST = TimeUnit.HOURS.toNanos(1);
+
+  private static long budget = Long.MAX_VALUE;
+  private static long patience = Long.MAX_VALUE;
+  private static Consumer<String> close = statement -> {};
+  private static final Map<String, HeldResults> RESULTS = new LinkedHashMap<>();
+
+  private final String statement;
+  private final String user = CurrentUserContext$.MODULE$.getCurrentUser();
+  private long bytes;
+  private long rows;
+  private boolean complete;
+  private long touched;
+  private String dropped;
+
+  private HeldResults(String statement) {
+    this.statement = statement;
+  }
+
+  /** Counts the rows of one collection: a statement has one, and one for each of its subqueries. */
+  static final class Counter {
+    private final HeldResults result;
+    private final long perRow;
+    private final long perByte;
+    private long rows;
+    private long bytes;
+
+    private Counter(HeldResults result, Seq<Attribute> columns) {
+      this.result = result;
+      this.perRow = ROW + COLUMN * columns.size();
+      this.perByte = CollectionConverters.asJava(columns).stream().map(Attribute::dataType)
+          .anyMatch(type -> type instanceof ArrayType || type instanceof MapType || type instanceof StructType) ? NESTED : 1;
+    }
+
+    /** Refuses to go on where the result is, or has become, the one that has to go. */
+    void add(InternalRow row) {
+      rows++;
+      bytes += perRow + perByte * (row instanceof UnsafeRow known ? known.getSizeInBytes() : 0);
+      if (bytes > STEP) {
+        tell(false);
+      }
+    }
+
+    void complete() {
+      tell(true);
+    }
+
+    private void tell(boolean complete) {
+      result.count(rows, bytes, complete);
+      rows = 0;
+      bytes = 0;
+    }
+  }
+
+  static synchronized void open(SparkConf conf) {
+    budget = Runtime.getRuntime().maxMemory() / 100 * conf.getLong("spark.lake.query.heldPercent", 100);
+    long seconds = conf.getLong("spark.lake.query.heldSeconds", 0);
+    patience = seconds == 0 ? Long.MAX_VALUE : TimeUnit.SECONDS.toNanos(seconds);
+  }
+
+  /** What closes a statement whose result is dropped when it was complete. */
+  static synchronized void onDrop(Consumer<String> closes) {
+    close = closes;
+  }
+
+  /** For the result of the statement that this thread runs. */
+  static Counter begin(SparkContext spark, Seq<Attribute> columns) {
+    String statement = spark.getLocalProperty("spark.jobGroup.id");
+    HeldResults result = statement == null ? new HeldResults("") : of(statement);
+    result.count(0, result.bytes == 0 ? STATEMENT : 0, false);
+    return new Counter(result, columns);
+  }
+
+  private static synchronized HeldResults of(String statement) {
+    return RESULTS.computeIfAbsent(statement, HeldResults::new);
+  }
+
+  private void count(long moreRows, long moreBytes, boolean ends) {
+    List<String> closes = new ArrayList<>();
+    String refused;
+    synchronized (HeldResults.class) {
+      rows += moreRows;
+      bytes += dropped == null ? moreBytes : 0;
+      complete = ends;
+      touched = System.nanoTime();
+      while (dropped == null && total() > budget) {
+        HeldResults largest = largest();
+        largest.drop("results that are held in memory take more than the " + (budget >> 20)
+            + " MiB that all users have together, and nobody holds more than you do: fetch results and close them, or "
+            + RunLimits.LESS);
+        if (largest.complete && largest != this) {
+          closes.add(largest.statement);
+        }
+      }
+      refused = dropped;
+    }
+    closes.forEach(close);
+    if (refused != null) {
+      throw Guard.error("[LIMIT] query stopped: " + refused);
+    }
+  }
+
+  private void drop(String why) {
+    dropped = why;
+    QueryLog.log("result dropped", user, "MiB", bytes >> 20, "end", why);
+    bytes = 0;
+  }
+
+  private static long total() {
+    return RESULTS.values().stream().mapToLong(result -> result.bytes).sum();
+  }
+
+  private static HeldResults largest() {
+    Map<String, Long> ofUser = new HashMap<>();
+    RESULTS.values().forEach(result -> ofUser.merge(result.user, result.bytes, Long::sum));
+    return RESULTS.values().stream().filter(result -> result.dropped == null)
+        .max(Comparator.<HeldResults>comparingLong(result -> ofUser.get(result.user)).thenComparingLong(result -> result.bytes))
+        .orElseThrow();
+  }
+
+  /** The client fetches from a result. Returns how many rows take so many bytes. */
+  static synchronized long fetched(String statement, long most) {
+    HeldResults result = RESULTS.get(statement);
+    if (result == null) {
+      return Long.MAX_VALUE;
+    }
+    result.touched = System.nanoTime();
+    return Math.max(1, most / Math.max(1, result.bytes / Math.max(1, result.rows)));
+  }
+
+  /** Why a result was dropped; null: it was not. */
+  static synchronized String dropped(String statement) {
+    HeldResults result = RESULTS.get(statement);
+    return result == null ? null : result.dropped;
+  }
+
+  static synchronized void release(String statement) {
+    RESULTS.remove(statement);
+  }
+
+  /** Drops what nobody fetches, and forgets statements of which nobody told that they have ended. */
+  static void sweep(Set<String> open) {
+    List<String> closes = new ArrayList<>();
+    synchronized (HeldResults.class) {
+      long now = System.nanoTime();
+      RESULTS.values().removeIf(result -> !open.contains(result.statement)
+          && now - result.touched > (result.complete ? FORGET : LONGEST));
+      for (HeldResults result : RESULTS.values()) {
+        if (result.complete && result.dropped == null && now - result.touched > patience) {
+          result.drop("nothing was fetched of its result for " + TimeUnit.NANOSECONDS.toSeconds(patience)
+              + " s, and it was freed: ask again");
+          closes.add(result.statement);
+        }
+      }
+    }
+    closes.forEach(close);
+  }
+}

@@ -1,0 +1,92 @@
+package lake.guard;
+
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.Deque;
+import java.util.HashMap;
+import java.util.Iterator;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
+
+/**
+ * Connections that have not logged in. Of too many the oldest is closed, of the address that has most of them. One that
+ * takes too long is closed, too: a client that sends a byte now and then never meets the time-out of a read.
+ */
+final class Waiting<T> {
+  private static final int MOST = 100;
+  /** A login may wait for others of its address, see {@link Login}. */
+  private static final long LONGEST = TimeUnit.SECONDS.toNanos(40);
+
+  private record One<T>(T connection, long since) {}
+
+  private final Consumer<T> close;
+  private final Map<String, Deque<One<T>>> waiting = new HashMap<>();
+  private int count;
+
+  Waiting(Consumer<T> close) {
+    this.close = close;
+    Thread late = new Thread(this::closeLate, "logins");
+    late.setDaemon(true);
+    late.start();
+  }
+
+  void begin(String address, T connection) {
+    T oldest = added(address, connection);
+    if (oldest != null) {
+      close.accept(oldest); // which may wait, so nobody else waits for it
+    }
+  }
+
+  /** The connection that has to go, which is no longer counted; null: none. */
+  private synchronized T added(String address, T connection) {
+    waiting.computeIfAbsent(address, key -> new ArrayDeque<>()).add(new One<>(connection, System.nanoTime()));
+    if (++count <= MOST) {
+      return null;
+    }
+    count--;
+    return waiting.values().stream().max(Comparator.comparingInt(Deque::size)).orElseThrow().poll().connection();
+  }
+
+  synchronized void end(String address, T connection) {
+    Deque<One<T>> others = waiting.get(address);
+    if (others != null && others.removeIf(other -> other.connection() == connection)) {
+      count--;
+    }
+    if (others != null && others.isEmpty()) {
+      waiting.remove(address);
+    }
+  }
+
+  private void closeLate() {
+    while (true) {
+      try {
+        Thread.sleep(1000);
+        late().forEach(close);
+      } catch (InterruptedException error) {
+        return;
+      } catch (RuntimeException error) {
+        // One that cannot be closed is closed already.
+      }
+    }
+  }
+
+  private synchronized List<T> late() {
+    List<T> late = new ArrayList<>();
+    long now = System.nanoTime();
+    for (Deque<One<T>> others : waiting.values()) {
+      for (Iterator<One<T>> each = others.iterator(); each.hasNext(); ) {
+        One<T> one = each.next();
+        if (now - one.since() > LONGEST) {
+          late.add(one.connection());
+          each.remove();
+          count--;
+        }
+      }
+    }
+    waiting.values().removeIf(Deque::isEmpty);
+    return late;
+  }
+}
