@@ -3,12 +3,14 @@
 import shutil
 from collections.abc import Callable
 from datetime import date, timedelta
+from string import Template
 
+import pyarrow.compute as pc
 import pytest
 
-from jobs import move, query
+from jobs import move, query, rollback, tables, upgrade, versions
 from jobs.errors import LakeError
-from jobs.settings import Settings
+from jobs.settings import SQL, Settings
 from tests.integration.lake import Agreement, Lake, day
 
 DAY = timedelta(days=1)
@@ -139,3 +141,43 @@ def test_readings_of_an_older_version_get_their_claims_and_mean_the_same(new_lak
     assert lake.rows("SELECT kind FROM gold.load_history ORDER BY load_id") == [("load",), ("upgrade",), ("load",)]
     totals = lake.rows("SELECT date, CAST(sum(consumption_kwh) AS INT) FROM silver.readings GROUP BY ALL ORDER BY ALL")
     assert [total for _, total in totals] == [48, 3 * 48 + 2 * 48]
+
+
+def test_marts_by_date_of_an_older_version_become_marts_by_year_and_say_the_same(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    lake.landing.reference([Agreement(1, "a"), Agreement(2, "b", product_id="P3")], ["a", "b"])
+    lake.landing.readings("a.json", day("a", "2020-12-31", 1) + day("a", "2021-01-01", 1)[:-1])
+    lake.landing.readings("b.json", day("b", "2020-12-31", 2) + day("b", "2021-01-01", 2))
+    first = lake.load()
+    before = lake.gold()
+    make_marts_by_date(lake)
+
+    nothing_new = lake.run()
+    taken_over = lake.gold()
+    lake.landing.readings("a.json", day("a", "2021-01-02", 3), after=DAY)
+    lake.load()
+
+    assert nothing_new is None
+    assert taken_over == before
+    assert not any(lake.spark.catalog.tableExists(old) for old in upgrade.BY_DATE.values())
+    assert lake.rows("SELECT kind FROM gold.load_history ORDER BY load_id") == [("load",), ("upgrade",), ("load",)]
+    dates = lake.rows("SELECT date FROM gold.half_hourly_consumption GROUP BY date ORDER BY date")
+    assert [str(each) for (each,) in dates] == ["2020-12-31", "2021-01-01", "2021-01-02"]
+    with pytest.raises(rollback.RollbackError):
+        lake.undo(first.load_id)
+
+
+def make_marts_by_date(lake: Lake) -> None:
+    """Have the lakehouse as the version before the marts by year left it."""
+    spark, warehouse = lake.spark, lake.settings.warehouse
+    for statement in versions.statements((SQL / "mart" / "V001__marts.sql").read_text()):
+        spark.sql(Template(statement).substitute(warehouse=warehouse))
+    for new, old in upgrade.BY_DATE.items():
+        columns = spark.table(old).columns
+        spark.table(new).select(*columns).write.insertInto(old)
+    for mart in tables.BY_YEAR:
+        for year in tables.partitions(spark, mart):
+            spark.sql(f"ALTER TABLE {mart} DROP PARTITION (year = {year})")
+    applied = tables.locations(spark, tables.VERSIONS, ["gold"])
+    older = tables.read_rows(spark, tables.VERSIONS, applied, pc.field("version") < 14)
+    tables.publish(spark, tables.VERSIONS, tables.write_rows(spark, older, tables.VERSIONS, "older", "gold"))
