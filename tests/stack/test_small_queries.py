@@ -86,6 +86,7 @@ def test_the_files_of_other_patterns_are_not_remembered(stack: Stack) -> None:
         ("DATE '2019-06-01' > date AND date > DATE '2018-06-01'", (2018, 2019)),
         ("interval_start BETWEEN TIMESTAMP '2019-12-31 23:30:00' AND TIMESTAMP '2020-01-01 00:00:00'", (2019, 2020)),
         ("interval_start_utc = TIMESTAMP '2019-12-30 23:30:00'", (2019, 2019)),
+        ("year(date) = 2019", (2019, 2019)),
         ("interval_start_utc = TIMESTAMP '2019-12-31 23:30:00'", (2019, 2020)),
     ],
 )

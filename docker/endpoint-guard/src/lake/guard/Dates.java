@@ -16,6 +16,7 @@ import org.apache.spark.sql.catalyst.expressions.InSet;
 import org.apache.spark.sql.catalyst.expressions.LessThan;
 import org.apache.spark.sql.catalyst.expressions.LessThanOrEqual;
 import org.apache.spark.sql.catalyst.expressions.Literal;
+import org.apache.spark.sql.catalyst.expressions.Year;
 import org.apache.spark.sql.catalyst.plans.logical.Filter;
 import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan;
 import org.apache.spark.sql.catalyst.rules.Rule;
@@ -94,6 +95,11 @@ final class Dates {
 
   /** The local dates that a value of a column stands for, null if it says nothing of them. */
   private static Range days(Expression column, Object value) {
+    if (column instanceof Year year && value instanceof Integer number && Math.abs(number) < 10_000) {
+      long first = LocalDate.of(number, 1, 1).toEpochDay();
+      Range range = days(year.child(), (int) first);
+      return range == null ? null : new Range(range.first(), LocalDate.of(number, 12, 31).toEpochDay());
+    }
     if (!(column instanceof Attribute named) || value == null) {
       return null;
     }
