@@ -11,7 +11,7 @@ from jobs.cli.terminal import command_name, fail, warn
 from jobs.settings import Settings, unknown_names, wrong_values
 
 app = typer.Typer(
-    help="A lakehouse for half-hourly smart-meter readings. Settings are LAKE_… environment variables, see README.md.",
+    help="A lakehouse for half-hourly smart-meter readings. Settings are variables LAKE_…, see docs/configuration.md.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -70,6 +70,17 @@ def cursor(stack: Stack) -> Iterator[Any]:
         yield connection.cursor()
 
 
+def test_schemas_that_are_shown_are_those_that_may_be_read(stack: Stack) -> None:
+    for user, expected in (("analyst", {"default", "gold", "mart", "silver"}), ("engineer", {"default", *SCHEMAS})):
+        with closing(stack.connect(user)) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute("SHOW SCHEMAS")
+            shown = {row[0] for row in cursor.fetchall()}
+            cursor.execute("SHOW DATABASES LIKE 'q*|o*|g*'")
+            some = {row[0] for row in cursor.fetchall()}
+        assert shown == expected
+        assert some == {name for name in expected if name[0] in "qog"}
+
+
 @pytest.mark.usefixtures("before")
 @pytest.mark.parametrize(("error_class", "statement"), HOSTILE)
 def test_hostile_statement_is_refused(cursor: Any, error_class: str, statement: str) -> None:

@@ -39,9 +39,11 @@ import org.apache.spark.sql.catalyst.plans.logical.LocalRelation;
 import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan;
 import org.apache.spark.sql.catalyst.plans.logical.SetCatalogAndNamespace;
 import org.apache.spark.sql.catalyst.plans.logical.View;
+import org.apache.spark.sql.catalyst.util.StringUtils;
 import org.apache.spark.sql.execution.command.DescribeDatabaseCommand;
 import org.apache.spark.sql.execution.command.SetCommand;
 import org.apache.spark.sql.execution.command.ShowFunctionsCommand;
+import org.apache.spark.sql.execution.command.ShowNamespacesCommand;
 import org.apache.spark.sql.execution.command.ShowTablesCommand;
 import org.apache.spark.sql.execution.command.ShowViewsCommand;
 import org.apache.spark.sql.execution.datasources.HadoopFsRelation;
@@ -76,6 +78,7 @@ final class Check {
   private final SparkSession session;
   private final ParserInterface parser;
   private String role;
+  private boolean subqueryInFunction;
 
   Check(SparkSession session, ParserInterface parser) {
     this.session = session;
@@ -90,6 +93,9 @@ final class Check {
   void parsed(Object plan) throws ParseException {
     PlanSize.check(plan);
     walk(plan, false);
+    if (subqueryInFunction) {
+      permitAsWritten(plan);
+    }
   }
 
   /** Checks what analysis made of it: names are resolved, views are unfolded. */
@@ -215,7 +221,8 @@ final class Check {
   }
 
   private static void tableName(Seq<String> name) {
-    if (strings(name).stream().anyMatch(part -> part.matches(".*[/\\\\:*?].*"))) {
+    // A single name is a table's or a WITH's, whatever is in it: a path stands behind the name of its format.
+    if (name.size() > 1 && strings(name).stream().anyMatch(part -> part.matches(".*[/\\\\:*?].*"))) {
       throw Guard.refuse("reading files by their path");
     }
   }
@@ -242,27 +249,62 @@ final class Check {
     if (!own) {
       throw Guard.refuse("function " + Guard.oneLine(String.join(".", name)));
     }
-    // Analysis puts the arguments inside the function's body, where schemas are not checked.
-    noSubquery(arguments);
+    subqueryInFunction |= hasPlan(arguments);
   }
 
   private boolean isBuiltin(String name) {
     return state(session).catalog().isBuiltinFunction(name);
   }
 
-  private void noSubquery(Object node) {
+  private static boolean hasPlan(Object node) {
     if (node instanceof LogicalPlan || node instanceof ExpressionWithUnresolvedIdentifier) {
-      throw Guard.refuse("a subquery in an argument of a function of schema " + FUNCTIONS_SCHEMA);
+      return true;
+    }
+    if (node instanceof scala.collection.Iterable<?> nodes) {
+      return CollectionConverters.asJava(nodes.toSeq()).stream().anyMatch(Check::hasPlan);
+    }
+    for (int index = 0; node instanceof Product product && index < product.productArity(); index++) {
+      if (hasPlan(product.productElement(index))) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /**
+   * Analysis puts the arguments of a function inside its body, where schemas are not checked. So all tables of a statement
+   * with a subquery in such a place are checked by the names that the client wrote.
+   */
+  private void permitAsWritten(Object node) {
+    if (node instanceof PlanWithUnresolvedIdentifier || node instanceof ExpressionWithUnresolvedIdentifier) {
+      throw Guard.refuse("IDENTIFIER() beside a subquery in an argument of a function of schema " + FUNCTIONS_SCHEMA);
+    }
+    if (node instanceof UnresolvedRelation relation) {
+      List<String> name = strings(relation.multipartIdentifier());
+      permit(name.size() > 1 ? name.get(name.size() - 2) : currentSchema());
     }
     if (node instanceof scala.collection.Iterable<?> nodes) {
       for (Iterator<?> each = nodes.iterator(); each.hasNext(); ) {
-        noSubquery(each.next());
+        permitAsWritten(each.next());
       }
     } else if (node instanceof Product product) {
       for (int index = 0; index < product.productArity(); index++) {
-        noSubquery(product.productElement(index));
+        permitAsWritten(product.productElement(index));
       }
     }
+  }
+
+  /** SHOW SCHEMAS names those that its reader may read: tools look into each schema that they are told of. */
+  LogicalPlan permitted(ShowNamespacesCommand show) {
+    List<String> schemas = CollectionConverters.asJava(state(session).catalog().listDatabases()).stream()
+        .filter(schema -> Users.mayRead(role(), Guard.lower(schema))).toList();
+    Seq<String> wanted = CollectionConverters.asScala(schemas).toSeq();
+    if (show.pattern().isDefined()) {
+      wanted = StringUtils.filterPattern(wanted, show.pattern().get());
+    }
+    // A pattern may not be empty; no schema is named like the last one.
+    String pattern = wanted.isEmpty() ? "-" : String.join("|", CollectionConverters.asJava(wanted));
+    return show.copy(show.child(), Option.apply(pattern), show.output());
   }
 
   private void sqlFunction(FunctionIdentifier function) {
@@ -364,13 +406,17 @@ final class Check {
   }
 
   private void permit(String schema) {
+    if (!Users.mayRead(role(), Guard.lower(schema)) && !viewIsResolved()) {
+      throw Guard.error("[PERMISSION] schema " + Guard.oneLine(schema) + " is not for role " + role());
+    }
+  }
+
+  private String role() {
     if (role == null) {
       // The Thrift server sets it to the user who logged in, around every operation. No setting changes it.
       role = Users.role(CurrentUserContext$.MODULE$.CURRENT_USER().get());
     }
-    if (!Users.mayRead(role, Guard.lower(schema)) && !viewIsResolved()) {
-      throw Guard.error("[PERMISSION] schema " + Guard.oneLine(schema) + " is not for role " + role);
-    }
+    return role;
   }
 
   /**

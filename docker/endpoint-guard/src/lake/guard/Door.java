@@ -380,7 +380,11 @@ final class Door extends ThriftHttpCLIService {
   @Override
   public TGetSchemasResp GetSchemas(TGetSchemasReq request) throws TException {
     TStatus refused = patterns(request.getSchemaName());
-    return refused != null ? new TGetSchemasResp(refused) : super.GetSchemas(request);
+    if (refused != null) {
+      return new TGetSchemasResp(refused);
+    }
+    request.setSchemaName(readable(request.getSessionHandle(), request.getSchemaName()));
+    return super.GetSchemas(request);
   }
 
   @Override
