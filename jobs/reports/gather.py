@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from jobs.reports.overview import (
     since_yesterday,
 )
 from jobs.settings import Settings
+from jobs.spark import at_once
 from jobs.tables import (
     CURRENT_SNAPSHOT,
     DAILY_COMPLETENESS,
@@ -37,6 +39,14 @@ from jobs.tables import (
 )
 
 WORST_DAYS, WORST_NAMED = 7, 10
+# Tables of which the newest date is shown, and what they hold.
+BY_DATE = {
+    READINGS: "Readings",
+    HALF_HOURLY: "Consumption by half hour",
+    DAILY_METERPOINT: "Consumption by meterpoint and day",
+    HALF_HOURLY_PRODUCT: "Consumption by product and half hour",
+    DAILY_PRODUCT: "Consumption by product and day",
+}
 COUNTED = ("kind", "status", "rows_read", "rows_rejected")
 
 # --- loads ---------------------------------------------------------------------------------------------------------
@@ -120,10 +130,19 @@ def overview(
 ) -> Overview:
     """What the front page shows. `loads` are the newest ones, the newest first."""
     today = local(now).date()
-    totals = [total for total in day_totals(spark) if total.date <= today]  # later ones are a fault of a clock
-    snapshot = snapshot_date(spark)
+    # Each waits for the metastore and the store, so they are read side by side.
+    of_all, complete, snapshot, *of_tables = at_once(
+        partial(day_totals, spark),
+        partial(completeness, spark),
+        partial(snapshot_date, spark),
+        *(partial(newest_date, spark, table, today) for table in BY_DATE),
+    )
+    totals = [total for total in of_all if total.date <= today]  # later ones are a fault of a clock
     newest, wanted = totals[-1].date if totals else None, check.expected_date(settings, now)
-    silent = silent_meterpoints(spark, min(newest, today - timedelta(days=1))) if newest else []
+    silent, worst = at_once(
+        lambda: silent_meterpoints(spark, min(newest, today - timedelta(days=1))) if newest else [],
+        lambda: worst_meterpoints(spark, newest) if newest else [],
+    )
     rows, files = since_yesterday(loads, now)
     facts = check.Facts(
         now=now,
@@ -143,12 +162,20 @@ def overview(
         now=now,
         due=check.deadline_of(settings, max(newest or wanted, wanted) + timedelta(days=1)),
         findings=check.judge(facts, settings),
-        freshness=_freshness(spark, settings, today, wanted, newest, snapshot),
+        freshness=[
+            *(Freshness(what, table, of, wanted) for (table, what), of in zip(BY_DATE.items(), of_tables, strict=True)),
+            Freshness(
+                "Agreements, products, meterpoints",
+                "silver.agreement, product, meterpoint",
+                snapshot,
+                today - timedelta(days=settings.snapshot_days),
+            ),
+        ],
         loads=loads,
         years=years,
         totals=totals,
-        completeness=[each for each in completeness(spark) if newest and each.date <= newest],
-        worst=worst_meterpoints(spark, newest) if newest else [],
+        completeness=[each for each in complete if newest and each.date <= newest],
+        worst=worst,
         worst_days=WORST_DAYS,
     )
 
@@ -228,27 +255,6 @@ def silent_meterpoints(spark: SparkSession, day: date) -> list[str]:
     now = ids({value: location for value, location in locations.items() if value == str(day)})
     before = ids({value: location for value, location in locations.items() if value != str(day)})
     return sorted(before.filter(pc.invert(pc.is_in(before, now))).to_pylist())
-
-
-def _freshness(
-    spark: SparkSession, settings: Settings, today: date, wanted: date, newest: date | None, snapshot: date | None
-) -> list[Freshness]:
-    of_marts = [
-        ("Consumption by half hour", HALF_HOURLY, newest),
-        ("Consumption by meterpoint and day", DAILY_METERPOINT, newest_date(spark, DAILY_METERPOINT, today)),
-        ("Consumption by product and half hour", HALF_HOURLY_PRODUCT, newest_date(spark, HALF_HOURLY_PRODUCT, today)),
-        ("Consumption by product and day", DAILY_PRODUCT, newest_date(spark, DAILY_PRODUCT, today)),
-    ]
-    return [
-        Freshness("Readings", READINGS, newest_date(spark, READINGS, today), wanted),
-        *(Freshness(what, table, of_table, wanted) for what, table, of_table in of_marts),
-        Freshness(
-            "Agreements, products, meterpoints",
-            "silver.agreement, product, meterpoint",
-            snapshot,
-            today - timedelta(days=settings.snapshot_days),
-        ),
-    ]
 
 
 def newest_date(spark: SparkSession, table: str, today: date) -> date | None:

@@ -25,9 +25,6 @@ class Lake:
         self.content = content
         self.column = column
 
-    def exists(self, _: Any, table: str) -> bool:
-        return table in self.content
-
     def partitions(self, _: Any, table: str) -> set[str]:
         return set(self.content[table])
 
@@ -38,8 +35,7 @@ class Lake:
         return {value: f"/{table}/{value}/load=L" for value in self.content[table]}
 
     def locations(self, _: Any, table: str, values: Iterable[date | str]) -> dict[str, str]:
-        wanted = list(map(str, values))
-        assert len(wanted) <= tables.FEW, "a list of all partitions would be asked for"
+        wanted = set(map(str, values))
         return {value: place for value, place in self.all_locations(None, table).items() if value in wanted}
 
     def read_rows(
@@ -57,7 +53,7 @@ class Lake:
 
 def use(monkeypatch: pytest.MonkeyPatch, column: str, content: dict[str, Partitions]) -> None:
     lake = Lake(content, column)
-    for name in ("exists", "partitions", "root_and_column", "all_locations", "locations", "read_rows"):
+    for name in ("partitions", "root_and_column", "all_locations", "locations", "read_rows"):
         monkeypatch.setattr(tables, name, getattr(lake, name))
 
 
@@ -77,7 +73,7 @@ def test_completeness__should_be_of_all_years_in_order(monkeypatch: pytest.Monke
     use(
         monkeypatch,
         "year",
-        {gather.DAILY_COMPLETENESS: {"2026": year(NEWEST, 479), "2025": year(date(2025, 12, 31), 400)}},
+        {tables.DAILY_COMPLETENESS: {"2026": year(NEWEST, 479), "2025": year(date(2025, 12, 31), 400)}},
     )
 
     assert gather.completeness(SPARK) == [
@@ -93,12 +89,9 @@ def test_worst_meterpoints__should_sum_the_last_days_and_leave_out_those_that_ar
         return pa.table(
             {
                 "meterpoint_id": pa.array(received, pa.string()),
+                "agreement_id": pa.array([None if name == "b" else 1 for name in received], pa.int64()),
+                "reading_count": pa.array(received.values(), pa.int32()),
                 "expected_readings": pa.array([48] * len(received), pa.int32()),
-                "received_readings": pa.array(received.values(), pa.int32()),
-                "missing_readings": pa.array([48 - count for count in received.values()], pa.int32()),
-                "first_missing": pa.nulls(len(received), pa.timestamp("us", "UTC")),
-                "last_missing": pa.nulls(len(received), pa.timestamp("us", "UTC")),
-                "has_agreement": pa.array([name != "b" for name in received], pa.bool_()),
             }
         )
 
@@ -106,7 +99,7 @@ def test_worst_meterpoints__should_sum_the_last_days_and_leave_out_those_that_ar
     days[str(NEWEST)] = of({"a": 47, "b": 0, "c": 48})
     days[str(NEWEST - timedelta(days=6))] = of({"a": 0, "b": 0, "c": 48})
     days[str(NEWEST - timedelta(days=7))] = of({"c": 0})
-    use(monkeypatch, "date", {gather.METERPOINT_COMPLETENESS: days})
+    use(monkeypatch, "date", {tables.DAILY_METERPOINT: days})
 
     assert gather.worst_meterpoints(SPARK, NEWEST) == [
         WorstMeterpoint("b", missing=96, days=2, silent_days=2, has_agreement=False),
@@ -116,7 +109,9 @@ def test_worst_meterpoints__should_sum_the_last_days_and_leave_out_those_that_ar
 
 def test_silent_meterpoints__should_be_those_of_the_week_before(monkeypatch: pytest.MonkeyPatch) -> None:
     def of(*ids: str) -> pa.Table:
-        return pa.table({"meterpoint_id": pa.array(ids, pa.string())})
+        # One that has an agreement has a row, read or not.
+        counts = pa.array([48] * len(ids) + [0], pa.int32())
+        return pa.table({"meterpoint_id": pa.array([*ids, "silent"], pa.string()), "reading_count": counts})
 
     days = {str(NEWEST - timedelta(days=number)): of() for number in range(9)}
     days |= {
