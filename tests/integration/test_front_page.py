@@ -99,9 +99,14 @@ def test_the_front_page_is_of_what_the_tables_hold(story: Story) -> None:
     assert newest["silver.readings"] == newest["mart.daily_by_product"] == date(2021, 11, 1)
     assert {each.wanted for each in value.freshness if each.tables.startswith("mart.")} == {date(2021, 11, 2)}
     assert value.due == datetime(2021, 11, 4, 8, 30, tzinfo=UTC)
+    assert [(each.date, each.expected, each.received) for each in value.completeness] == [
+        (date(2021, 10, 31), 100, 100),
+        (date(2021, 11, 1), 96, 48),
+    ]
+    assert [(each.meterpoint_id, each.missing, each.silent_days) for each in value.worst] == [("m2", 48, 1)]
     findings = {each.name: each.text for each in value.findings}
     assert "those of 2021-11-02 are missing" in findings["delivery"]
-    assert findings["silent"] == "1 meterpoints fell silent: m2"
+    assert findings["silent"] == "1 meterpoint fell silent: m2"
 
 
 def test_a_load_without_a_page_gets_one_and_the_others_stay(story: Story) -> None:
