@@ -91,11 +91,10 @@ def test_the_files_of_other_patterns_are_not_remembered(stack: Stack) -> None:
     ],
 )
 def test_a_condition_on_dates_reads_their_years_alone(stack: Stack, condition: str, years: tuple[int, int]) -> None:
-    # Of a kind that is a job, so that the plan tells which files it reads.
-    text = plan(stack, f"SELECT count(*) FROM {VIEW} WHERE {condition} AND product_display_name RLIKE '(a*)*b'")
+    text = plan(stack, f"EXTENDED SELECT count(*) FROM {VIEW} WHERE {condition}")
 
-    [filters] = re.findall(r"PartitionFilters: \[(.*?)\], PushedFilters", text)
-    assert re.findall(r"year#\d+ (.=) (\d+)", filters) == [(">=", str(years[0])), ("<=", str(years[1]))]
+    optimized = text.split("== Optimized Logical Plan ==")[1].split("== Physical Plan ==")[0]
+    assert re.findall(r"year#\d+ (.=) (\d+)", optimized) == [(">=", str(years[0])), ("<=", str(years[1]))]
 
 
 @pytest.fixture(scope="module")
