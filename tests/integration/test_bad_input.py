@@ -232,7 +232,7 @@ def test_a_delivery_of_which_most_files_are_rejected_is_not_published(new_lake: 
     summary = lake.load()
 
     assert not summary.published
-    assert "At most 5 % of the load's files are at fault: files_at_fault_share_of_many is 0.98" in summary.errors[-1]
+    assert "98 % of the load's files are at fault, expected at most 5 %" in summary.errors[-1]
     assert lake.value("SELECT count(*) FROM silver.readings") == 0
 
 

@@ -110,8 +110,8 @@ def test_a_load_with_a_failed_critical_expectation_changes_nothing_for_readers(
 @pytest.mark.parametrize(
     ("load", "reason"),
     [
-        ("all_bad", "At most 5 % of the load's files are at fault"),
-        ("stopped", "At most 5 % of the load's files are at fault"),
+        ("all_bad", "of the load's files are at fault, expected at most 5 %"),
+        ("stopped", "of the load's files are at fault, expected at most 5 %"),
         ("stricter", "No half hour exceeds 100 kWh: max_kwh is 9.5"),
     ],
 )
