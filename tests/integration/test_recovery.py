@@ -28,10 +28,10 @@ def die_before_publishing(lake: Lake, table: str, run: Callable[[], Any] | None 
     """Run, or roll back, up to the moment at which a table's new content would be published."""
     publish = tables.publish
 
-    def publish_or_die(spark: Any, name: str, new: tables.Locations) -> None:
+    def publish_or_die(spark: Any, name: str, new: tables.Locations) -> tables.Locations:
         if name == table:
             raise Died
-        publish(spark, name, new)
+        return publish(spark, name, new)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Died):
         patch.setattr(tables, "publish", publish_or_die)
