@@ -43,7 +43,7 @@ POINTS: list[Point] = [
     ("after", "tables.publish", "ops.load_files", 0),
     ("during", "tables.publish", "ops.loads", 0.4),
     ("before", "quality.build_docs", "", 0),
-    ("during", "collect.collect", "", 1),
+    ("during", "collect.collect_replaced", "", 1),
 ]
 
 
