@@ -370,9 +370,8 @@ def _write_marts(
         years = tables.holding(mart, dates)
         if held := tables.locations(spark, mart, years):
             others = tables.read(spark, mart, held).join(F.broadcast(changed), on="date", how="left_anti")
-            content = content.withColumn("year", F.year("date")).unionByName(others)
-        content = content.withColumn("year", F.year("date")).repartition("year")
-        new[mart] = tables.write(content.sortWithinPartitions("year", "date", *order), mart, load_id, years)
+            content = content.unionByName(others.drop("year"))
+        new[mart] = tables.write_years(content, mart, load_id, years, *order)
 
     at_once(daily, half_hourly)
     agreements.unpersist()

@@ -122,6 +122,12 @@ def write(df: DataFrame, table: str, load_id: str, values: Iterable[date | str])
     return written | {value: folder_of(root, column, value) for value in without_files(df.sparkSession, written)}
 
 
+def write_years(df: DataFrame, mart: str, load_id: str, years: Iterable[str], *order: str) -> Locations:
+    """`write` for a mart by year, of which `df` lacks the year: a file each, its rows by date, then by `order`."""
+    by_year = df.withColumn("year", F.year("date")).repartition("year")
+    return write(by_year.sortWithinPartitions("year", "date", *order), mart, load_id, years)
+
+
 def folder_of(root: str, column: str, value: date | str, load_id: str = NO_LOAD) -> str:
     """Where a load writes a partition; that of no load never exists, and stands for an empty one."""
     return f"{root}/{column}={value}/load={load_id}"

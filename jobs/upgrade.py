@@ -44,9 +44,7 @@ def run(spark: SparkSession) -> None:
         new[CLAIMS] = tables.write(_claims(spark).repartition("date"), CLAIMS, load_id, dates)
     if marts_by_date:
         for mart, content in _marts(spark).items():
-            years = tables.holding(mart, dates)
-            by_year = content.withColumn("year", F.year("date")).repartition("year")
-            new[mart] = tables.write(by_year.sortWithinPartitions("year", "date"), mart, load_id, years)
+            new[mart] = tables.write_years(content, mart, load_id, tables.holding(mart, dates))
     # Recorded first: until all is published, the next run does it again.
     loads.append_publications(spark, new, {}, {}, load_id)
     load = {

@@ -20,8 +20,9 @@ from jobs.tables import VERSIONS
 
 FOLDERS = ("schema", "mart", "gold")
 VIEWS = FOLDERS[-1]
-CREATES = r"CREATE\s+(?:OR\s+REPLACE\s+)?(TABLE|VIEW|FUNCTION)\s+(?:IF\s+NOT\s+EXISTS\s+)?([\w.]+)"
-DROPS = r"DROP\s+(TABLE|VIEW|FUNCTION)\s+(?:IF\s+EXISTS\s+)?([\w.]+)"
+MAKES_OR_DROPS = (
+    r"(?:(CREATE)\s+(?:OR\s+REPLACE\s+)?|DROP\s+)(TABLE|VIEW|FUNCTION)\s+(?:IF\s+(?:NOT\s+)?EXISTS\s+)?([\w.]+)"
+)
 
 
 class Version(NamedTuple):
@@ -37,6 +38,14 @@ class Version(NamedTuple):
     def path(self) -> str:
         """Of its file, from the project's folder on."""
         return f"sql/{self.folder}/V{self.version:03}__{self.name}.sql"
+
+
+class Subject(NamedTuple):
+    """What a statement makes or drops."""
+
+    is_made: bool
+    kind: str  # TABLE, VIEW or FUNCTION
+    name: str  # schema.name, lower case
 
 
 class VersionError(LakeError):
@@ -131,26 +140,29 @@ def apply_versions(
 def statements_to_run(versions: list[Version], warehouse: str) -> dict[Version, list[str]]:
     """The statements of versions, without those that make what a later one makes anew or drops, if none in between
     needs it: a new lakehouse does not go through all that older ones were."""
-    found = [
-        (version, statement)
-        for version in versions
-        for statement in statements(Template(version.sql).substitute(warehouse=warehouse))
-    ]
+    found = [(version, statement) for version in versions for statement in _statements_of(version, warehouse)]
     kept: dict[Version, list[str]] = {version: [] for version in versions}
     needed: set[str] = set()
     ended: set[str] = set()  # what a later statement makes anew or drops
     for version, statement in reversed(found):
-        text = statement_without_comments(statement)
-        made, dropped = re.match(CREATES, text, re.IGNORECASE), re.match(DROPS, text, re.IGNORECASE)
-        if made and made[2].lower() in ended - needed:
+        subject = _subject(statement)
+        if subject and subject.is_made and subject.name in ended - needed:
             continue
         kept[version].insert(0, statement)
-        names = set(re.findall(r"\w+\.\w+", text.lower()))
-        if made or dropped:
-            name = (made or dropped)[2].lower()  # type: ignore[index]
-            ended, needed, names = ended | {name}, needed - {name}, names - {name}
+        names = set(re.findall(r"\w+\.\w+", statement_without_comments(statement).lower()))
+        if subject:
+            ended, needed, names = ended | {subject.name}, needed - {subject.name}, names - {subject.name}
         needed |= names
     return kept
+
+
+def _subject(statement: str) -> Subject | None:
+    found = re.match(MAKES_OR_DROPS, statement_without_comments(statement), re.IGNORECASE)
+    return Subject(found[1] is not None, found[2].upper(), found[3].lower()) if found else None
+
+
+def _statements_of(version: Version, warehouse: str) -> list[str]:
+    return statements(Template(version.sql).substitute(warehouse=warehouse))
 
 
 def _repair(spark: SparkSession, versions: list[Version], warehouse: str) -> None:
@@ -160,12 +172,12 @@ def _repair(spark: SparkSession, versions: list[Version], warehouse: str) -> Non
     """
     made: dict[str, tuple[str, str]] = {}  # kind and statement that made it last, by name
     for version in versions:
-        for statement in statements(Template(version.sql).substitute(warehouse=warehouse)):
-            text = statement_without_comments(statement)
-            if created := re.match(CREATES, text, re.IGNORECASE):
-                made[created[2].lower()] = created[1].upper(), statement
-            elif dropped := re.match(DROPS, text, re.IGNORECASE):
-                made.pop(dropped[2].lower(), None)
+        for statement in _statements_of(version, warehouse):
+            if subject := _subject(statement):
+                if subject.is_made:
+                    made[subject.name] = subject.kind, statement
+                else:
+                    made.pop(subject.name, None)
     there = tables.names(spark, {name.split(".")[0] for name in made})
     for name, (kind, statement) in made.items():
         if name not in there:
