@@ -423,7 +423,7 @@ final class Check {
    * Spark also checks each view's body on its own, while it resolves the statement around it, and nothing in the plan
    * tells that from a statement. The statement itself is always checked after that, whole.
    */
-  private static boolean viewIsResolved() {
+  static boolean viewIsResolved() {
     return StackWalker.getInstance().walk(frames -> frames.anyMatch(
         frame -> frame.getClassName().startsWith(SPARK + "catalyst.analysis.ViewResolution")));
   }

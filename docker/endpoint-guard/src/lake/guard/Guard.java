@@ -67,6 +67,12 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
         return new Protect(session);
       }
     });
+    extensions.injectPostHocResolutionRule(new AbstractFunction1<>() {
+      @Override
+      public Rule<LogicalPlan> apply(SparkSession session) {
+        return new SmallGroups(session);
+      }
+    });
     extensions.injectCheckRule(new AbstractFunction1<>() {
       @Override
       public Function1<LogicalPlan, BoxedUnit> apply(SparkSession session) {
