@@ -1,5 +1,6 @@
 """What analysts see of ids: pseudonyms, whatever they ask. Statements are in statements/inference.txt and shown.txt."""
 
+import hmac
 import json
 import re
 from collections.abc import Iterator
@@ -144,6 +145,9 @@ def test_a_pseudonym_is_that_of_one_meterpoint_in_all_tables_and_sessions(stack:
     assert pseudonyms == {
         row[0] for row in stack.query("SELECT DISTINCT meterpoint_id FROM gold.readings_enriched", "analyst")
     }
+    whole = hmac.digest(stack.secret("LAKE_PSEUDONYM_KEY").encode(), b"meterpoint_id", "sha256")
+    ids = [row[0] for row in stack.query("SELECT DISTINCT meterpoint_id FROM silver.readings")]
+    assert pseudonyms == {"p" + hmac.digest(whole, meterpoint.encode(), "sha256")[:10].hex() for meterpoint in ids}
     one = min(pseudonyms)
     cursor.execute(f"SELECT count(*) > 0 FROM gold.readings_enriched WHERE meterpoint_id = '{one}'")
     assert cursor.fetchall() == [(True,)]
