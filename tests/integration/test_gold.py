@@ -23,6 +23,7 @@ from decimal import Decimal
 import pytest
 
 from jobs.load import Summary
+from tests import dictionary
 from tests.integration.lake import VIEWS, Agreement, Lake, day
 from tests.integration.oracle import Answer, Oracle
 
@@ -182,6 +183,50 @@ def test_on_every_date_all_consumption_is_that_of_products_and_that_without_agre
     )
 
     assert broken == []
+
+
+def test_the_data_dictionary_is_made_of_the_comments_and_the_example_queries(lake: Lake) -> None:
+    found = dictionary.PAGE.read_text(encoding="utf-8")
+
+    assert found == dictionary.page(dictionary.markdown(lake.spark)), "say `make dictionary`"
+
+
+def test_a_column_that_can_be_null_says_when(lake: Lake) -> None:
+    silent = []
+    for relation in [each for schema in ("gold", "silver") for each in dictionary.relations(lake.spark, schema)]:
+        source = f"{relation.name}(DATE '2021-01-02')" if relation.parameters else relation.name
+        unsaid = [column.name for column in relation.columns if not column.null]
+        (nulls,) = lake.rows(f"SELECT {', '.join(f'count_if({name} IS NULL)' for name in unsaid)} FROM {source}")
+        silent += [f"{relation.name}.{name}" for name, count in zip(unsaid, nulls, strict=True) if count]
+
+    assert silent == []
+
+
+def test_a_column_with_a_time_says_whether_it_is_local_and_one_with_a_decimal_its_unit(lake: Lake) -> None:
+    all_of_them = [each for schema in dictionary.SCHEMAS for each in dictionary.relations(lake.spark, schema)]
+    units = [
+        (f"{relation.name}.{column.name}", column.type, column.unit)
+        for relation in all_of_them
+        for column in relation.columns
+    ]
+
+    assert [name for name, type_, unit in units if type_ == "timestamp" and unit not in ("UTC", "local")] == []
+    assert [name for name, type_, unit in units if type_.startswith("decimal") and unit not in ("kWh", "share")] == []
+
+
+def test_each_gold_view_and_function_has_three_example_queries_that_find_something(lake: Lake) -> None:
+    relations = dictionary.relations(lake.spark, "gold")
+
+    few = {each.name: len(dictionary.queries(each.name)) for each in relations if len(dictionary.queries(each.name)) < 3}
+    assert few == {}, "write docs/queries/<schema>.<name>.sql"
+    assert {path.stem for path in dictionary.QUERIES.iterdir()} == {each.name for each in relations}
+    without = [
+        query.question
+        for relation in relations
+        for query in dictionary.queries(relation.name)
+        if not query.question or not lake.rows(query.sql.replace("0432df65f7", "numbers"))
+    ]
+    assert without == []
 
 
 # What follows was worked out by hand: the oracle and the lakehouse might be wrong in the same way.
