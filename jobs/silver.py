@@ -23,7 +23,7 @@ from jobs import tables
 from jobs.landing import open_folder, read_ahead
 from jobs.readings import ingest
 from jobs.readings.ingest import FILES_SCHEMA, REJECTED_SCHEMA, Place, Receipt
-from jobs.readings.merge import WRITTEN, Changes, merge_and_write, written_of
+from jobs.readings.merge import SUPERSEDED_SCHEMA, WRITTEN, Changes, merge_and_write, written_of
 from jobs.settings import Settings
 from jobs.tables import CLAIMS, CONTESTED, READINGS, THREADS, Locations
 
@@ -70,6 +70,11 @@ class Written:
     @property
     def dates(self) -> list[date]:
         return sorted(map(date.fromisoformat, self.locations.get(READINGS, {})))
+
+    @property
+    def superseded(self) -> int:
+        """Readings whose value is known no longer."""
+        return sum(each.changed + each.removed for each in self.changes.values())
 
 
 def place_of(spark: SparkSession, settings: Settings, load_id: str, started_at: datetime) -> Place:
@@ -143,8 +148,8 @@ def _list(file_system: FileSystem, folder: str) -> list[Any]:
 
 
 def staged(place: Place, what: str) -> pa.Table:
-    """What tasks staged, in memory: `files` or `rejected`."""
-    schema = {"files": FILES_SCHEMA, "rejected": REJECTED_SCHEMA}[what]
+    """What tasks staged, in memory: `files`, `rejected` or `superseded`."""
+    schema = {"files": FILES_SCHEMA, "rejected": REJECTED_SCHEMA, "superseded": SUPERSEDED_SCHEMA}[what]
     paths = [info.path for info in _list(place.lake, f"{place.staging}/{what}")]
     parts = [pq.read_table(path, filesystem=place.lake, schema=schema, partitioning=None) for path in sorted(paths)]
     return pa.concat_tables(parts) if parts else schema.empty_table()
@@ -217,7 +222,7 @@ def merge_dates(
     to_merge = touched if only_held else touched & (held[READINGS].keys() | held[CLAIMS].keys())
     to_merge |= _claimed_twice(spark, place, receipt, {day: fresh[CLAIMS][day] for day in new_dates - to_merge})
     direct = new_dates - to_merge
-    written: dict[str, dict[str, int]] = {}
+    written: dict[str, dict[str, Any]] = {}
     if to_merge:
         written = _merge(spark, place, receipt, held, fresh, to_merge, retraction, reread, only_held)
     locations: dict[str, Locations] = {table: {} for table in (READINGS, CONTESTED, CLAIMS)}
@@ -278,8 +283,8 @@ def _merge(
     retraction: Retraction | None,
     reread: pa.Table | None,
     only_held: bool,
-) -> dict[str, dict[str, int]]:
-    """Merge the dates, and return the numbers of rows written, by date."""
+) -> dict[str, dict[str, Any]]:
+    """Merge the dates, and return what was written, as WRITTEN has it, by date."""
 
     def of(locations: Locations) -> Locations:
         return {day: folder for day, folder in locations.items() if day in dates}
@@ -287,7 +292,7 @@ def _merge(
     held_rows = tables.read(spark, READINGS, of(held[READINGS])).withColumn("counts", F.lit(True))
     lost_rows = tables.read(spark, CONTESTED, of(held[CONTESTED])).withColumn("counts", F.lit(False))
     new_rows = tables.read(spark, READINGS, of(fresh[READINGS])).withColumn("counts", F.lit(False))
-    rows = held_rows.unionByName(lost_rows).unionByName(new_rows)
+    rows = held_rows.unionByName(lost_rows, allowMissingColumns=True).unionByName(new_rows)
     held_claims = tables.read(spark, CLAIMS, of(held[CLAIMS])).withColumn("is_new", F.lit(False))
     dropped = retraction.holds() if retraction else F.lit(False)
     if reread is not None:
@@ -317,7 +322,7 @@ def _merge(
     return {day: written.get(day, _NOTHING) for day in dates}
 
 
-_NOTHING = dict.fromkeys(("readings", "contested", "claims", *Changes._fields), 0)
+_NOTHING: dict[str, Any] = dict.fromkeys(("readings", "contested", "claims", *Changes._fields), 0)
 
 
 def _in_buckets(frame: DataFrame, buckets: int) -> Any:
