@@ -18,7 +18,7 @@ from jobs.settings import PROJECT, SQL, Settings
 
 PAGE = PROJECT / "docs" / "data-dictionary.md"
 QUERIES = PROJECT / "docs" / "queries"
-MARK = "<!-- What follows is made by `make dictionary`: change comments in sql/, or docs/queries, and make it anew. -->\n"
+MARK = "<!-- Made by `make dictionary`: change comments in sql/, or docs/queries, and make it anew. -->\n"
 SCHEMAS = ("gold", "silver", "mart", "quarantine", "ops")
 NULL = re.compile(r"[,;] null (?P<when>(?:if|for|where) [^;]*)")
 # The first that a column's comment matches is the unit. A share is told by its range.
@@ -30,6 +30,15 @@ UNITS = {
     "seconds": r"^Seconds\b",
     "share": r"\b0 to 1\b",
 }
+# By column, where the comments do not say it: what the source database may leave out, and what follows from that.
+NULL_WHEN = {
+    "silver.agreement": {"account_id": "if the source database has none"},
+    "silver.product": dict.fromkeys(("display_name", "is_variable", "id"), "if the source database has none"),
+    "silver.meterpoint": {"region": "if the source database has none"},
+    "gold.meterpoint_day_completeness": {"product_display_name": "if no agreement held"},
+}
+for _name in ("silver.agreement", "silver.product", "silver.meterpoint"):
+    NULL_WHEN |= {f"{_name}_{kind}": NULL_WHEN[_name] for kind in ("history", "snapshots")}
 READ_FROM = re.compile(rf"\b(?:{'|'.join(SCHEMAS)})\.\w+")
 
 
@@ -39,6 +48,7 @@ class Column(NamedTuple):
     name: str
     type: str
     comment: str
+    null: str  # when it is null; empty for a column that never is
 
     @property
     def unit(self) -> str:
@@ -51,12 +61,6 @@ class Column(NamedTuple):
     def meaning(self) -> str:
         """The comment, without what it says of null."""
         return NULL.sub("", self.comment)
-
-    @property
-    def null(self) -> str:
-        """When it is null; empty for a column that never is."""
-        found = NULL.search(self.comment)
-        return found["when"] if found else ""
 
 
 class Query(NamedTuple):
@@ -134,7 +138,7 @@ def main() -> None:
 def _table(spark: SparkSession, schema: str, name: str) -> Relation:
     full = f"{schema}.{name}"
     fields = spark.table(full).schema.fields
-    columns = [Column(each.name, each.dataType.simpleString(), each.metadata.get("comment", "")) for each in fields]
+    columns = [_column(full, each.name, each.dataType.simpleString(), each.metadata["comment"]) for each in fields]
     rows = spark.sql(f"DESCRIBE EXTENDED {full}").collect()
     detail = {row[0]: row[1] for row in rows[len(columns) :] if row[1]}
     is_view = detail["Type"] == "VIEW"
@@ -152,16 +156,21 @@ def _function(spark: SparkSession, name: str) -> Relation:
         found = re.match(r"(\w[\w ]*):\s+", row[0])
         heading = found[1] if found else heading
         parts.setdefault(heading, []).append(row[0][found.end() :] if found else row[0].strip())
-    parameters, columns = ([_described(line) for line in parts.get(part, [])] for part in ("Input", "Returns"))
+    parameters, columns = ([_described(name, line) for line in parts.get(part, [])] for part in ("Input", "Returns"))
     reads = _reads(" ".join(parts["Body"]))
     return Relation(name, "function", " ".join(parts["Comment"]), parameters, columns, None, reads)
 
 
-def _described(line: str) -> Column:
+def _described(relation: str, line: str) -> Column:
     found = re.fullmatch(r"(\w+)\s+(\S+)\s+'(.*)'", line)
     if not found:
-        raise ValueError(f"no column with a comment: {line}")
-    return Column(found[1], found[2].lower(), found[3])
+        raise ValueError(f"{relation}: no column with a comment: {line}")
+    return _column(relation, found[1], found[2].lower(), found[3])
+
+
+def _column(relation: str, name: str, type_: str, comment: str) -> Column:
+    said = NULL.search(comment)
+    return Column(name, type_, comment, said["when"] if said else NULL_WHEN.get(relation, {}).get(name, ""))
 
 
 def _reads(sql: str) -> list[str]:

@@ -4,10 +4,10 @@ FROM gold.active_agreements_on(DATE '2021-01-02')
 GROUP BY product_display_name
 ORDER BY agreements DESC;
 
--- Which agreements were active on 3 January and not yet on the day before?
+-- Which agreements were active on 5 January and not yet on 1 January?
 SELECT later.agreement_id, later.meterpoint_id, later.product_display_name
-FROM gold.active_agreements_on(DATE '2021-01-03') AS later
-LEFT ANTI JOIN gold.active_agreements_on(DATE '2021-01-02') AS earlier ON earlier.agreement_id = later.agreement_id;
+FROM gold.active_agreements_on(DATE '2021-01-05') AS later
+LEFT ANTI JOIN gold.active_agreements_on(DATE '2021-01-01') AS earlier ON earlier.agreement_id = later.agreement_id;
 
 -- Which product did a meterpoint have on a day?
 SELECT agreement_id, product_display_name, is_variable
