@@ -126,3 +126,12 @@ def test_tables__should_be_made_by_the_versioned_sql(page: Path) -> None:
     named = set(re.findall(r"(?<![\w/])(?:gold|silver|mart|ops|quarantine)\.[a-z]\w*(?!\w|\.\w|…)", text))
 
     assert {name for name in named - made if not name.endswith("_")} == set()
+
+
+def test_operators_guide__should_say_of_each_check_what_to_do() -> None:
+    text = (PROJECT / "docs" / "operations.md").read_text()
+    checks = set(re.findall(r'Finding\("(\w+)"', (PROJECT / "jobs" / "check.py").read_text()))
+
+    for heading in ("When something is wrong", "Watch it"):
+        [section] = re.findall(rf"^## {heading}\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+        assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == checks
