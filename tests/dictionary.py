@@ -94,23 +94,26 @@ def queries(name: str) -> list[Query]:
     return examples
 
 
-def relations(spark: SparkSession, schema: str) -> list[Relation]:
-    """All tables, views and functions of a schema, by name."""
-    listed = [row.tableName for row in spark.sql(f"SHOW TABLES IN {schema}").collect()]
-    functions = [row.function for row in spark.sql(f"SHOW USER FUNCTIONS IN {schema}").collect()]
-    found = [_table(spark, schema, name) for name in listed]
-    found += [_function(spark, name.removeprefix("spark_catalog.")) for name in functions]
-    return sorted(found)
+def relations(spark: SparkSession) -> list[Relation]:
+    """All tables, views and functions, by schema and name."""
+    found = []
+    for schema in SCHEMAS:
+        tables = [row.tableName for row in spark.sql(f"SHOW TABLES IN {schema}").collect()]
+        functions = [row.function for row in spark.sql(f"SHOW USER FUNCTIONS IN {schema}").collect()]
+        of_schema = [_table(spark, schema, name) for name in tables]
+        found += sorted(of_schema + [_function(spark, name.removeprefix("spark_catalog.")) for name in functions])
+    return found
 
 
-def markdown(spark: SparkSession) -> str:
+def markdown(spark: SparkSession, found: list[Relation]) -> str:
     """The part of the page that is made: a section for each schema and, below it, for each of its relations."""
     lines = []
     for schema in SCHEMAS:
         described = {row[0]: row[1] for row in spark.sql(f"DESCRIBE SCHEMA {schema}").collect()}
         lines += [f"## {schema}", "", f"{_sentence(described['Comment'])}", ""]
-        for relation in relations(spark, schema):
-            lines += _section(relation)
+        for relation in found:
+            if relation.name.startswith(f"{schema}."):
+                lines += _section(relation)
     return "\n".join(lines)
 
 
@@ -129,7 +132,7 @@ def main() -> None:
         spark = start_session(settings)
         try:
             versions.apply_versions(spark, SQL, settings.warehouse)
-            PAGE.write_text(page(markdown(spark)), encoding="utf-8")
+            PAGE.write_text(page(markdown(spark, relations(spark))), encoding="utf-8")
         finally:
             spark.stop()
     sys.stdout.write(f"{PAGE.relative_to(PROJECT)} is made\n")
