@@ -135,3 +135,17 @@ def test_operators_guide__should_say_of_each_check_what_to_do() -> None:
     for heading in ("When something is wrong", "Watch it"):
         [section] = re.findall(rf"^## {heading}\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
         assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == checks
+
+
+def test_example_queries__should_call_only_functions_that_the_endpoint_allows() -> None:
+    [listed] = (PROJECT / "docker" / "endpoint-guard").rglob("functions.txt")
+    words = {"as", "filter", "over", "using"}  # which may stand before a bracket
+    called = {
+        name.lower()
+        for path in (PROJECT / "docs" / "queries").iterdir()
+        for statement in versions.statements(path.read_text())
+        for name in re.findall(r"(?<![\w.])(\w+) ?\(", versions.statement_without_comments(statement))
+    }
+
+    assert called - words - set(listed.read_text().split()) == set()
+    assert {"sum", "max_by", "explode"} < called
