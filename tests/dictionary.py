@@ -20,16 +20,10 @@ PAGE = PROJECT / "docs" / "data-dictionary.md"
 QUERIES = PROJECT / "docs" / "queries"
 MARK = "<!-- Made by `make dictionary`: change comments in sql/, or docs/queries, and make it anew. -->\n"
 SCHEMAS = ("gold", "silver", "mart", "quarantine", "ops")
-NULL = re.compile(r"[,;] null (?P<when>(?:if|for|where) [^;]*)")
-# The first that a column's comment matches is the unit. A share is told by its range.
-UNITS = {
-    "kWh": r"\bkWh\b",
-    "UTC": r"\bUTC\b",
-    "local": r"\b[Ll]ocal\b",
-    "bytes": r"\bbytes$",
-    "seconds": r"^Seconds\b",
-    "share": r"\b0 to 1\b",
-}
+NULL = re.compile(r"[,;] null:? (?P<when>[^;]*)")
+# The first that a column's comment matches is the unit.
+CLOCKS = {"UTC": r"\bUTC\b", "local": r"\b[Ll]ocal\b"}
+UNITS = {"kWh": r"\bkWh\b", "share": r"\b0 to 1\b", "bytes": r"\bbytes$", "seconds": r"^Seconds\b"}
 # By column, where the comments do not say it: what the source database may leave out, and what follows from that.
 NULL_WHEN = {
     "silver.agreement": {"account_id": "if the source database has none"},
@@ -53,9 +47,10 @@ class Column(NamedTuple):
     @property
     def unit(self) -> str:
         """Unit of a number, or the clock of a time or date; empty where there is none."""
-        if self.type.lower().startswith(("string", "boolean", "binary")):
+        if self.type in ("string", "boolean", "binary"):
             return ""
-        return next((unit for unit, pattern in UNITS.items() if re.search(pattern, self.comment)), "")
+        units = CLOCKS if self.type in ("date", "timestamp") else UNITS
+        return next((unit for unit, pattern in units.items() if re.search(pattern, self.comment)), "")
 
     @property
     def meaning(self) -> str:
