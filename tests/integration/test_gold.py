@@ -175,7 +175,8 @@ def test_columns_are_those_of_the_design(lake: Lake) -> None:
         "readings_without_agreement": "meterpoint_id date reading_count consumption_kwh",
     }
     assert " ".join(lake.spark.table("silver.readings").columns) == (
-        "meterpoint_id interval_start interval_start_utc consumption_kwh source_file load_id reading_quality known_from date"
+        "meterpoint_id interval_start interval_start_utc consumption_kwh source_file load_id reading_quality"
+        " known_from date"
     )
 
 
