@@ -113,8 +113,10 @@ def markdown(spark: SparkSession, found: list[Relation]) -> str:
 
 
 def page(made: str) -> str:
-    """The whole page: what is written by hand, and what was made."""
-    by_hand, _, _ = PAGE.read_text(encoding="utf-8").partition(MARK)
+    """The page: what is written by hand, and what was made. Raises ValueError if the line between them is gone."""
+    by_hand, mark, _ = PAGE.read_text(encoding="utf-8").partition(MARK)
+    if not mark:
+        raise ValueError(f"{PAGE.name} has no line {MARK}")
     return f"{by_hand}{MARK}\n{made}"
 
 
