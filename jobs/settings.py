@@ -113,6 +113,11 @@ class Settings(BaseSettings):
     snapshot_days: int = Field(1, ge=0, description="Age in days at which a reference snapshot is not yet stale")
     certificate_days: int = Field(30, ge=0, description="Days before the end of the certificate from which it is told")
     disk_free_percent: float = Field(10, ge=0, le=100, description="Free disk below which it is told; half: critical")
+    metrics_file: Path | None = Field(None, description="File that each check writes, in Prometheus' text format")
+    endpoint_metrics: str | None = Field(None, description="http:// URL of the SQL endpoint's metrics, for that page")
+    endpoint_metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of the SQL endpoint's own metrics, which need no password; 0: none"
+    )
     alarm_webhook: str | None = Field(None, description="https:// URL (http:// for this machine) that gets alarms")
     alarm_smtp: str | None = Field(
         None, description="smtps://host[:port], smtp:// with STARTTLS, or smtp-plain:// without TLS, for this machine"

@@ -209,6 +209,7 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
         "spark.lake.query.heldPercent": str(settings.query_held_percent),
         "spark.lake.query.heldSeconds": str(settings.query_held_seconds),
         # Beside the process's own folder, because the next process reads it.
+        "spark.lake.metrics.port": str(settings.endpoint_metrics_port),
         "spark.lake.restarts": str(settings.state / "endpoint_restarts"),
         "spark.driver.maxResultSize": str(max(4 * settings.query_result_bytes, 32 * MIB)),
         # A task that runs out of stack or memory ends its query, and not the process, as it does by default.
