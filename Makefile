@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help up user users certificate dashboard run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack soak soak-endpoint siege bench bench-endpoint fuzz lint format dictionary lock check
+.PHONY: help doctor up user users certificate dashboard run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack soak soak-endpoint siege bench bench-endpoint fuzz lint format dictionary lock check
 
 PYTHON ?= python3
 COMPOSE = docker compose --profile jobs --profile dashboard
@@ -12,6 +12,9 @@ help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- the lakehouse ---------------------------------------------------------------------------------------------------
+
+doctor: ## Look for what is in the way of the stack, and say what to do about it
+	@$(PYTHON) -m jobs.doctor $(ARGS)
 
 up: ## Build and start the stack; returns when every service is healthy
 	@docker/up

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import stat
+import time
 import urllib.error
 import urllib.request
 from decimal import Decimal
@@ -14,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import requests
 import sqlalchemy
 from dotenv import dotenv_values
 
