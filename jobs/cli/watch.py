@@ -22,7 +22,15 @@ def schedule(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps({"scheduler_running": running, "jobs": rows}))
         return
-    show(Result(list(rows[0]), [list(row.values()) for row in rows]), Format.table)
+    # So that it fits 80 columns; --json has the rest.
+    shown = {
+        "job": "job",
+        "next": "next",
+        "last_started": "last started",
+        "seconds": "seconds",
+        "exit_status": "status",
+    }
+    show(Result([*shown.values()], [[row[name] for name in shown] for row in rows]), Format.table)
     if not running:
         warn("the scheduler does not run: `make up`, or `lake scheduler` embedded")
 
