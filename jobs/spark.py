@@ -290,7 +290,10 @@ def spark_class_path() -> str:
 
 
 def at_once(*actions: Callable[[], Any]) -> list[Any]:
-    """What the actions return. One alone leaves cores idle: each is planned by one thread, and waits for the store."""
+    """Run the actions in threads of their own, and return their results in order.
+
+    One action alone leaves cores idle, because it is planned by one thread and waits for the store.
+    """
     with ThreadPoolExecutor(len(actions)) as pool:
         return [result.result() for result in [pool.submit(action) for action in actions]]
 
