@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     ldap_engineers: str = Field("", description="Filter that finds something if {user}, or {dn}, is an engineer")
     s3_endpoint: str | None = Field(None, description="URL of an S3-compatible store other than AWS")
     spark_master: str = Field("local[*]", description="local[*], spark://…, k8s://… or yarn")
+    spark_cores: int = Field(0, ge=0, description="Most cores of a standalone cluster that a process takes; 0: all")
+    executor_memory: str = Field("1g", description="Heap of each executor of a cluster")
     driver_memory: str = Field("2g", description="Heap of the Spark driver, which in local mode does all the work")
     retention_hours: float = Field(
         24, ge=0, le=24 * 366 * 100, description="How long a folder stays after another took its place"
@@ -200,7 +202,7 @@ class Settings(BaseSettings):
             )
         return master
 
-    @field_validator("driver_memory")
+    @field_validator("driver_memory", "executor_memory")
     @classmethod
     def heap_that_spark_starts_with(cls, heap: str) -> str:
         match = re.fullmatch(r"([1-9]\d{0,9})([kmgt])", heap, re.ASCII | re.IGNORECASE)

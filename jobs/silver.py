@@ -111,25 +111,34 @@ def ingest_files(spark: SparkSession, files: pa.Table, place: Place) -> Receipt:
     """Read the given files (columns as of ledger.files.to_read), and write what they say."""
     if not files.num_rows:
         return Receipt()
-    tasks = min(TASKS_A_CORE * spark.sparkContext.defaultParallelism, 1 + files.num_rows // FEW_FILES)
-    dealt_out = spark.createDataFrame(files).repartition(tasks)
-    rows = dealt_out.mapInArrow(partial(_ingest_task, place), "receipt STRING").collect()
-    receipt = ingest.total(Receipt.from_json(row.receipt) for row in rows)
+    context = spark.sparkContext
+    tasks = min(TASKS_A_CORE * context.defaultParallelism, 1 + files.num_rows // FEW_FILES)
+    # Each task has its files from the driver, and not by a shuffle. So it needs nothing of a machine that may die, and
+    # when one does, its tasks are tried again by a higher number, which tells whose files count.
+    dealt_out = [_packed(files.take(pa.array(range(first, files.num_rows, tasks)))) for first in range(tasks)]
+    rows = context.parallelize(dealt_out, tasks).mapPartitions(partial(_ingest_task, place)).collect()
+    receipt = ingest.total(map(Receipt.from_json, rows))
     if any(receipt.attempts.values()):
         _delete_files_of_dead_attempts(place, receipt)
     return receipt
 
 
-def _ingest_task(place: Place, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _packed(files: pa.Table) -> bytes:
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, files.schema) as writer:
+        writer.write_table(files)
+    return bytes(stream.getvalue().to_pybytes())
+
+
+def _ingest_task(place: Place, dealt_out: Iterator[bytes]) -> Iterator[bytes]:
     context = TaskContext.get()
     number, attempt = (context.partitionId(), context.attemptNumber()) if context else (0, 0)
 
     def read(names: list[str]) -> Iterator[bytes | OSError]:
         return read_ahead(place.landing, place.landing_folder, names)
 
-    files = (file for batch in batches for file in batch.to_pylist())
-    receipt = ingest.ingest(files, read, place, number, attempt)
-    yield pa.RecordBatch.from_pydict({"receipt": [receipt.to_json().decode()]})
+    files = (file for packed in dealt_out for file in pa.ipc.open_stream(packed).read_all().to_pylist())
+    yield ingest.ingest(files, read, place, number, attempt).to_json()
 
 
 def _delete_files_of_dead_attempts(place: Place, receipt: Receipt) -> None:

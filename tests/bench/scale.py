@@ -1,0 +1,164 @@
+"""What a settlement date costs: measured for two sizes here, and worked out from that for a supplier's.
+
+    python -m tests.bench.scale measure --meterpoints 20000 --out 20k.json
+    python -m tests.bench.scale measure --meterpoints 200000 --out 200k.json
+    python -m tests.bench.scale table 20k.json 200k.json
+
+`measure` loads embedded, each load in a process of its own: the first date with the tables' making and the reference
+snapshot; the second date, which is what every day costs; nothing new; and the second date again with one meterpoint in
+a hundred corrected. It counts seconds of processors (user and system, of the process and all its children), which other
+work on the machine changes less than it changes the time; the highest resident memory; bytes and files by table.
+
+`table` takes the line through both measurements (fixed cost and cost a meterpoint) and prints docs/scale.md's tables.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from jobs.sample import write_sample
+from jobs.settings import Settings
+from tests.bench.ingest import resident_memory
+
+app = typer.Typer(add_completion=False)
+FIRST, SECOND = date(2021, 1, 1), date(2021, 1, 2)
+READINGS_A_DAY = 48
+CORRECTED = 100  # of so many meterpoints one
+TICKS = os.sysconf("SC_CLK_TCK")
+Measured = dict[str, Any]
+
+
+@app.command()
+def measure(
+    meterpoints: Annotated[int, typer.Option(min=1000)] = 20_000,
+    out: Annotated[Path | None, typer.Option()] = None,
+) -> None:
+    """Load two dates of so many meterpoints, and print what that took."""
+    with tempfile.TemporaryDirectory(prefix="scale-") as temporary:
+        folder = Path(temporary)
+        landing = folder / "landing"
+        (landing / "readings").mkdir(parents=True)
+        found: Measured = {"meterpoints": meterpoints}
+        for name, day in (("first", FIRST), ("daily", SECOND)):
+            made = folder / f"made-{day}"
+            write_sample(made, meterpoints=meterpoints, days=1, start=day)
+            (made / "readings").rename(landing / "readings" / str(day))
+            if day == FIRST:
+                (made / "case_study.db").rename(landing / "case_study.db")
+            before = tables(folder)
+            found[name] = loaded(folder)
+            found[name]["added"] = {table: added(tables(folder)[table], before.get(table)) for table in tables(folder)}
+        files = sorted((landing / "readings" / str(SECOND)).rglob("*.json"))
+        found["bytes_a_file"] = sum(file.stat().st_size for file in files) / len(files)
+        found["nothing new"] = loaded(folder)
+        for file in files[::CORRECTED]:
+            document = orjson.loads(file.read_bytes())
+            place = document["columns"].index("consumption_delta")
+            for row in document["data"]:
+                row[place] = round(row[place] + 0.001, 3)
+            file.write_bytes(orjson.dumps(document))
+        found["corrected"] = loaded(folder)
+    print(text := json.dumps(found, indent=1))
+    if out:
+        out.write_text(text)
+
+
+def added(now: Counter[str], before: Counter[str] | None) -> dict[str, int]:
+    return {what: count - (before or Counter())[what] for what, count in now.items()}
+
+
+def tables(folder: Path) -> dict[str, Counter[str]]:
+    """Bytes, files and partitions of each table."""
+    found: dict[str, Counter[str]] = {}
+    warehouse = folder / "warehouse"
+    for file in warehouse.glob("*/*/*/load=*/*.parquet"):
+        schema, table, _, _, _ = file.relative_to(warehouse).parts
+        counts = found.setdefault(f"{schema}.{table}", Counter())
+        counts["files"] += 1
+        counts["bytes"] += file.stat().st_size
+    for table, counts in found.items():
+        counts["partitions"] = len(list((warehouse / table.replace(".", "/")).glob("*=*")))
+    return found
+
+
+def loaded(folder: Path) -> Measured:
+    """Run one load, and watch it."""
+    names = {"LAKE_LANDING": "landing", "LAKE_WAREHOUSE": "warehouse", "LAKE_STATE": "state", "LAKE_REPORTS": "reports"}
+    environment = os.environ | {name: str(folder / value) for name, value in names.items()}
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.scale", "load"], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    peak, processors = 0, dict[int, float]()
+
+    def watch() -> None:
+        nonlocal peak
+        while process.poll() is None:
+            peak = max(peak, resident_memory(process.pid))
+            processors.update(processor_seconds(process.pid))
+            time.sleep(0.2)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    output, _ = process.communicate(timeout=7200)
+    watcher.join()
+    if process.returncode:
+        raise SystemExit(f"the load ended with exit status {process.returncode}")
+    said: Measured = json.loads(output.splitlines()[-1])
+    return said | {
+        "seconds": round(time.monotonic() - began, 1),
+        "processor_seconds": round(sum(processors.values()), 1),
+        "peak_mib": round(peak / 2**20),
+    }
+
+
+@app.command(hidden=True)
+def load() -> None:
+    from jobs import load as job
+    from jobs.cli.work import Job
+    from jobs.spark import start_session
+
+    settings = Settings()
+    this = Job(settings)
+    with this.stage("start Spark"):
+        spark = start_session(settings)
+    summary = job.run(spark, settings, this.stage)
+    this.end()
+    readings = summary.readings_loaded if summary else 0
+    print(json.dumps({"stages": {name: round(each, 1) for name, each in this.stages.items()}, "readings": readings}))
+
+
+def processor_seconds(root: int) -> dict[int, float]:
+    """Seconds of processors that a process and each of its descendants have used."""
+    children: dict[int, list[int]] = {}
+    used: dict[int, float] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(") ")[2].split()
+        except OSError:  # it has ended
+            continue
+        pid = int(status.parent.name)
+        children.setdefault(int(fields[1]), []).append(pid)
+        used[pid] = (int(fields[11]) + int(fields[12])) / TICKS
+    found, waiting = {}, [root]
+    while waiting:
+        pid = waiting.pop()
+        if pid in used:
+            found[pid] = used[pid]
+        waiting += children.get(pid, [])
+    return found
+
+
+if __name__ == "__main__":
+    app()
