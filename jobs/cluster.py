@@ -89,6 +89,13 @@ def require_master(settings: Settings) -> None:
         raise RuntimeError(f"the master {settings.spark_master} (LAKE_SPARK_MASTER) does not answer: {problems[0]}")
 
 
+def why_no_session(error: str) -> str:
+    """What Spark means by an error at its start. It stops when no master has taken it for a minute."""
+    if "stopped SparkContext" in error:
+        return f"the master took no application of this process; has it another secret ({SECRET})?"
+    return error
+
+
 def _addresses(master: str) -> Iterator[tuple[str, int]]:
     """Hosts and ports of a master; spark://one:7077,other:7077 names two. None of YARN, which its own files name."""
     scheme, _, rest = master.partition("://")

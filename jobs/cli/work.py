@@ -64,7 +64,7 @@ class Job:
             except Py4JError as error:
                 raise RuntimeError(
                     f"Spark did not start with the master {self.settings.spark_master} (LAKE_SPARK_MASTER):"
-                    f" {_cause(error)}; more in {self.settings.state}/spark.log"
+                    f" {cluster.why_no_session(_cause(error))}; more in {self.settings.state}/spark.log"
                 ) from None
 
     def end(self) -> None:
