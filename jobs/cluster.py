@@ -27,7 +27,9 @@ from jobs.settings import Settings
 SECRET = "_SPARK_AUTH_SECRET"
 KEYS = {"AWS_ACCESS_KEY_ID": "access.key", "AWS_SECRET_ACCESS_KEY": "secret.key", "AWS_SESSION_TOKEN": "session.token"}
 MASTER_SECONDS = 5  # in which a master takes a connection
-EXECUTOR_SECONDS = 60  # in which it gives a first executor
+# In which a first executor is there: of a standalone cluster, whose workers wait for applications, and of another one,
+# where machines may have to be started and images fetched.
+EXECUTOR_SECONDS, POD_SECONDS = 60, 600
 SETTLED_SECONDS = 1  # without another executor, and all are there
 HOLD_SECONDS = 0.5  # a task of the look keeps its core so long, so that the others come to the other executors
 SOME = 3  # entries of the landing place that an executor must see
@@ -134,15 +136,16 @@ def prepare(spark: SparkSession, settings: Settings) -> None:
 def _wait_for_executors(spark: SparkSession, settings: Settings) -> None:
     """Return when the number of executors has settled. Spark itself would begin with the first, or wait for ever."""
     status = spark.sparkContext._jsc.sc().statusTracker()
+    patience = EXECUTOR_SECONDS if settings.spark_master.startswith("spark://") else POD_SECONDS
     began = changed = time.monotonic()
     known = 0
     while not known or time.monotonic() - changed < SETTLED_SECONDS:
         found = len(status.getExecutorInfos()) - 1  # the driver is one of them
         if found != known:
             known, changed = found, time.monotonic()
-        if not known and time.monotonic() - began > EXECUTOR_SECONDS:
+        if not known and time.monotonic() - began > patience:
             raise LakeError(
-                f"the master {settings.spark_master} gave no executor in {EXECUTOR_SECONDS} s: are its workers up, with"
+                f"the master {settings.spark_master} gave no executor in {patience} s: are its workers up, with"
                 f" a free core and {settings.executor_memory} of memory (LAKE_EXECUTOR_MEMORY)?"
             )
         time.sleep(0.1)

@@ -24,7 +24,8 @@ QUERIES = {
     "a shuffle": "SELECT date, count(*), sum(consumption_kwh) FROM silver.readings GROUP BY date ORDER BY date",
     "a sort": "SELECT meterpoint_id, interval_start_utc FROM silver.readings ORDER BY 2 DESC, 1 LIMIT 5",
     "a function": "SELECT count(*) FROM gold.active_agreements_on(DATE '2021-01-02')",
-    "a window": "SELECT max(rank) FROM (SELECT rank() OVER (PARTITION BY date ORDER BY consumption_kwh) AS rank FROM silver.readings)",
+    "a window": "SELECT max(n) FROM (SELECT rank() OVER (PARTITION BY date ORDER BY consumption_kwh) AS n"
+    " FROM silver.readings)",
     "a subquery": "SELECT count(*) FROM silver.readings WHERE date = (SELECT max(date) FROM silver.readings)",
 }
 ASK = """
