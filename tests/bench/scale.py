@@ -143,6 +143,66 @@ def load() -> None:
 
 
 @app.command()
+def table(
+    measured: Annotated[list[Path], typer.Argument(help="Two files that `measure` wrote")],
+    core_hour: Annotated[float, typer.Option(help="US$")] = 0.05,
+    thousand_gets: Annotated[float, typer.Option(help="US$")] = 0.0004,
+    gigabyte_month: Annotated[float, typer.Option(help="US$")] = 0.023,
+    busy: Annotated[float, typer.Option(help="Share of the paid cores that works")] = 0.5,
+    a_file: Annotated[int, typer.Option(help="Meterpoints in a file, of the last row")] = 1_000,
+) -> None:
+    """Print what a settlement date costs, of so many meterpoints."""
+    small, large = sorted((json.loads(file.read_text()) for file in measured), key=lambda each: each["meterpoints"])
+
+    def line(value: Callable[[Measured], float]) -> Callable[[int], float]:
+        """The straight line through both measurements, as a function of the number of meterpoints."""
+        slope = (value(large) - value(small)) / (large["meterpoints"] - small["meterpoints"])
+        return lambda meterpoints: value(small) + slope * (meterpoints - small["meterpoints"])
+
+    processors = line(lambda each: each["daily"]["processor_seconds"])
+    rewritten = line(lambda each: each["corrected"]["processor_seconds"])
+    listed = line(lambda each: each["nothing new"]["peak_mib"])  # two files a meterpoint are in the landing place
+    per = {
+        name: large["daily"]["added"][name]["bytes"] / large["meterpoints"]
+        for name in ("silver.readings", "ops.claims", "ops.load_files", "mart.daily_meterpoint_consumption")
+    }
+    kept = sum(per.values())
+    print("| | " + " | ".join(f"{count / 1e6:g} M meterpoints" for count in SIZES) + " |")
+    print("|---|" + "---|" * len(SIZES))
+    hours = [processors(count) / 3600 for count in SIZES]
+    rows = {
+        "processor time of the daily load, core-hours": [f"{each:.2f}" for each in hours],
+        "minutes, with 8 cores kept busy": [f"{60 * each / 8:.0f}" for each in hours],
+        "cores for 30 minutes": [f"{2 * each:.1f}" for each in hours],
+        "core-hours of a load that corrects 1 % of a date": [f"{rewritten(count) / 3600:.2f}" for count in SIZES],
+        "input, GB": [f"{count * large['bytes_a_file'] / 1e9:.1f}" for count in SIZES],
+        "tables, GB a date": [f"{count * kept / 1e9:.2f}" for count in SIZES],
+        "of it silver.readings": [f"{count * per['silver.readings'] / 1e9:.2f}" for count in SIZES],
+        "of it ops.load_files": [f"{count * per['ops.load_files'] / 1e9:.2f}" for count in SIZES],
+        "driver's memory for the list of a date's files, GB": [
+            f"{(listed(count) - listed(0)) / 2 * 2**20 / 1e9:.1f}" for count in SIZES
+        ],
+        "network, GB: input, tables written and read twice": [
+            f"{count * (large['bytes_a_file'] + 3 * kept) / 1e9:.1f}" for count in SIZES
+        ],
+        "processors, US$": [f"{each * core_hour / busy:.3f}" for each in hours],
+        "a year's storage of the date, US$": [f"{12 * count * kept / 1e9 * gigabyte_month:.3f}" for count in SIZES],
+        "requests to read a file a meterpoint, US$": [f"{count / 1000 * thousand_gets:.2f}" for count in SIZES],
+        f"requests with {a_file:,} meterpoints a file, US$": [
+            f"{count / a_file / 1000 * thousand_gets:.4f}" for count in SIZES
+        ],
+    }
+    for name, values in rows.items():
+        print(f"| {name} | {' | '.join(values)} |")
+    a_meterpoint = 1e6 * (processors(1) - processors(0))
+    print(f"\nProcessor time of the daily load: {processors(0):.0f} s, and {a_meterpoint:.0f} µs a meterpoint")
+    print("Bytes a meterpoint: " + ", ".join(f"{name} {each:.0f}" for name, each in per.items()))
+
+
+SIZES = (1_000_000, 8_000_000, 30_000_000)
+
+
+@app.command()
 def growth(
     known: Annotated[int, typer.Option(help="Files ever known")] = 5_000_000,
     days: Annotated[int, typer.Option(help="Dates on which they came")] = 1_000,
