@@ -2,7 +2,7 @@
 .PHONY: help doctor up user users certificate dashboard run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack soak soak-endpoint siege bench bench-endpoint fuzz lint format dictionary lock check
 
 PYTHON ?= python3
-COMPOSE = docker compose --profile jobs --profile dashboard
+COMPOSE = docker compose --profile jobs --profile dashboard --profile cluster
 BIN = .venv/bin
 # Statements may hold any character, so they go through the environment and not through the shell, and make leaves $ alone.
 override Q := $(value Q)
