@@ -219,6 +219,8 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.files.maxPartitionBytes": "2m",
         "spark.sql.files.openCostInBytes": "512k",
         "spark.sql.adaptive.advisoryPartitionSizeInBytes": "16m",
+        # Spark writes each plan out, with its constants, and keeps what it wrote.
+        "spark.sql.maxPlanStringLength": "1m",
         # What the parser has learnt of strange statements would stay in memory for good. A state takes some 30 KB.
         "spark.sql.parser.manageParserCaches": "true",
         "spark.sql.parser.parserDfaCacheFlushThreshold": "8000",

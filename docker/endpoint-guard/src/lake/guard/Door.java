@@ -592,7 +592,15 @@ final class Door extends ThriftHttpCLIService {
       }
       return answer;
     } catch (InvocationTargetException error) {
+      if (error.getCause() instanceof VirtualMachineError fatal) {
+        // To Thrift that is the end of the connection.
+        TBase<?, ?> answer = (TBase<?, ?>) method.getReturnType().getConstructor().newInstance();
+        refuse(answer, plain(fatal.toString()));
+        return answer;
+      }
       throw error.getCause();
+    } finally {
+      Thread.interrupted(); // a statement that was stopped in this thread; Thrift would close the connection without an answer
     }
   }
 
@@ -609,6 +617,12 @@ final class Door extends ThriftHttpCLIService {
         status.setErrorMessage(plain(status.getErrorMessage()));
       }
     }
+  }
+
+  private static <F extends TFieldIdEnum> void refuse(TBase<?, F> answer, String message) {
+    answer.setFieldValue(answer.fieldForId(1), refused(() -> {
+      throw Guard.error(message);
+    }));
   }
 
   /** The answer where a check refuses; null where it does not. */
