@@ -79,6 +79,8 @@ public final class RunLimits extends SparkListener {
   private final Map<Integer, Job> jobs = new HashMap<>();
   private final Map<Integer, Job> jobOfStage = new HashMap<>();
   private final Map<Long, Task> tasks = new HashMap<>();
+  /** A query has no task at work, though it needs one. */
+  private boolean waiting;
   /** Given up by their clients, while their threads go on. */
   private final Set<Query> lingering = new HashSet<>();
 
@@ -414,7 +416,8 @@ public final class RunLimits extends SparkListener {
   synchronized Culprit overdue() {
     long now = System.nanoTime();
     lingering.removeIf(query -> !query.lingers());
-    Stream<Query> stubborn = tasks.values().stream().filter(task -> task.asked != 0 && now - task.asked > STUBBORN)
+    Stream<Query> stubborn = tasks.values().stream()
+        .filter(task -> waiting && task.asked != 0 && now - task.asked > STUBBORN)
         .map(task -> task.query);
     Stream<Query> overdue = Stream.of(queries.values().stream(), tasks.values().stream().map(task -> task.query), lingering.stream())
         .flatMap(all -> all)
@@ -444,7 +447,7 @@ public final class RunLimits extends SparkListener {
   private synchronized void makeRoom() {
     long now = System.nanoTime();
     queries.values().removeIf(query -> !query.told && now - query.born > FORGET && untold(query));
-    boolean waiting = queries.values().stream()
+    waiting = queries.values().stream()
         .anyMatch(query -> query.stages > 0 && query.tasks == 0 && now - query.waitingSince > PATIENCE);
     if (!waiting) {
       return;
