@@ -1,5 +1,6 @@
 package lake.guard;
 
+import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.antlr.v4.runtime.CharStreams;
 import org.antlr.v4.runtime.Token;
@@ -12,16 +13,36 @@ import org.apache.spark.sql.catalyst.parser.UpperCaseCharStream;
  */
 final class Nesting {
   private static final int DEEPEST = 300;
+  private static final int COMMENTS = 50;
+  private static final Pattern COMMENT = Pattern.compile("/\\*|\\*/");
   private static final Pattern OPENS = Pattern.compile("[(\\[<~-]|CASE|NOT", Pattern.CASE_INSENSITIVE);
 
   private Nesting() {}
 
   static void check(String statement) {
+    if (statement == null) {
+      return;
+    }
+    // To split a text into words takes the longer, the deeper its comments are.
+    if (comments(statement) > COMMENTS) {
+      throw Guard.error("[LIMIT] statement refused: it has comments in comments, more than " + COMMENTS + " deep");
+    }
     // Most statements have not so many brackets in all.
-    if (statement != null && OPENS.matcher(statement).results().skip(DEEPEST).findAny().isPresent() && isDeeper(statement)) {
+    if (OPENS.matcher(statement).results().skip(DEEPEST).findAny().isPresent() && isDeeper(statement)) {
       throw Guard.error("[LIMIT] statement refused: it is nested more than " + DEEPEST
           + " deep: use IN in the place of many OR, and WITH in the place of subqueries");
     }
+  }
+
+  private static int comments(String statement) {
+    int depth = 0;
+    int deepest = 0;
+    Matcher mark = COMMENT.matcher(statement);
+    while (mark.find()) {
+      depth = Math.max(0, depth + (mark.group().equals("/*") ? 1 : -1));
+      deepest = Math.max(deepest, depth);
+    }
+    return deepest;
   }
 
   private static boolean isDeeper(String statement) {
