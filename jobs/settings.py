@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     query_result_bytes: ByteSize = Field(
         ByteSize(8 * MIB), description="Largest result that the SQL endpoint holds in memory, as Spark packs it"
     )
+    query_disk_bytes: ByteSize = Field(
+        ByteSize(10 * 1024 * MIB), description="Most that temporary files of all queries at the SQL endpoint may take"
+    )
     query_held_percent: int = Field(
         25, description="Share of the SQL endpoint's heap that all results in memory may take", ge=1, le=90
     )

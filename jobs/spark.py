@@ -219,6 +219,7 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
         "spark.lake.query.seconds": str(settings.query_seconds),
         "spark.lake.query.scanBytes": str(settings.query_scan_bytes),
         "spark.lake.query.resultBytes": str(settings.query_result_bytes),
+        "spark.lake.query.diskBytes": str(settings.query_disk_bytes),
         "spark.lake.query.heldPercent": str(settings.query_held_percent),
         "spark.lake.query.heldSeconds": str(settings.query_held_seconds),
         # Beside the process's own folder, because the next process reads it.
@@ -232,6 +233,11 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.files.maxPartitionBytes": "2m",
         "spark.sql.files.openCostInBytes": "512k",
         "spark.sql.adaptive.advisoryPartitionSizeInBytes": "16m",
+        # Spark writes each plan out, with its constants, and keeps what it wrote.
+        "spark.sql.maxPlanStringLength": "1m",
+        # What the parser has learnt of strange statements would stay in memory for good. A state takes some 30 KB.
+        "spark.sql.parser.manageParserCaches": "true",
+        "spark.sql.parser.parserDfaCacheFlushThreshold": "8000",
         # A path is no table, whatever the guard says.
         "spark.sql.runSQLOnFiles": "false",
         # Or set:system:… at connect time would set properties of this JVM: a proxy, a trust store.
