@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from pyspark.sql import SparkSession
 
-from jobs import load, rollback
+from jobs import load, periods, rollback
 from jobs.settings import Settings
+from tests.integration.oracle import PERIODS
 
 COLUMNS = ["interval_start", "consumption_delta", "meterpoint_id"]
 # The optimising compiler costs a JVM of a minute or two a quarter more processor time than it saves. Without it the JVM
@@ -29,6 +30,13 @@ VIEWS = (
     "readings_enriched",
     "meterpoint_day_completeness",
     "daily_completeness",
+    "half_hourly_region_consumption",
+    "daily_region_consumption",
+    "weekly_consumption",
+    "monthly_consumption",
+    "meterpoint_daily",
+    "period_consumption",
+    "monthly_period_consumption",
 )
 
 
@@ -153,6 +161,11 @@ class Lake:
         assert summary is not None
         return summary
 
+    def set_periods(self) -> None:
+        """The time-of-use periods of the oracle."""
+        if not self.value("SELECT count(*) FROM silver.time_of_use_periods"):
+            periods.store(self.spark, periods.read(PERIODS.encode(), "periods.csv"))
+
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self.spark.sql(sql).collect()]
 
@@ -162,6 +175,7 @@ class Lake:
 
     def gold(self) -> dict[str, "Rows"]:
         """All rows of the views which are compared with the oracle."""
+        self.set_periods()
         return {view: self.view(f"gold.{view}") for view in VIEWS}
 
     def view(self, source: str) -> "Rows":
