@@ -4,7 +4,7 @@ import gzip
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -102,11 +102,12 @@ class Landing:
     def reference(
         self,
         agreements: Iterable[Agreement],
-        meterpoints: Iterable[str],
+        meterpoints: Iterable[str] | Mapping[str, str | None],
         products: Iterable[Product] = PRODUCTS,
         after: timedelta = timedelta(),
     ) -> None:
-        """The SQLite file."""
+        """The SQLite file. Meterpoints are in London, unless they come with their regions."""
+        regions = meterpoints if isinstance(meterpoints, Mapping) else dict.fromkeys(meterpoints, "London")
         path = self.folder / "case_study.db"
         path.unlink(missing_ok=True)
         with closing(sqlite3.connect(path)) as connection, connection:
@@ -129,7 +130,7 @@ class Landing:
                 "INSERT INTO product VALUES (?, ?, ?, ?)",
                 [(p.display_name, p.is_variable, number, p.product_id) for number, p in enumerate(products)],
             )
-            connection.executemany("INSERT INTO meterpoint VALUES ('London', ?)", [(each,) for each in meterpoints])
+            connection.executemany("INSERT INTO meterpoint VALUES (?, ?)", [(of, each) for each, of in regions.items()])
         self.touch("case_study.db", after)
 
 

@@ -7,19 +7,11 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from jobs import marts, regions
+from tests.model.regions import Snapshots, region_on
 from tests.unit.examples import examples
 
 DAY = date(2021, 1, 10)
 DATES = [DAY + timedelta(days=number) for number in range(-2, 12)]
-Snapshots = list[tuple[date, dict[str, str | None]]]  # in the order in which they came: date, region by meterpoint
-
-
-def region_on(snapshots: Snapshots, meterpoint_id: str, day: date) -> str | None:
-    """The rule, said once more."""
-    last_of_date = dict(snapshots)
-    said = {at: region for at, of in last_of_date.items() if (region := (of.get(meterpoint_id) or "").strip())}
-    until = [at for at in said if at <= day]
-    return said[max(until)] if until else said[min(said)] if said else None
 
 
 def spans(snapshots: Snapshots) -> pa.Table:
