@@ -354,10 +354,9 @@ def _write_marts(
     regions reaches, and those asked for."""
     dates = set(readings.get(READINGS, {})) | asked_for
     before = after = spark.table("silver.agreement"), spark.table("silver.product")
-    of_regions = spark.table(REGIONS)
-    if REGIONS in snapshot:
-        of_regions = tables.read(spark, REGIONS, snapshot[REGIONS])
-        dates |= regions.changed_dates(spark, tables.partitions(spark, READINGS) - dates, of_regions)
+    of_regions = tables.read(spark, REGIONS, snapshot.get(REGIONS) or tables.all_locations(spark, REGIONS))
+    if REGIONS in snapshot and (others := tables.partitions(spark, READINGS) - dates):
+        dates |= regions.changed_dates(spark, others, of_regions)
     if CURRENT_SNAPSHOT in snapshot:
         agreement, product = (snapshots.content(spark, name, snapshot, load_id) for name in ("agreement", "product"))
         after = agreement, product

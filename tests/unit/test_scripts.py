@@ -99,7 +99,7 @@ RUNNING_STACK = """#!/bin/sh
 case "$*" in
   info) ;;
   "compose ps --status running --quiet") echo running ;;
-  compose*) shift 11; echo "$@"; cat ;;
+  compose*) shift 10; echo "$@"; cat ;;
   *) exit 9 ;;
 esac
 """
