@@ -64,6 +64,7 @@ from jobs.tables import (
     REJECTED_FILES,
     REJECTED_READINGS,
     REJECTED_REFERENCE,
+    SUPERSEDED,
     Locations,
 )
 
@@ -71,8 +72,8 @@ Stage = Callable[[str], AbstractContextManager[None]]
 Tell = Callable[[str], None]
 Kind = Literal["load", "retract", "reload", "rebuild", "rollback", "dismiss", "upgrade"]
 
-# Rejected rows and bytes of a load that its end may hold in memory; more are appended by Spark.
-FEW_REJECTED, FEW_BYTES = 200_000, 64 * 1024 * 1024
+# Rows and bytes of a load that its end may hold in memory; more are appended by Spark.
+FEW_ROWS, FEW_BYTES = 200_000, 64 * 1024 * 1024
 FEW_FILES = 500_000
 EXAMPLES = 10
 
@@ -221,6 +222,8 @@ def run(
     if summary.published:
         with stage("publish"):
             ledger.begin_publication(spark, load_id)
+            # Before the values are replaced: one that is both here and there is known to be the same.
+            _keep_superseded(spark, place, written)
             for table in tables.DATA:
                 replaced[table] = ledger_writer.publish(spark, table, (new | snapshot).get(table, {}), load_id)
     with stage("record"):
@@ -560,8 +563,15 @@ def _record_files(
     ledger.append_rows(spark, files.append_column("note", note), LOAD_FILES, load_id)
 
 
+def _keep_superseded(spark: SparkSession, place: Place, written: Written) -> None:
+    if written.superseded > FEW_ROWS:
+        ledger.append(spark.read.parquet(f"{place.staging_uri}/superseded"), SUPERSEDED, place.load_id)
+    elif written.superseded:
+        ledger.append_rows(spark, silver.staged(place, "superseded"), SUPERSEDED, place.load_id)
+
+
 def _record_rejected_rows(spark: SparkSession, place: Place, receipt: Receipt, load_id: str) -> None:
-    if receipt.rows_rejected > FEW_REJECTED:
+    if receipt.rows_rejected > FEW_ROWS:
         ledger.append(spark.read.parquet(f"{place.staging_uri}/rejected"), REJECTED_READINGS, load_id)
     else:
         ledger.append_rows(spark, silver.staged(place, "rejected"), REJECTED_READINGS, load_id)

@@ -11,9 +11,12 @@ from jobs.ledger import loads as ledger
 from jobs.ledger import writer as ledger_writer
 from jobs.load import Stage, Summary
 from jobs.names import with_hints
+from jobs.readings.merge import Changes
 from jobs.reports import front
 from jobs.settings import Settings
-from jobs.tables import DAILY_METERPOINT, LOADS, MARTS, READINGS, ROLLBACKS, Locations
+from jobs.tables import DAILY_METERPOINT, LOADS, MARTS, READINGS, ROLLBACKS, SUPERSEDED, Locations
+
+Switches = dict[tuple[str, str], list[tuple[str, str]]]  # as of ledger.switches
 
 
 class RollbackError(LakeError):
@@ -38,7 +41,8 @@ def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage) -> S
         event = _event(spark, undone)
         target, in_effect = event.target, not event.in_effect
         effective = event.effective | {target} if in_effect else event.effective - {target}
-        before = _folders_with(spark, effective)
+        switched = ledger.switches(spark, ledger.recorded_loads(spark))
+        before = _folders_with(spark, effective, switched)
         load_id = ledger_writer.new_load_id(datetime.now(UTC), ledger.recorded_loads(spark))
         ledger_writer.become_writer(spark, load_id, after=writer)
     judge = audit.Audit(load_id, started_at, settings.reports, kind="rollback")
@@ -61,9 +65,10 @@ def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage) -> S
         return summary
     with stage("publish"):
         ledger.begin_publication(spark, load_id)
+        changes = _keep_superseded(spark, before.get(READINGS, {}), switched, load_id)
         replaced = {table: ledger_writer.publish(spark, table, before.get(table, {}), load_id) for table in tables.DATA}
     with stage("record"):
-        ledger.append_publications(spark, before, replaced, {}, load_id)
+        ledger.append_publications(spark, before, replaced, changes, load_id)
         ledger.append_validations(spark, summary.verdicts, load_id)
         rollback = {"rolled_back_load_id": undone, "target_load_id": target, "in_effect": in_effect}
         ledger.append_rows(spark, [rollback], ROLLBACKS, load_id)
@@ -109,9 +114,8 @@ def _event(spark: SparkSession, undone: str) -> ledger.Event:
     raise RollbackError(f"{first} came after {undone}: roll that back first")
 
 
-def _folders_with(spark: SparkSession, effective: frozenset[str]) -> dict[str, Locations]:
+def _folders_with(spark: SparkSession, effective: frozenset[str], switched: Switches) -> dict[str, Locations]:
     """Which partitions would name which other folders than now, if exactly these loads were in effect, by table."""
-    switched = ledger.switches(spark, ledger.recorded_loads(spark))
     recorded = {load for history in switched.values() for load, _ in history}
     if unknown := sorted(effective - recorded):
         raise RollbackError(f"what load {unknown[0]} published was not recorded: it is of an older version")
@@ -148,3 +152,63 @@ def _audit(spark: SparkSession, judge: audit.Audit, before: dict[str, Locations]
     kept = tables.locations(spark, READINGS, dates - set(restored))
     measured = audit.measure_marts(marts, tables.read(spark, READINGS, kept | restored), None)
     audit.judge_marts(judge, *measured, audit.lost_of_other_dates(spark, places, dates))
+
+
+def _keep_superseded(spark: SparkSession, before: Locations, switched: Switches, load_id: str) -> dict[date, Changes]:
+    """Keep the readings that are known no longer when dates go back to folders of before; count what differs by date.
+
+    What comes back has its older `known_from`, though it was not known meanwhile. So a value that ends here counts from
+    when its folder came, and where there was none in its time, that is a row with no consumption.
+    """
+    if not before:
+        return {}
+    keys = ["date", "meterpoint_id", "interval_start_utc"]
+    since = spark.createDataFrame(
+        [(date.fromisoformat(day), switched[READINGS, day][-1][0]) for day in before], "date DATE, since STRING"
+    )
+    now, then = (
+        tables.read(spark, READINGS, {day: folder for day, folder in places.items() if not tables.is_empty(folder)})
+        for places in (tables.locations(spark, READINGS, before), before)
+    )
+    both = (
+        now.withColumn("is_now", F.lit(True))
+        .join(
+            then.select(
+                *keys,
+                F.col("interval_start").alias("then_start"),
+                F.col("consumption_kwh").alias("then_kwh"),
+                F.col("reading_quality").alias("then_quality"),
+                F.lit(True).alias("is_then"),
+            ),
+            on=keys,
+            how="full",
+        )
+        .join(F.broadcast(since), on="date")
+        .withColumn(
+            "differs",
+            F.expr("NOT (is_now <=> is_then AND consumption_kwh <=> then_kwh AND reading_quality <=> then_quality)"),
+        )
+    )
+    superseded = both.where("differs").select(
+        "meterpoint_id",
+        F.coalesce("interval_start", "then_start").alias("interval_start"),
+        "interval_start_utc",
+        "consumption_kwh",
+        "reading_quality",
+        "source_file",
+        F.col("load_id").alias("brought_by"),
+        F.greatest(F.coalesce("known_from", "load_id"), "since").alias("known_from"),
+        "date",
+    )
+    ledger.append(superseded, SUPERSEDED, load_id)
+    counted = both.groupBy("date").agg(
+        F.count("is_now").alias("before"),
+        F.count_if(F.expr("differs AND is_now IS NULL")).alias("added"),
+        F.count_if(F.expr("differs AND is_now AND is_then")).alias("changed"),
+        F.count_if(F.expr("differs AND is_then IS NULL")).alias("removed"),
+        F.count_distinct(F.expr("if(differs, meterpoint_id, NULL)")).alias("meterpoints"),
+        F.sum("consumption_kwh").alias("kwh_before"),
+        F.sum("then_kwh").alias("kwh_after"),
+    )
+    rows = counted.fillna(0, subset=["kwh_before", "kwh_after"]).collect()
+    return {row.date: Changes(*(row[name] for name in Changes._fields)) for row in rows}

@@ -55,13 +55,23 @@ VALIDATIONS = "ops.validations"
 PUBLICATIONS = "ops.publications"
 PUBLISHING = "ops.publishing"
 ROLLBACKS = "ops.rollbacks"
+SUPERSEDED = "silver.superseded_readings"
 REJECTED_READINGS = "quarantine.readings"
 REJECTED_FILES = "quarantine.files"
 REJECTED_REFERENCE = "quarantine.reference"
 VERSIONS = "ops.schema_versions"
 PERIODS = "silver.time_of_use_periods"
 # Rows of these tables belong to a load, and are dropped with it if it did not happen.
-OF_LOADS = (REJECTED_READINGS, REJECTED_FILES, REJECTED_REFERENCE, LOAD_FILES, VALIDATIONS, PUBLICATIONS, ROLLBACKS)
+OF_LOADS = (
+    SUPERSEDED,
+    REJECTED_READINGS,
+    REJECTED_FILES,
+    REJECTED_REFERENCE,
+    LOAD_FILES,
+    VALIDATIONS,
+    PUBLICATIONS,
+    ROLLBACKS,
+)
 ALL = (*DATA, LOADS, PUBLISHING, *OF_LOADS, VERSIONS, PERIODS)
 
 # So many partitions are asked for one by one; beyond that, a table's are listed, which may be thousands.

@@ -95,6 +95,7 @@ def append_publications(
             row["replaced_folder"] = replaced.get(table, {}).get(value)
             if table == READINGS and (change := changes.get(date.fromisoformat(value))):
                 row |= {f"readings_{name}": getattr(change, name) for name in ("added", "changed", "removed")}
+                row |= {name: getattr(change, name) for name in ("meterpoints", "kwh_before", "kwh_after")}
             rows.append(row)
     append_rows(spark, rows, PUBLICATIONS, load_id)
 

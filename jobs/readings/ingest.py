@@ -50,8 +50,11 @@ READINGS_SCHEMA = pa.schema(
         ("source_file", pa.string()),
         ("load_id", pa.string()),
         ("reading_quality", pa.string()),
+        ("known_from", pa.string()),
     ]
 )
+# What another file outweighs is not known at all, as long as it does not count.
+CONTESTED_SCHEMA = pa.schema([field for field in READINGS_SCHEMA if field.name != "known_from"])
 CLAIMS_SCHEMA = pa.schema(
     [
         ("source_file", pa.string()),
@@ -355,7 +358,8 @@ def _write_by_date(place: Place, root: str, rows: pa.Table, schema: pa.Schema, n
     """Write sorted rows, a file for each date, into the folder that the load is to publish."""
     if "kwh" in rows.column_names:
         rows = rows.append_column("consumption_kwh", decimals(rows["kwh"].combine_chunks()))
-    rows = rows.append_column("load_id", pa.repeat(place.load_id, rows.num_rows)).combine_chunks()
+    of_load = pa.repeat(place.load_id, rows.num_rows)
+    rows = rows.append_column("load_id", of_load).append_column("known_from", of_load).combine_chunks()
     dates = rows["date"].cast(pa.int32()).to_numpy()
     starts = [0, *(np.flatnonzero(np.diff(dates)) + 1).tolist(), len(dates)]
     columns = rows.select(schema.names).cast(schema)

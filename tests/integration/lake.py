@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 from pyspark.sql import SparkSession
 
-from jobs import load, periods, rollback
+from jobs import load, periods, rollback, silver
 from jobs.settings import Settings
 from tests.integration.oracle import PERIODS
 
@@ -191,6 +192,12 @@ class Lake:
         listed = session.sharedState().externalCatalog().listPartitions(schema, name, jvm.scala.Option.empty())
         partitions = [listed.apply(index) for index in range(listed.size())]
         return {each.spec().values().head(): each.location().toString() for each in partitions}
+
+
+def as_if_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have Spark's tasks read and merge what is so little that the driver would do it alone."""
+    monkeypatch.setattr(silver, "LITTLE_FILES", 0)
+    monkeypatch.setattr(silver, "LITTLE_ROWS", -1)
 
 
 class Rows(NamedTuple):

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +42,19 @@ class Story:
     refused: str  # what was said of rolling back the first while the second was there
     nothing_new: Summary | None  # after the rollback
     old_values: set[float]  # in the first load's folder, read while the second was live
+    moments: list[datetime]  # at which each of them had ended
 
 
 @pytest.fixture(scope="module")
 def story(new_lake: Callable[[], Lake]) -> Story:
     lake = new_lake()
     landing = lake.landing
-    gold, agreement = [], []
+    gold, agreement, moments = [], [], []
 
     def state() -> None:
         gold.append(lake.gold())
         agreement.append(snapshot_of(lake))
+        moments.append(lake.value("SELECT max(finished_at) FROM ops.loads"))
 
     landing.readings("a.json", day("a", "2021-01-01", 1) + day("a", "2021-01-02", 1))
     landing.readings("b.json", day("b", "2021-01-01", 1))
@@ -97,6 +99,7 @@ def story(new_lake: Callable[[], Lake]) -> Story:
         str(refused.value),
         nothing_new,
         old_values,
+        moments,
     )
 
 
@@ -106,6 +109,46 @@ def test_a_correction_tells_what_it_changed(story: Story) -> None:
 
 def test_old_values_can_be_read_after_a_correction(story: Story) -> None:
     assert story.old_values == {1.0}
+
+
+def without_shares(answer: Rows) -> Rows:
+    """How much was received and is actual is not asked for at a moment: the last columns of the views."""
+    columns = [name for name in answer.columns if not name.endswith("_share")]
+    return Rows(columns, sorted((row[: len(columns)] for row in answer.rows), key=repr))
+
+
+AS_OF = (
+    "half_hourly_consumption",
+    "daily_product_consumption",
+    "half_hourly_product_consumption",
+    "readings_enriched",
+)
+
+
+def test_what_gold_said_after_each_load_can_be_asked_for_after_all_of_them(story: Story) -> None:
+    """Another moment than the end of a load is that of the last load which had ended."""
+    for moment, gold in zip(story.moments, story.gold, strict=True):
+        # The snapshot of the second load was rolled back, and is not kept.
+        for view in AS_OF[:1] if gold is story.gold[1] else AS_OF:
+            then = story.lake.view(f"gold.{view}_as_of(TIMESTAMP '{moment}' + INTERVAL 10 MILLISECONDS)")
+            assert then == without_shares(gold[view]), (view, moment)
+    before = story.moments[0] - timedelta(days=1)
+    assert story.lake.view(f"gold.half_hourly_consumption_as_of(TIMESTAMP '{before}')").rows == []
+
+
+def test_restatements_tell_what_loads_changed_of_dates_that_had_readings(story: Story) -> None:
+    restated = story.lake.rows(
+        "SELECT load_id, kind, date, readings_added, readings_changed, readings_removed, meterpoint_count, kwh_before,"
+        " kwh_after FROM gold.restatements ORDER BY load_id, date"
+    )
+
+    first, third = date(2021, 1, 1), date(2021, 1, 3)
+    assert [(*row[:-2], *map(float, row[-2:])) for row in restated] == [
+        (story.second.load_id, "load", first, 0, 46, 2, 1, 96, 140),
+        (story.rolled_back.load_id, "rollback", first, 2, 46, 0, 1, 140, 96),
+        (story.rolled_back.load_id, "rollback", third, 0, 0, 48, 1, 144, 0),
+        (story.repaired.load_id, "load", first, 0, 48, 0, 1, 96, 288),
+    ]
 
 
 def test_rollback_brings_back_what_was_before(story: Story) -> None:

@@ -5,6 +5,7 @@ the dead run had published in part.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -123,7 +124,7 @@ def test_readings_that_a_dead_run_had_replaced_are_back(new_lake: Callable[[], L
 
     assert lake.gold() == before
     assert summary.dates == [date(2021, 1, 1), date(2021, 1, 2)]
-    assert summary.changes == {date(2021, 1, 1): Changes(before=96, added=0, changed=0, removed=0)}
+    assert summary.changes == {date(2021, 1, 1): Changes(96, 0, 0, 0, 0, Decimal(96), Decimal(96))}
     assert lake.value("SELECT publishing_load_id FROM gold.data_freshness") is None
     assert lake.run() is None
 

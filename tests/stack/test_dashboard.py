@@ -17,7 +17,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.stack.conftest import Stack, cannot_run, free_port
 
-CHARTS = 10
+CHARTS = 11
 
 
 class Superset:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.readings.ingest import CLAIMS_SCHEMA, READINGS_SCHEMA
-from jobs.readings.merge import Changes, Merged, changes, merge
+from jobs.readings.merge import Changes, Merged, merge, replace
 from tests.model.deliveries import Claim, Deliveries, Key, Reading
 
 NOON = datetime(2021, 1, 1, 12, tzinfo=UTC)
@@ -36,6 +36,7 @@ class Product:
 
     dates: dict[date, Merged] = field(default_factory=dict)
     undone: list[dict[date, Merged]] = field(default_factory=list)
+    superseded: list[dict[str, Any]] = field(default_factory=list)  # with `until`, the load that ended the value
 
     def apply(
         self, load: str, new: list[tuple[str, datetime, tuple[Reading, ...]]], dropped: pc.Expression | None
@@ -68,10 +69,14 @@ class Product:
             all_rows = pa.concat_tables([held.readings, held.contested, pa.Table.from_pylist(rows, READINGS_SCHEMA)])
             is_dropped = held.claims.filter(dropped)["load_id"].to_pylist() if dropped is not None else []
             held_claims = flagged(held.claims, False, is_dropped)
-            self.dates[day] = merge(
+            merged = merge(
                 all_rows,
                 pa.concat_tables([held_claims, flagged(pa.Table.from_pylist(claims, CLAIMS_SCHEMA), True, [])]),
             )
+            replaced = replace(held.readings, merged.readings, load)
+            assert replaced.readings.drop(["known_from"]) == merged.readings.drop(["known_from"])
+            self.superseded += [row | {"until": load} for row in replaced.superseded.to_pylist()]
+            self.dates[day] = merged._replace(readings=replaced.readings)
 
     def believed(self) -> dict[tuple[str, datetime], tuple[float, str]]:
         rows = [row for each in self.dates.values() for row in each.readings.to_pylist()]
@@ -80,6 +85,14 @@ class Product:
             for row in rows
         }
         assert len(found) == len(rows)
+        return found
+
+    def as_of(self, load: str) -> dict[tuple[str, datetime], float]:
+        """What was known when a load had ended, as silver.readings_as_of says it."""
+        now = [row for each in self.dates.values() for row in each.readings.to_pylist() if row["known_from"] <= load]
+        then = [row for row in self.superseded if row["known_from"] <= load < row["until"]]
+        found = {(row["meterpoint_id"], row["interval_start_utc"]): float(row["consumption_kwh"]) for row in now + then}
+        assert len(found) == len(now) + len(then)
         return found
 
 
@@ -119,6 +132,31 @@ def test_any_order_of_versions_retractions_and_rollbacks_ends_as_the_model_says(
         assert product.believed() == model.believed()
 
 
+@given(
+    st.lists(st.one_of(st.lists(versions, max_size=3, unique_by=lambda each: each[0]), st.just("retract")), max_size=8)
+)
+def test_what_was_known_after_each_load_can_be_told_after_all_later_ones(steps: list[Any]) -> None:
+    model, product = Deliveries(), Product()
+    known: dict[str, dict[tuple[str, datetime], float]] = {}
+
+    for number, step in enumerate(steps):
+        load = f"load-{number}"
+        if step == "retract":
+            loads = {claim.load for claim in model.claims.values()}
+            if loads:
+                target = min(loads)
+                model.retract(load, lambda key, claim, target=target: claim.load == target)  # type: ignore[misc]
+                product.apply(load, [], pc.field("load_id") == target)
+        else:
+            new = [version for version in step if model.known.get(version[0]) != version[2]]
+            if model.load(load, step):
+                product.apply(load, new, None)
+        known[load] = {slot: kwh for slot, (kwh, _) in model.believed().items()}
+
+    for load, then in known.items():
+        assert product.as_of(load) == then
+
+
 def test_what_a_file_gives_up_is_again_that_of_the_other_file_though_that_is_not_read_again() -> None:
     model, product = Deliveries(), Product()
     both = (Reading("m1", NOON, 1), Reading("m1", NOON + timedelta(minutes=30), 1))
@@ -139,18 +177,44 @@ def test_what_a_file_gives_up_is_again_that_of_the_other_file_though_that_is_not
     assert product.dates[NOON.date()].contested.num_rows == 1
 
 
-def test_changes_count_keys_that_are_new_gone_or_have_another_consumption() -> None:
-    def content(*kwh: float | None) -> pa.Table:
-        rows = [
-            {
-                "meterpoint_id": "m",
-                "interval_start_utc": NOON + timedelta(minutes=30 * n),
-                "consumption_kwh": Decimal(each),
-            }
-            for n, each in enumerate(kwh)
-            if each is not None
-        ]
-        return pa.Table.from_pylist(rows, READINGS_SCHEMA)
+def content(*kwh: float | None, quality: str | None = None, load: str = "load-1") -> pa.Table:
+    """Half hours of one meterpoint from noon on, None where there is no reading."""
+    rows = [
+        {
+            "meterpoint_id": "m",
+            "interval_start_utc": NOON + timedelta(minutes=30 * n),
+            "consumption_kwh": Decimal(each),
+            "load_id": load,
+            "reading_quality": quality,
+        }
+        for n, each in enumerate(kwh)
+        if each is not None
+    ]
+    return pa.Table.from_pylist(rows, READINGS_SCHEMA)
 
-    assert changes(content(1, 2, 3, None), content(1, 5, None, 4)) == Changes(before=3, added=1, changed=1, removed=1)
-    assert changes(content(), content()) == Changes(0, 0, 0, 0)
+
+def test_changes_count_keys_that_are_new_gone_or_have_another_consumption() -> None:
+    changes = replace(content(1, 2, 3, None), content(1, 5, None, 4), "load-2").changes
+
+    assert changes == Changes(
+        before=3, added=1, changed=1, removed=1, meterpoints=1, kwh_before=Decimal(6), kwh_after=Decimal(10)
+    )
+    assert replace(content(), content(), "load-2").changes == Changes(0, 0, 0, 0, 0, Decimal(0), Decimal(0))
+
+
+def test_an_estimated_reading_that_becomes_an_actual_one_is_changed() -> None:
+    replaced = replace(content(1, 2, quality="E"), content(1, 2, quality="A", load="load-2"), "load-2")
+
+    assert replaced.changes.changed == 2
+    assert replaced.superseded["reading_quality"].to_pylist() == ["E", "E"]
+
+
+def test_a_value_that_stays_is_known_since_the_load_that_brought_it_first() -> None:
+    """Also where an older version of the lakehouse did not record it, and where a later load brings it again."""
+    replaced = replace(content(1, 2), content(1, 7, load="load-2"), "load-2")
+    again = replace(replaced.readings, content(1, 7, load="load-3"), "load-3")
+
+    assert replaced.readings["known_from"].to_pylist() == ["load-1", "load-2"]
+    assert replaced.superseded["known_from"].to_pylist() == ["load-1"]
+    assert again.readings["known_from"].to_pylist() == ["load-1", "load-2"]
+    assert again.superseded.num_rows == 0
