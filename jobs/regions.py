@@ -85,7 +85,10 @@ def changed_dates(spark: SparkSession, dates: Collection[str], after: DataFrame)
     if since_ever and rest:
         known = tables.read(spark, DAILY_METERPOINT, tables.locations(spark, DAILY_METERPOINT, rest))
         of_span = known.select("meterpoint_id", "date").join(spans, on="meterpoint_id", how="inner")
-        changed |= {str(row.date) for row in of_span.where("date < valid_to").select("date").distinct().collect()}
+        changed |= {
+            str(row.date)
+            for row in of_span.where("valid_from <= date AND date < valid_to").select("date").distinct().collect()
+        }
     return changed
 
 
