@@ -14,6 +14,7 @@
 | gzip, columns in other orders and further ones, several meterpoints in a file, folders | name-1, name-2, formats-* |
 | numbers: whole, zero, six decimals, more than six | numbers |
 | a leap day, the turn of the year | overlap, switched |
+| half hours missing, readings that are actual, estimated, rated otherwise or not at all | numbers |
 """
 
 from collections.abc import Callable
@@ -98,14 +99,21 @@ def deliver_edge_cases(lake: Lake) -> None:
     )
     amounts = [0, 0.0, 1, 100, 0.000001, 0.123456, 0.1234565, 33.333333, 1e-7, 2.5e0]
     starts = [start for start, *_ in day("numbers", DAYS[1])]
-    landing.readings("numbers.json", [[start, kwh, "numbers"] for start, kwh in zip(starts, amounts, strict=False)])
+    qualities = ["A", "E", None, "A", "Substituted"] * 2
+    landing.readings(
+        "numbers.json",
+        [[start, kwh, "numbers", told] for start, kwh, told in zip(starts, amounts, qualities, strict=False)],
+        columns=["interval_start", "consumption_delta", "meterpoint_id", "reading_quality"],
+    )
 
 
 @pytest.fixture(scope="module")
 def loaded(new_lake: Callable[[], Lake]) -> tuple[Lake, Summary]:
     lake = new_lake()
     deliver_edge_cases(lake)
-    return lake, lake.load()
+    summary = lake.load()
+    lake.set_periods()
+    return lake, summary
 
 
 @pytest.fixture(scope="module")
@@ -165,14 +173,15 @@ def test_active_agreements_on_says_the_same_for_any_day(day: str, lake: Lake, or
 
 def test_columns_are_those_of_the_design(lake: Lake) -> None:
     columns = {view: " ".join(lake.spark.table(f"gold.{view}").columns) for view in VIEWS[:5]}
+    shares = " received_share actual_share"
 
     assert columns == {
         "active_agreements": "agreement_id meterpoint_id product_display_name is_variable",
-        "half_hourly_consumption": "interval_start interval_start_utc date meterpoint_count consumption_kwh",
-        "daily_product_consumption": "product_display_name date meterpoint_count consumption_kwh",
+        "half_hourly_consumption": "interval_start interval_start_utc date meterpoint_count consumption_kwh" + shares,
+        "daily_product_consumption": "product_display_name date meterpoint_count consumption_kwh" + shares,
         "half_hourly_product_consumption": "product_display_name interval_start interval_start_utc date"
-        " meterpoint_count consumption_kwh average_kwh",
-        "readings_without_agreement": "meterpoint_id date reading_count consumption_kwh",
+        " meterpoint_count consumption_kwh average_kwh" + shares,
+        "readings_without_agreement": "meterpoint_id date reading_count consumption_kwh" + shares,
     }
     assert " ".join(lake.spark.table("silver.readings").columns) == (
         "meterpoint_id interval_start interval_start_utc consumption_kwh source_file load_id reading_quality"
