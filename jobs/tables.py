@@ -16,6 +16,7 @@ from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as dataset
 import pyarrow.parquet as pq
 from py4j.java_gateway import JavaObject
 from pyarrow.fs import FileInfo, FileSelector, FileSystem
@@ -37,9 +38,13 @@ HALF_HOURLY = "mart.half_hourly"
 HALF_HOURLY_PRODUCT = "mart.half_hourly_by_product"
 DAILY_PRODUCT = "mart.daily_by_product"
 DAILY_COMPLETENESS = "mart.daily_completeness"
-HISTORIES = ("silver.agreement_history", "silver.product_history", "silver.meterpoint_history")
+HALF_HOURLY_REGION = "mart.half_hourly_by_region"
+DAILY_REGION = "mart.daily_by_product_and_region"
+METERPOINT_HISTORY = "silver.meterpoint_history"
+REGIONS = "silver.meterpoint_regions"
+HISTORIES = ("silver.agreement_history", "silver.product_history", METERPOINT_HISTORY, REGIONS)
 # Of these a year is a partition, of all other tables with readings a date.
-BY_YEAR = (HALF_HOURLY, HALF_HOURLY_PRODUCT, DAILY_PRODUCT, DAILY_COMPLETENESS)
+BY_YEAR = (HALF_HOURLY, HALF_HOURLY_PRODUCT, DAILY_PRODUCT, DAILY_COMPLETENESS, HALF_HOURLY_REGION, DAILY_REGION)
 MARTS = (DAILY_METERPOINT, *BY_YEAR)
 # In the order in which a load switches them. The snapshot's pointer comes last, because which marts a new snapshot
 # changes is found by comparing it with the one in place.
@@ -56,6 +61,7 @@ REJECTED_READINGS = "quarantine.readings"
 REJECTED_FILES = "quarantine.files"
 REJECTED_REFERENCE = "quarantine.reference"
 VERSIONS = "ops.schema_versions"
+PERIODS = "silver.time_of_use_periods"
 # Rows of these tables belong to a load, and are dropped with it if it did not happen.
 OF_LOADS = (
     SUPERSEDED,
@@ -67,7 +73,7 @@ OF_LOADS = (
     PUBLICATIONS,
     ROLLBACKS,
 )
-ALL = (*DATA, LOADS, PUBLISHING, *OF_LOADS, VERSIONS)
+ALL = (*DATA, LOADS, PUBLISHING, *OF_LOADS, VERSIONS, PERIODS)
 
 # So many partitions are asked for one by one; beyond that, a table's are listed, which may be thousands.
 FEW = 4
@@ -195,25 +201,24 @@ def read_rows(
     locations: Locations,
     where: pc.Expression | None = None,
     only: Collection[str] | None = None,
+    seldom: pc.Expression | None = None,
 ) -> pa.Table:
     """The content of given partitions without a Spark job. For tables that are small, or become it by `where` and by
-    the columns in `only`."""
+    the columns in `only`.
+
+    `seldom` is a condition that `where` holds, too. A file in which no row meets it costs the columns that it names.
+    """
     columns = schema(spark, table)
     read = pa.schema([field for field in columns if only is None or field.name in only])
 
     def rows_of(location: str) -> list[pa.Table]:
         file_system, files = _files_in(spark, location)
-        return [
-            pq.read_table(
-                file.path,
-                columns=read.names,
-                filesystem=file_system,
-                schema=columns,
-                filters=where,
-                partitioning=None,
-            )
-            for file in files
-        ]
+        found = []
+        for file in files:
+            content = dataset.dataset(file.path, columns, format="parquet", filesystem=file_system, partitioning=None)
+            if seldom is None or content.count_rows(filter=seldom):
+                found.append(content.to_table(columns=read.names, filter=where))
+        return found
 
     with ThreadPoolExecutor(THREADS) as pool:
         found = [rows for parts in pool.map(rows_of, locations.values()) for rows in parts]

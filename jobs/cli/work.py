@@ -45,16 +45,20 @@ class Job:
             console.print(f"[green]✓[/] {name} [dim]{seconds:.1f} s[/]")
 
     def start_spark(self) -> "SparkSession":
-        """Raises LakeError where Java does not start with these settings, RuntimeError where Spark does not."""
+        """Raises LakeError where Java does not start with these settings, or an executor does not see the folders;
+        RuntimeError where Spark does not start."""
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkRuntimeError
 
+        from jobs import cluster
         from jobs.errors import LakeError
         from jobs.spark import start_session
 
         with self.stage("start Spark"):
             try:
-                return start_session(self.settings)
+                spark = start_session(self.settings)
+                cluster.require_places(spark, self.settings)
+                return spark
             except PySparkRuntimeError as error:
                 if error.getCondition() != "JAVA_GATEWAY_EXITED":
                     raise
@@ -65,7 +69,7 @@ class Job:
             except Py4JError as error:
                 raise RuntimeError(
                     f"Spark did not start with the master {self.settings.spark_master} (LAKE_SPARK_MASTER):"
-                    f" {_cause(error)}; more in {self.settings.state}/spark.log"
+                    f" {cluster.why_no_session(_cause(error))}; more in {self.settings.state}/spark.log"
                 ) from None
 
     def end(self) -> None:
