@@ -67,6 +67,7 @@ from jobs.tables import (
     SUPERSEDED,
     Locations,
 )
+from jobs.telemetry import lineage, logs
 
 Stage = Callable[[str], AbstractContextManager[None]]
 Tell = Callable[[str], None]
@@ -199,6 +200,8 @@ def run(
         earlier = [*ledger.recorded_loads(spark), *([writer] if writer else [])]
         load_id = ledger_writer.new_load_id(datetime.now(UTC), earlier, accept_clock=CLOCK in wish.accept)
         ledger_writer.become_writer(spark, load_id, after=writer)
+        logs.load_id.set(load_id)
+        lineage.tell("START", load_id, settings, warn=tell)
         begun = ledger.recover(spark, load_id) if interrupted else {}
         place = silver.place_of(spark, settings, load_id, started_at)
         silver.begin_staging(place)
@@ -235,6 +238,7 @@ def run(
         front.publish(spark, settings, {load_id: summary.notes})
     with stage("collect"):
         collect.collect_replaced(spark, settings)
+    lineage.ended(settings, load_id, summary.verdicts, written.rows, summary.errors, tell)
     return summary
 
 

@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     query_result_bytes: ByteSize = Field(
         ByteSize(8 * MIB), description="Largest result that the SQL endpoint holds in memory, as Spark packs it"
     )
+    query_disk_bytes: ByteSize = Field(
+        ByteSize(10 * 1024 * MIB), description="Most that temporary files of all queries at the SQL endpoint may take"
+    )
     query_held_percent: int = Field(
         25, description="Share of the SQL endpoint's heap that all results in memory may take", ge=1, le=90
     )
@@ -93,6 +96,8 @@ class Settings(BaseSettings):
     ldap_engineers: str = Field("", description="Filter that finds something if {user}, or {dn}, is an engineer")
     s3_endpoint: str | None = Field(None, description="URL of an S3-compatible store other than AWS")
     spark_master: str = Field("local[*]", description="local[*], spark://…, k8s://… or yarn")
+    spark_cores: int = Field(0, ge=0, description="Most cores of a standalone cluster that a process takes; 0: all")
+    executor_memory: str = Field("1g", description="Heap of each executor of a cluster")
     driver_memory: str = Field("2g", description="Heap of the Spark driver, which in local mode does all the work")
     retention_hours: float = Field(
         24, ge=0, le=24 * 366 * 100, description="How long a folder stays after another took its place"
@@ -113,6 +118,11 @@ class Settings(BaseSettings):
     snapshot_days: int = Field(1, ge=0, description="Age in days at which a reference snapshot is not yet stale")
     certificate_days: int = Field(30, ge=0, description="Days before the end of the certificate from which it is told")
     disk_free_percent: float = Field(10, ge=0, le=100, description="Free disk below which it is told; half: critical")
+    metrics_file: Path | None = Field(None, description="File that each check writes, in Prometheus' text format")
+    endpoint_metrics: str | None = Field(None, description="http:// URL of the SQL endpoint's metrics, for that page")
+    endpoint_metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of the SQL endpoint's own metrics, which need no password; 0: none"
+    )
     alarm_webhook: str | None = Field(None, description="https:// URL (http:// for this machine) that gets alarms")
     alarm_smtp: str | None = Field(
         None, description="smtps://host[:port], smtp:// with STARTTLS, or smtp-plain:// without TLS, for this machine"
@@ -200,7 +210,7 @@ class Settings(BaseSettings):
             )
         return master
 
-    @field_validator("driver_memory")
+    @field_validator("driver_memory", "executor_memory")
     @classmethod
     def heap_that_spark_starts_with(cls, heap: str) -> str:
         match = re.fullmatch(r"([1-9]\d{0,9})([kmgt])", heap, re.ASCII | re.IGNORECASE)
@@ -232,12 +242,14 @@ class Settings(BaseSettings):
 _OTHERS = """
     ALARM_SMTP_PASSWORD BIND BIND_WITHOUT_TLS BUCKET
     COMMAND DASHBOARD_CPUS DASHBOARD_MEMORY DASHBOARD_PASSWORD DASHBOARD_PORT
-    DASHBOARD_SECRET DASHBOARD_SQL_PASSWORD DB_ENDPOINT_PASSWORD DB_METASTORE_PASSWORD EMBEDDED ENDPOINT_CPUS
-    ENDPOINT_HEAP ENDPOINT_MEMORY ENDPOINT_PIDS GID INIT_MEMORY JOBS_CPUS JOBS_HEAP JOBS_MEMORY JOBS_PIDS LANDING_DIR
-    LDAP_AUTHORITIES METADATA_DB_CPUS METADATA_DB_MEMORY METASTORE_CPUS METASTORE_MEMORY OBJECT_STORE_CPUS
+    DASHBOARD_SECRET DASHBOARD_SQL_PASSWORD DB_ENDPOINT_PASSWORD DB_METASTORE_PASSWORD EMBEDDED ENDPOINT_CORES
+    ENDPOINT_CPUS ENDPOINT_HEAP ENDPOINT_MEMORY ENDPOINT_PIDS GID INIT_MEMORY JOBS_CPUS JOBS_HEAP JOBS_MEMORY JOBS_PIDS
+    LANDING_DIR LDAP_AUTHORITIES LOG_FORMAT METADATA_DB_CPUS METADATA_DB_MEMORY METASTORE_CPUS METASTORE_MEMORY
+    OBJECT_STORE_CPUS
     OBJECT_STORE_MEMORY REPORTS_CPUS REPORTS_MEMORY REPORTS_PORT S3_ADMIN S3_ADMIN_SECRET S3_BIND S3_CONSOLE_PORT
     S3_ENDPOINT_SECRET S3_ENDPOINT_USER S3_JOBS S3_JOBS_SECRET S3_PORT SERVICE_PIDS SIEGE_MINUTES SOAK_MINUTES
-    SQL_PASSWORD SQL_PASSWORD_HASH SQL_PORT UID UP_TIMEOUT
+    SPARK_SECRET SQL_PASSWORD SQL_PASSWORD_HASH SQL_PORT UID UP_TIMEOUT
+    MASTER_MEMORY WORKERS WORKER_CORES WORKER_CPUS WORKER_HEAP WORKER_MEMORY WORKER_PIDS
 """
 OTHER_NAMES = frozenset(f"LAKE_{name}" for name in _OTHERS.split())
 

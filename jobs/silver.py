@@ -41,7 +41,7 @@ FEW_ROWS_A_FILE, MOST_ROWS_A_FILE = 250_000, 2_000_000
 BYTES_A_READING = 4  # of a Parquet file, about
 FEW_CLAIMS = 2_000_000  # are compared by the driver
 # So little is read and merged by the driver alone: tasks would take longer to start their Python.
-LITTLE_FILES, LITTLE_BYTES, LITTLE_ROWS = 1_000, 8 * 1024 * 1024, 500_000
+LITTLE_FILES, LITTLE_BYTES, LITTLE_ROWS = 300, 8 * 1024 * 1024, 500_000
 
 
 class Retraction(NamedTuple):
@@ -124,20 +124,30 @@ def ingest_files(spark: SparkSession, files: pa.Table, place: Place) -> Receipt:
         return Receipt()
     if files.num_rows <= LITTLE_FILES and pc.sum(files["size_bytes"]).as_py() <= LITTLE_BYTES:
         return _ingest(place, files.to_pylist())
-    tasks = min(TASKS_A_CORE * spark.sparkContext.defaultParallelism, 1 + files.num_rows // FEW_FILES)
-    dealt_out = spark.createDataFrame(files).repartition(tasks)
-    rows = dealt_out.mapInArrow(partial(_ingest_task, place), "receipt STRING").collect()
-    receipt = ingest.total(Receipt.from_json(row.receipt) for row in rows)
+    context = spark.sparkContext
+    tasks = min(TASKS_A_CORE * context.defaultParallelism, 1 + files.num_rows // FEW_FILES)
+    # Each task has its files from the driver, and not by a shuffle. So it needs nothing of a machine that may die, and
+    # when one does, its tasks are tried again by a higher number, which tells whose files count.
+    dealt_out = [_packed(files.take(pa.array(range(first, files.num_rows, tasks)))) for first in range(tasks)]
+    rows = context.parallelize(dealt_out, tasks).mapPartitions(partial(_ingest_task, place)).collect()
+    receipt = ingest.total(map(Receipt.from_json, rows))
     if any(receipt.attempts.values()):
         _delete_files_of_dead_attempts(place, receipt)
     return receipt
 
 
-def _ingest_task(place: Place, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _packed(files: pa.Table) -> bytes:
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, files.schema) as writer:
+        writer.write_table(files)
+    return bytes(stream.getvalue().to_pybytes())
+
+
+def _ingest_task(place: Place, dealt_out: Iterator[bytes]) -> Iterator[bytes]:
     context = TaskContext.get()
     attempt = (context.partitionId(), context.attemptNumber()) if context else (0, 0)
-    receipt = _ingest(place, (file for batch in batches for file in batch.to_pylist()), *attempt)
-    yield pa.RecordBatch.from_pydict({"receipt": [receipt.to_json().decode()]})
+    files = (file for packed in dealt_out for file in pa.ipc.open_stream(packed).read_all().to_pylist())
+    yield _ingest(place, files, *attempt).to_json()
 
 
 def _ingest(place: Place, files: Iterable[dict[str, Any]], task: int = 0, attempt: int = 0) -> Receipt:

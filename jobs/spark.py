@@ -21,6 +21,7 @@ from pyspark.errors import PySparkException
 from pyspark.find_spark_home import _find_spark_home
 from pyspark.sql import SparkSession
 
+from jobs import cluster
 from jobs.settings import MIB, Settings
 
 ASSETS = Path(__file__).parent / "assets"
@@ -56,7 +57,7 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
         "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
     }
-    if settings.spark_master.startswith("local"):
+    if not cluster.is_cluster(settings):
         # The default, 200, is for a cluster; here it would be 200 tiny tasks for each shuffle of a small load.
         conf["spark.sql.shuffle.partitions"] = str(max(8, 2 * (os.cpu_count() or 1)))
     if settings.metastore:
@@ -92,21 +93,25 @@ def spark_conf(settings: Settings) -> dict[str, str]:
             "spark.hadoop.fs.s3a.connection.timeout": "30s",
             "spark.hadoop.fs.s3a.aws.credentials.provider": f"{AWS_SDK}.EnvironmentVariableCredentialsProvider",
         }
-    return conf
+    return conf | cluster.conf(settings)
 
 
 def start_session(settings: Settings) -> SparkSession:
     """A session on the configured lakehouse.
 
-    Raises RuntimeError, in one line, where Spark cannot start.
+    Raises RuntimeError, in one line, where Spark cannot start, and LakeError where a cluster gives no executor.
     """
     settings.state.mkdir(parents=True, exist_ok=True)
     os.environ["JAVA_HOME"] = str(java_home(settings.state))
     # PySpark logs an error with its stack trace before it raises it.
     logging.getLogger("SQLQueryContextLogger").disabled = True
-    # Workers would otherwise take whatever python3 is first on PATH.
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    if settings.spark_master.startswith("local"):
+    if cluster.is_cluster(settings):
+        cluster.require_master(settings)
+        # Executors may have it elsewhere.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    else:
+        # Workers would otherwise take whatever python3 is first on PATH.
+        os.environ["PYSPARK_PYTHON"] = sys.executable
         # A host name that does not resolve must not stop the job.
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     builder = SparkSession.builder.appName("lake").enableHiveSupport()
@@ -118,6 +123,7 @@ def start_session(settings: Settings) -> SparkSession:
         f"-Dlake.log={settings.state}/spark.log",
         f"-Dderby.stream.error.file={settings.state}/derby.log",
     ]
+    builder = builder.config("spark.executor.extraJavaOptions", " ".join(_java_options(patience=20)))
     spark = builder.config("spark.driver.extraJavaOptions", " ".join(java_options)).getOrCreate()
     # The first call connects to the metastore: if that cannot be, it shows here and not in the middle of a load.
     try:
@@ -125,6 +131,7 @@ def start_session(settings: Settings) -> SparkSession:
     except PySparkException as error:
         metastore = settings.metastore or f"in {settings.state}"
         raise RuntimeError(f"the metastore {metastore} does not answer") from error
+    cluster.prepare(spark, settings)
     return spark
 
 
@@ -142,12 +149,13 @@ def _java_options(patience: int) -> list[str]:
 def serve(settings: Settings) -> None:
     """Become the SQL endpoint: Spark's Thrift server, guarded, and open to known users alone. Does not return.
 
-    Raises RuntimeError where the guard is missing: there is no endpoint without it.
+    Raises RuntimeError where the guard is missing: there is no endpoint without it. And where a master does not answer.
     """
     if not settings.endpoint_guard.is_file():
         raise RuntimeError(
             f"the endpoint's guard {settings.endpoint_guard} is missing: docker/endpoint-guard/build makes it"
         )
+    cluster.require_master(settings)
     home = java_home(settings.state)
     # On disk: /tmp is memory in the stack, where the root file system is read-only.
     own = own_folder(settings.state)
@@ -194,7 +202,12 @@ def health_file(port: int) -> Path:
 
 def endpoint_conf(settings: Settings) -> dict[str, str]:
     """What the SQL endpoint has beside the configuration of all: the guard, and no way around it."""
-    return {
+    on_executors = {
+        # Plans of the guard's go to executors, which get its classes from here.
+        "spark.jars": settings.endpoint_guard.as_uri(),
+        "spark.executor.extraJavaOptions": " ".join([*_java_options(patience=5), *MEMORY_SHORT]),
+    }
+    return (on_executors if cluster.is_cluster(settings) else {}) | {
         "spark.driver.extraClassPath": str(settings.endpoint_guard),
         "spark.sql.extensions": "lake.guard.Guard",
         # All queries share the cores alike: without it the first one would have them until it ends.
@@ -206,9 +219,11 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
         "spark.lake.query.seconds": str(settings.query_seconds),
         "spark.lake.query.scanBytes": str(settings.query_scan_bytes),
         "spark.lake.query.resultBytes": str(settings.query_result_bytes),
+        "spark.lake.query.diskBytes": str(settings.query_disk_bytes),
         "spark.lake.query.heldPercent": str(settings.query_held_percent),
         "spark.lake.query.heldSeconds": str(settings.query_held_seconds),
         # Beside the process's own folder, because the next process reads it.
+        "spark.lake.metrics.port": str(settings.endpoint_metrics_port),
         "spark.lake.restarts": str(settings.state / "endpoint_restarts"),
         "spark.driver.maxResultSize": str(max(4 * settings.query_result_bytes, 32 * MIB)),
         # A task that runs out of stack or memory ends its query, and not the process, as it does by default.
@@ -218,6 +233,11 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.files.maxPartitionBytes": "2m",
         "spark.sql.files.openCostInBytes": "512k",
         "spark.sql.adaptive.advisoryPartitionSizeInBytes": "16m",
+        # Spark writes each plan out, with its constants, and keeps what it wrote.
+        "spark.sql.maxPlanStringLength": "1m",
+        # What the parser has learnt of strange statements would stay in memory for good. A state takes some 30 KB.
+        "spark.sql.parser.manageParserCaches": "true",
+        "spark.sql.parser.parserDfaCacheFlushThreshold": "8000",
         # A path is no table, whatever the guard says.
         "spark.sql.runSQLOnFiles": "false",
         # Or set:system:… at connect time would set properties of this JVM: a proxy, a trust store.
@@ -289,7 +309,10 @@ def spark_class_path() -> str:
 
 
 def at_once(*actions: Callable[[], Any]) -> list[Any]:
-    """What the actions return. One alone leaves cores idle: each is planned by one thread, and waits for the store."""
+    """Run the actions in threads of their own, and return their results in order.
+
+    One action alone leaves cores idle, because it is planned by one thread and waits for the store.
+    """
     with ThreadPoolExecutor(len(actions)) as pool:
         return [result.result() for result in [pool.submit(action) for action in actions]]
 

@@ -15,6 +15,7 @@ from jobs.names import with_hints
 from jobs.tables import CLAIMS, LOAD_FILES, LOADS
 
 EXAMPLES = 10  # names in a message
+VERSION = ("source_file", "load_id", "size_bytes", "modified_at", "sha256")
 FILE = pa.schema([("source_file", pa.string()), ("size_bytes", pa.int64()), ("modified_at", pa.timestamp("us", "UTC"))])
 
 
@@ -48,8 +49,10 @@ def _newest_versions(spark: SparkSession, delivered: pa.ChunkedArray) -> pa.Tabl
     """One row per delivered source_file that loads took: size, modification time and checksum of its newest version. A
     file that could not be read (no checksum) is as good as unknown: it is tried again."""
     # Only these are read into memory: the table has all files that ever were delivered.
-    wanted = pc.field("source_file").isin(delivered.combine_chunks()) & is_of(loads_that_published(spark))
-    versions = tables.read_rows(spark, LOAD_FILES, tables.all_locations(spark, LOAD_FILES), wanted)
+    named = pc.field("source_file").isin(delivered.combine_chunks())
+    wanted = named & is_of(loads_that_published(spark))
+    everywhere = tables.all_locations(spark, LOAD_FILES)
+    versions = tables.read_rows(spark, LOAD_FILES, everywhere, wanted, only=VERSION, seldom=named)
     read = versions.filter(versions["sha256"].is_valid()).sort_by(
         [("source_file", "ascending"), ("load_id", "ascending")]
     )
@@ -66,8 +69,10 @@ def _newest_versions(spark: SparkSession, delivered: pa.ChunkedArray) -> pa.Tabl
 
 def versions_with(spark: SparkSession, files: pa.Table) -> pa.Table:
     """Earlier loads that read the same bytes of files (columns source_file, sha256). Columns: source_file, load_id."""
-    wanted = pc.field("source_file").isin(files["source_file"].combine_chunks()) & is_of(loads_that_published(spark))
-    versions = tables.read_rows(spark, LOAD_FILES, tables.all_locations(spark, LOAD_FILES), wanted)
+    named = pc.field("source_file").isin(files["source_file"].combine_chunks())
+    wanted = named & is_of(loads_that_published(spark))
+    everywhere = tables.all_locations(spark, LOAD_FILES)
+    versions = tables.read_rows(spark, LOAD_FILES, everywhere, wanted, only=VERSION, seldom=named)
     same = versions.select(["source_file", "sha256", "load_id"]).join(
         files.select(["source_file", "sha256"]), ["source_file", "sha256"], join_type="left semi"
     )
@@ -76,8 +81,10 @@ def versions_with(spark: SparkSession, files: pa.Table) -> pa.Table:
 
 def snapshots_taken(spark: SparkSession) -> set[str]:
     """Reference files of which a version became a snapshot."""
-    wanted = (pc.field("kind") == "reference") & (pc.field("status") == "loaded") & is_of(loads_that_published(spark))
-    rows = tables.read_rows(spark, LOAD_FILES, tables.all_locations(spark, LOAD_FILES), wanted)
+    reference = pc.field("kind") == "reference"
+    wanted = reference & (pc.field("status") == "loaded") & is_of(loads_that_published(spark))
+    everywhere = tables.all_locations(spark, LOAD_FILES)
+    rows = tables.read_rows(spark, LOAD_FILES, everywhere, wanted, only=["source_file"], seldom=reference)
     return set(rows["source_file"].to_pylist())
 
 

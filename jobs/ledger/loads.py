@@ -173,18 +173,18 @@ def before_dead_run(
 
 def recorded_loads(spark: SparkSession, load_date: date | None = None) -> list[str]:
     """Ids of loads that happened, of all time or of one day."""
-    return [str(load) for load in _loads(spark, load_date)["load_id"].to_pylist()]
+    return [str(load) for load in _loads(spark, load_date, only=["load_id"])["load_id"].to_pylist()]
 
 
 def loads_that_published(spark: SparkSession) -> list[str]:
     """Ids of loads that did not fail. Files of a load that failed are not known: the next load reads them again."""
-    loads = _loads(spark)
+    loads = _loads(spark, only=["load_id", "status"])
     return [str(load) for load in loads.filter(pc.not_equal(loads["status"], "failed"))["load_id"].to_pylist()]
 
 
-def _loads(spark: SparkSession, load_date: date | None = None) -> pa.Table:
+def _loads(spark: SparkSession, load_date: date | None = None, only: Collection[str] | None = None) -> pa.Table:
     days = tables.locations(spark, LOADS, [load_date]) if load_date else tables.all_locations(spark, LOADS)
-    return tables.read_rows(spark, LOADS, days)
+    return tables.read_rows(spark, LOADS, days, only=only)
 
 
 def switches(spark: SparkSession, loads: Collection[str]) -> dict[tuple[str, str], list[tuple[str, str]]]:

@@ -148,7 +148,7 @@ class Receipt:
         return orjson.dumps(self)
 
     @staticmethod
-    def from_json(text: str) -> "Receipt":
+    def from_json(text: bytes) -> "Receipt":
         fields = orjson.loads(text)
         counters = {name: Counter(fields[name]) for name in ("files", "reasons", "warnings", "readings")}
         rejections = [tuple(each) for each in fields["rejections"]]

@@ -51,7 +51,7 @@ class Stack:
         self, *arguments: str, timeout: int = 300, check: bool = True, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         return self.call(
-            ["docker", "compose", "--profile", "jobs", "--profile", "dashboard", *arguments],
+            ["docker", "compose", "--profile", "jobs", "--profile", "dashboard", "--profile", "cluster", *arguments],
             timeout=timeout,
             check=check,
             stdin=stdin,

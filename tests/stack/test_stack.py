@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import stat
+import time
 import urllib.error
 import urllib.request
 from decimal import Decimal
@@ -14,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import requests
 import sqlalchemy
 from dotenv import dotenv_values
 
@@ -193,6 +195,29 @@ def test_the_reports_are_served(stack: Stack) -> None:
     assert f"{load_id}.html" in of_year
     assert f"loads/{load_id[:4]}.html" in front
     assert all("silver." in body or "mart." in body or "ops.load_files" in body for body in bodies)
+
+
+def test_metrics_of_loads_checks_and_the_endpoint_are_beside_the_reports(stack: Stack) -> None:
+    checked = stack.compose("exec", "-T", "scheduler", "lake", "check", check=False)
+    address, deadline = f"http://127.0.0.1:{stack.reports_port}/metrics", time.monotonic() + 60
+
+    def lines() -> dict[str, float]:
+        answer = requests.get(address, timeout=10)
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        series = [line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, value in series}
+
+    while not (found := lines()).get('lake_loads_total{status="published"}') and time.monotonic() < deadline:
+        time.sleep(2)
+
+    assert checked.returncode in (0, 1, 2), checked.stderr
+    assert found['lake_loads_total{status="published"}'] >= 1
+    assert found['lake_readings_total{status="loaded"}'] >= 14400
+    assert found['lake_check_status{check="lake"}'] == 0
+    assert found["lake_endpoint_up"] == 1
+    assert found['lake_endpoint_queries_total{end="done"}'] > 0
+    assert found["lake_endpoint_query_duration_seconds_count"] > 0
+    assert 0 < found["lake_endpoint_heap_used_bytes"] < found["lake_endpoint_heap_max_bytes"]
 
 
 def test_a_run_that_finds_nothing_new_says_so(stack: Stack) -> None:

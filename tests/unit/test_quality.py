@@ -371,7 +371,7 @@ def some_measures(suite: Suite) -> dict[str, Measure]:
 def test_suite__should_judge_every_measure_and_measure_all_that_it_judges(table: str) -> None:
     suite = load_suite(EXPECTATIONS, table)
 
-    measures = [*suite.measures, *suite.groups.get("measures", {}), *suite.given]
+    measures = [*suite.measures, *(name for each in suite.groups for name in each["measures"]), *suite.given]
 
     assert len(measures) == len(set(measures)), "a name is used twice"
     assert set(measures) == set().union(*(names for _, names in judged(suite)))
@@ -570,9 +570,36 @@ def test_measure__should_give_every_measure_exactly(spark: SparkSession) -> None
 
     measures = measure(frame(spark, "silver.readings", rows), suite)
 
-    assert set(measures) == {*suite.measures, *suite.groups["measures"]}
+    assert set(measures) == {*suite.measures, *suite.groups[0]["measures"]}
     assert (measures["rows"], measures["min_kwh"], measures["max_kwh"]) == (48, Decimal("0.1"), Decimal("0.147"))
     assert measures["mean_kwh"] == pytest.approx(0.1235)
+
+
+def test_expectation_of_the_developers_guide__should_judge_as_it_says(spark: SparkSession, tmp_path: Path) -> None:
+    """The guide adds a measure of the rows, a second grouping, and an expectation of each."""
+    text = (EXPECTATIONS.parent / "docs" / "development.md").read_text()
+    added = json.loads("".join(re.findall(r"```json\n(.*?)```", text, re.DOTALL)))
+    definition = json.loads((EXPECTATIONS / f"{READINGS}.json").read_text())
+    definition["meta"]["measures"] |= added["measures"]
+    definition["meta"]["groups"] = [definition["meta"]["groups"], added["groups"]]
+    definition["expectations"] += added["expectations"]
+    (tmp_path / f"{READINGS}.json").write_text(json.dumps(definition))
+    suite = load_suite(tmp_path, READINGS)
+    rows, known = good(READINGS)
+    warnings = []
+    for kwh in ("0.3", "9"):
+        rows[0]["consumption_kwh"] = Decimal(kwh)
+        measures = {**measure(frame(spark, READINGS, rows), suite), **known}
+        verdict = judge(suite, measures, load_id="L1", loaded_at=LOADED_AT, reports=tmp_path)
+        warnings.append(verdict.warnings)
+
+    assert warnings == [
+        (),
+        (
+            "2.1 % of readings are above 8 kWh, expected at most 0.1 %",
+            "files with a reading above 8 kWh: 1, expected none",
+        ),
+    ]
 
 
 @pytest.mark.parametrize("name", ["duplicate_readings", "flat_day_share", "rows_expected"])

@@ -137,7 +137,7 @@ def test_receipts__should_add_up_and_tell_of_every_row_and_file() -> None:
     parts = [parsed({name: content}).receipt for name, content in files.items()]
 
     assert ingest.total([result.receipt]) == ingest.total(parts)
-    assert result.receipt == ingest.Receipt.from_json(result.receipt.to_json().decode())
+    assert result.receipt == ingest.Receipt.from_json(result.receipt.to_json())
     assert result.receipt.files == {"loaded": 2, "rejected": 3}
     assert result.receipt.readings == {"2021-01-01": 2, "2021-01-02": 1}
     assert result.receipt.reasons == {

@@ -2,6 +2,7 @@ package lake.guard;
 
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.Map;
 import org.apache.hadoop.hive.conf.HiveConf;
 import org.apache.hive.service.Service;
 import org.apache.hive.service.cli.CLIService;
@@ -25,6 +26,7 @@ public final class Endpoint {
     HiveThriftServer2.systemExitOnError().set(true);
     HiveThriftServer2.eventManager_$eq(new HiveThriftServer2EventManager(spark));
     HiveConf conf = HiveUtils$.MODULE$.newClientForExecution(spark.conf(), Check.state(session).newHadoopConf()).conf();
+    handOnKeys(spark);
     Restarts.open(Path.of(spark.conf().get("spark.lake.restarts")));
     Users.tellHealthCheck(Path.of(spark.conf().get("spark.lake.health")));
     HiveThriftServer2 server = new HiveThriftServer2(session);
@@ -37,10 +39,31 @@ public final class Endpoint {
         door.start();
       }
     }
+    int metrics = spark.conf().getInt("spark.lake.metrics.port", 0);
+    if (metrics != 0) {
+      Metrics.serve(metrics);
+    }
     Watchdog.start(spark, RunLimits.current());
     // Spark stops when the main method returns. If it stopped by itself, the process must end, to be restarted.
     while (!spark.isStopped()) {
       Thread.sleep(1000);
     }
+  }
+
+  /**
+   * Executors on other machines get the keys of the object store with what they read. As settings of Spark's, sessions
+   * could show them; here sessions do not look.
+   */
+  private static void handOnKeys(SparkContext spark) {
+    if (spark.isLocal()) {
+      return;
+    }
+    Map.of("AWS_ACCESS_KEY_ID", "access.key", "AWS_SECRET_ACCESS_KEY", "secret.key", "AWS_SESSION_TOKEN", "session.token")
+        .forEach((variable, key) -> {
+          String value = System.getenv(variable);
+          if (value != null) {
+            spark.hadoopConfiguration().set("fs.s3a." + key, value);
+          }
+        });
   }
 }
