@@ -129,7 +129,9 @@ def printed(container: str) -> str:
     return (inside + logs.stdout + logs.stderr).decode(errors="replace")
 
 
-def test_no_worker_has_the_memory_or_the_folders__and_one_line_says_so(stack: Stack, workers: list[str]) -> None:
+def test_a_folder_that_executors_do_not_see_and_a_wrong_secret_are_one_line_each(
+    stack: Stack, workers: list[str]
+) -> None:
     other = ["--volume", f"{stack.landing}:/elsewhere:ro", "--env", "LAKE_LANDING=/elsewhere"]
     unseen = stack.call(on_the_cluster(*other, "jobs", "run"), timeout=300, check=False)
     assert unseen.returncode == 1
