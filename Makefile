@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help up user users certificate dashboard run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack soak soak-endpoint siege bench bench-endpoint fuzz lint format lock check
+.PHONY: help doctor up user users certificate dashboard run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack soak soak-endpoint siege bench bench-endpoint fuzz lint format dictionary lock check
 
 PYTHON ?= python3
 COMPOSE = docker compose --profile jobs --profile dashboard --profile cluster
@@ -12,6 +12,9 @@ help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- the lakehouse ---------------------------------------------------------------------------------------------------
+
+doctor: ## Look for what is in the way of the stack, and say what to do about it
+	@$(PYTHON) -m jobs.doctor $(ARGS)
 
 up: ## Build and start the stack; returns when every service is healthy
 	@docker/up
@@ -98,6 +101,9 @@ lint: .venv/ready ## Check style and types
 format: .venv/ready ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+dictionary: .venv/ready ## Make docs/data-dictionary.md anew from the comments in sql/ and the queries in docs/queries
+	@$(BIN)/python -m tests.dictionary
 
 check: lint test ## All that CI checks
 

@@ -82,9 +82,10 @@ def measure_marts(
     daily = built[DAILY_METERPOINT]
     read = daily.where("reading_count > 0")
     unknown = read.limit(0) if meterpoints is None else read.join(meterpoints, "meterpoint_id", "left_anti")
-    [(rows, kwh)], [(kwh_without_agreement,)], [(unknown_meterpoints,)], *measured = at_once(
+    without_agreement = F.sum(F.when(F.col("agreement_id").isNull(), F.col("consumption_kwh")))
+    [(rows, kwh)], [(kwh_without_agreement, meterpoints_read)], [(unknown_meterpoints,)], *measured = at_once(
         readings.agg(F.count("*"), _kwh()).collect,
-        daily.where("agreement_id IS NULL").agg(_kwh()).collect,
+        read.agg(F.coalesce(without_agreement, F.lit(0)), F.count("*")).collect,
         unknown.agg(F.count_distinct("meterpoint_id")).collect,
         *[partial(measure, *mart) for mart in built.items()],
     )
@@ -93,6 +94,7 @@ def measure_marts(
         "silver_reading_count": rows,
         "unknown_meterpoints": unknown_meterpoints,
         "silver_consumption_kwh": kwh,
+        "meterpoints_read": meterpoints_read,
         "kwh_with_agreement": measures[HALF_HOURLY]["consumption_kwh"] - kwh_without_agreement,
     }
 

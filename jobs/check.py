@@ -60,6 +60,7 @@ class Facts:
     certificate_error: str | None = None
     free_percent: Mapping[str, float] = field(default_factory=dict)  # by folder
     scheduler_heartbeat: datetime | None = None
+    figures: Mapping[str, list[Any]] = field(default_factory=dict)  # as of telemetry.metrics.figures
 
 
 def expected_date(settings: Settings, now: datetime) -> date:
@@ -233,6 +234,10 @@ def gather(settings: Settings, now: datetime) -> Facts:
     try:
         with opened(settings) as query:
             lake = lake_facts(query, now)
+            if settings.metrics_file and lake.get("loaded", True):
+                from jobs.telemetry import metrics
+
+                lake["figures"] = metrics.figures(query)
     except lock.Busy:
         lake = {"busy": True}
     except (QueryError, RuntimeError, OSError) as error:

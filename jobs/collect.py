@@ -35,7 +35,7 @@ def collect(spark: SparkSession, settings: Settings, *, dry_run: bool = False) -
     finished = _finished(spark, NONE_YET)
     switched = ledger.switches(spark, finished)
     collected = _old_stagings(settings, before)
-    for table in (*tables.DATA, *OF_DAYS):
+    for table in (*tables.DATA, *OF_DAYS, tables.PERIODS):
         collected += _left_behind(spark, settings, table, None, switched, finished, before)
     if not dry_run:
         _delete(settings, collected)

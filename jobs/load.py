@@ -20,7 +20,21 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import accept, audit, collect, landing, marts, move, quality, silver, snapshots, tables, upgrade, versions
+from jobs import (
+    accept,
+    audit,
+    collect,
+    landing,
+    marts,
+    move,
+    quality,
+    regions,
+    silver,
+    snapshots,
+    tables,
+    upgrade,
+    versions,
+)
 from jobs.accept import CLOCK, FAULTS
 from jobs.errors import LakeError
 from jobs.ledger import files as ledger_files
@@ -38,18 +52,22 @@ from jobs.tables import (
     DAILY_COMPLETENESS,
     DAILY_METERPOINT,
     DAILY_PRODUCT,
+    DAILY_REGION,
     HALF_HOURLY,
     HALF_HOURLY_PRODUCT,
+    HALF_HOURLY_REGION,
     LOAD_FILES,
     LOADS,
     MARTS,
     READINGS,
+    REGIONS,
     REJECTED_FILES,
     REJECTED_READINGS,
     REJECTED_REFERENCE,
     SUPERSEDED,
     Locations,
 )
+from jobs.telemetry import lineage, logs
 
 Stage = Callable[[str], AbstractContextManager[None]]
 Tell = Callable[[str], None]
@@ -182,6 +200,8 @@ def run(
         earlier = [*ledger.recorded_loads(spark), *([writer] if writer else [])]
         load_id = ledger_writer.new_load_id(datetime.now(UTC), earlier, accept_clock=CLOCK in wish.accept)
         ledger_writer.become_writer(spark, load_id, after=writer)
+        logs.load_id.set(load_id)
+        lineage.tell("START", load_id, settings, warn=tell)
         begun = ledger.recover(spark, load_id) if interrupted else {}
         place = silver.place_of(spark, settings, load_id, started_at)
         silver.begin_staging(place)
@@ -218,6 +238,7 @@ def run(
         front.publish(spark, settings, {load_id: summary.notes})
     with stage("collect"):
         collect.collect_replaced(spark, settings)
+    lineage.ended(settings, load_id, summary.verdicts, written.rows, summary.errors, tell)
     return summary
 
 
@@ -336,10 +357,13 @@ def _write_marts(
     snapshot: dict[str, Locations],
     asked_for: set[str],
 ) -> dict[str, Locations]:
-    """Write the marts of the dates that the load changes: those of new readings, those which a change of agreements
-    reaches, and those asked for."""
+    """Write the marts of the dates that the load changes: those of new readings, those which a change of agreements or
+    regions reaches, and those asked for."""
     dates = set(readings.get(READINGS, {})) | asked_for
     before = after = spark.table("silver.agreement"), spark.table("silver.product")
+    of_regions = tables.read(spark, REGIONS, snapshot.get(REGIONS) or tables.all_locations(spark, REGIONS))
+    if REGIONS in snapshot and (others := tables.partitions(spark, READINGS) - dates):
+        dates |= regions.changed_dates(spark, others, of_regions)
     if CURRENT_SNAPSHOT in snapshot:
         agreement, product = (snapshots.content(spark, name, snapshot, load_id) for name in ("agreement", "product"))
         after = agreement, product
@@ -353,20 +377,24 @@ def _write_marts(
     places = _places_of_readings(spark, dates, readings)
     calendar = _calendar(spark, [day for day, folder in places.items() if not tables.is_empty(folder)])
     consumption = tables.read(spark, READINGS, places)
-    agreements = marts.agreements_on(calendar, *after).persist()
-    by_product = marts.consumption_by_product_and_half_hour(consumption, agreements).persist()
+    known = marts.known_on(calendar, *after, of_regions).persist()
+    by_half_hour = marts.consumption_by_half_hour(consumption, known, calendar).persist()
 
     def daily() -> None:
-        content = marts.daily_meterpoint_consumption(consumption, agreements, calendar)
+        content = marts.daily_meterpoint_consumption(consumption, known, calendar)
         new[DAILY_METERPOINT] = tables.write(content, DAILY_METERPOINT, load_id, dates)
         by_meterpoint = tables.read(spark, DAILY_METERPOINT, new[DAILY_METERPOINT])
         by_year(DAILY_PRODUCT, marts.daily_product_consumption(by_meterpoint), "product_display_name")
         by_year(DAILY_COMPLETENESS, marts.daily_completeness(by_meterpoint))
+        by_region = marts.daily_region_consumption(by_meterpoint, of_regions)
+        by_year(DAILY_REGION, by_region, "product_display_name", "region")
 
     def half_hourly() -> None:
-        by_year(HALF_HOURLY, marts.half_hourly_consumption(by_product), "interval_start_utc")
-        content = marts.half_hourly_product_consumption(by_product)
+        by_year(HALF_HOURLY, marts.half_hourly_consumption(by_half_hour), "interval_start_utc")
+        content = marts.half_hourly_product_consumption(by_half_hour)
         by_year(HALF_HOURLY_PRODUCT, content, "interval_start_utc", "product_display_name")
+        content = marts.half_hourly_region_consumption(by_half_hour)
+        by_year(HALF_HOURLY_REGION, content, "interval_start_utc", "region")
 
     def by_year(mart: str, content: DataFrame, *order: str) -> None:
         """The years of the dates anew: other dates of them as they are."""
@@ -377,8 +405,8 @@ def _write_marts(
         new[mart] = tables.write_years(content, mart, load_id, years, *order)
 
     at_once(daily, half_hourly)
-    agreements.unpersist()
-    by_product.unpersist()
+    known.unpersist()
+    by_half_hour.unpersist()
     return new
 
 

@@ -1,4 +1,7 @@
-"""The marts: aggregates of readings and the agreements that held, by local date.
+"""The marts: aggregates of readings, the agreements that held and the regions of meterpoints, by local date.
+
+Beside each sum stand four counts. Expected readings are the half hours of meterpoints with an agreement on the date,
+and received readings those of them that were read. Rated readings have a quality, and actual ones have the quality A.
 
 An agreement holds on [agreement_valid_from, agreement_valid_to). Both are local dates, so it holds for whole local
 dates, and the agreement of a reading depends on its meterpoint and date alone. Energy is kWh, as decimals: sums are
@@ -60,54 +63,118 @@ def agreements_on(dates: DataFrame, agreement: DataFrame, product: DataFrame) ->
     )
 
 
-def consumption_by_product_and_half_hour(readings: DataFrame, agreements: DataFrame) -> DataFrame:
-    """One row per (product_display_name, interval_start_utc); a null name stands for readings without an agreement."""
-    return (
-        readings.join(agreements, on=["date", "meterpoint_id"], how="left")
-        .groupBy("date", "interval_start_utc", "interval_start", "product_display_name")
+def known_on(dates: DataFrame, agreement: DataFrame, product: DataFrame, regions: DataFrame) -> DataFrame:
+    """One row per (date, meterpoint_id) with an agreement or a region: the columns of `agreements_on`, and region.
+
+    `regions` is silver.meterpoint_regions, whose rows hold on [valid_from, valid_to).
+    """
+    held = agreements_on(dates, agreement, product)
+    named = regions.join(F.broadcast(dates), on=_region_holds(), how="inner").select("date", "meterpoint_id", "region")
+    return held.join(named, on=["date", "meterpoint_id"], how="full")
+
+
+def with_region(rows: DataFrame, regions: DataFrame) -> DataFrame:
+    """Rows of meterpoints and dates with the region of each, null where no snapshot names one."""
+    spans = regions.select(F.col("meterpoint_id").alias("of_meterpoint"), "region", "valid_from", "valid_to")
+    of_row = (F.col("meterpoint_id") == F.col("of_meterpoint")) & _region_holds()
+    return rows.join(spans, on=of_row, how="left").drop("of_meterpoint", "valid_from", "valid_to")
+
+
+def _region_holds() -> Column:
+    return (F.col("valid_from").isNull() | (F.col("valid_from") <= F.col("date"))) & (
+        F.col("valid_to").isNull() | (F.col("date") < F.col("valid_to"))
+    )
+
+
+def consumption_by_half_hour(readings: DataFrame, known: DataFrame, dates: DataFrame) -> DataFrame:
+    """Sums by half hour, product_display_name and region, from which the half-hourly marts are made.
+
+    A null name stands for readings without an agreement. Each half hour of a date has a second row for each name and
+    region with an agreement: it tells how many readings are expected, and has none itself. `known` is `known_on` of the
+    `calendar` of the dates.
+    """
+    groups = ["date", "product_display_name", "region"]
+    received = (
+        readings.join(known, on=["date", "meterpoint_id"], how="left")
+        .groupBy("interval_start_utc", "interval_start", *groups)
         # A meterpoint has one reading a half hour, so readings are meterpoints.
-        .agg(F.count("*").alias("meterpoint_count"), _total("consumption_kwh"))
+        .agg(F.count("*").alias("meterpoint_count"), _total("consumption_kwh"), *_by_quality())
+        .withColumn("expected_readings", F.lit(0).cast("long"))
     )
+    half_hours = F.expr("sequence(first_half_hour, first_half_hour + expected_readings - 1)")
+    start = F.timestamp_seconds(_first_second() + F.col("half_hour") * 1800)
+    expected = (
+        known.where("agreement_id IS NOT NULL")
+        .groupBy(*groups)
+        .agg(F.count("*").alias("agreed"))
+        .join(F.broadcast(dates), on="date", how="inner")
+        .withColumn("half_hour", F.explode(half_hours))
+        .select(
+            *groups,
+            start.alias("interval_start_utc"),
+            F.from_utc_timestamp(start, TIME_ZONE).alias("interval_start"),
+            F.lit(0).cast("long").alias("meterpoint_count"),
+            F.col("agreed").alias("expected_readings"),
+            F.lit(0).cast("long").alias("actual_readings"),
+            F.lit(0).cast("long").alias("rated_readings"),
+        )
+    )
+    return received.unionByName(expected, allowMissingColumns=True)
 
 
-def half_hourly_consumption(by_product: DataFrame) -> DataFrame:
-    """mart.half_hourly: one row per interval_start_utc, of all meterpoints, with an agreement or not."""
+def half_hourly_consumption(by_half_hour: DataFrame) -> DataFrame:
+    """mart.half_hourly: one row per interval_start_utc with readings, of all meterpoints, with an agreement or not."""
+    return _half_hourly(by_half_hour).where("meterpoint_count > 0")
+
+
+def half_hourly_region_consumption(by_half_hour: DataFrame) -> DataFrame:
+    """mart.half_hourly_by_region: one row per (region, interval_start_utc) with readings or agreements."""
+    return _half_hourly(by_half_hour, "region")
+
+
+def half_hourly_product_consumption(by_half_hour: DataFrame) -> DataFrame:
+    """mart.half_hourly_by_product: one row per (product_display_name, interval_start_utc) with an agreement."""
+    average = F.expr("consumption_kwh / nullif(meterpoint_count, 0)").cast(KWH_TOTAL)
+    with_agreement = by_half_hour.where("product_display_name IS NOT NULL")
+    # All of these meterpoints have an agreement, so that those received are those counted.
     return (
-        by_product.groupBy("date", "interval_start_utc", "interval_start")
-        # A meterpoint has one product at a time, so counts add up.
-        .agg(F.sum("meterpoint_count").alias("meterpoint_count"), _total("consumption_kwh"))
-        .select("interval_start", "interval_start_utc", "meterpoint_count", "consumption_kwh", "date")
+        _half_hourly(with_agreement, "product_display_name")
+        .drop("received_readings")
+        .withColumn("average_kwh", average)
     )
 
 
-def half_hourly_product_consumption(by_product: DataFrame) -> DataFrame:
-    """mart.half_hourly_by_product: one row per (product_display_name, interval_start_utc)."""
-    average = (F.col("consumption_kwh") / F.col("meterpoint_count")).cast(KWH_TOTAL)
-    return by_product.where(F.col("product_display_name").isNotNull()).select(
-        "product_display_name",
-        "interval_start",
-        "interval_start_utc",
-        "meterpoint_count",
-        "consumption_kwh",
-        average.alias("average_kwh"),
-        "date",
+def _half_hourly(by_half_hour: DataFrame, *by: str) -> DataFrame:
+    with_agreement = F.when(F.col("product_display_name").isNotNull(), F.col("meterpoint_count")).otherwise(0)
+    # A meterpoint has one product and one region at a time, so counts add up.
+    return by_half_hour.groupBy("date", "interval_start_utc", "interval_start", *by).agg(
+        F.sum("meterpoint_count").alias("meterpoint_count"),
+        _total("consumption_kwh"),
+        F.sum("expected_readings").alias("expected_readings"),
+        F.sum(with_agreement).alias("received_readings"),
+        F.sum("actual_readings").alias("actual_readings"),
+        F.sum("rated_readings").alias("rated_readings"),
     )
 
 
-def daily_meterpoint_consumption(readings: DataFrame, agreements: DataFrame, dates: DataFrame) -> DataFrame:
+def daily_meterpoint_consumption(readings: DataFrame, known: DataFrame, dates: DataFrame) -> DataFrame:
     """mart.daily_meterpoint_consumption: one row per (meterpoint_id, date) with readings or an agreement, or both.
 
-    consumption_kwh is null where there are no readings. `dates` is the `calendar` of the dates.
+    consumption_kwh is null where there are no readings. `known` is `known_on` of `dates`, which is their `calendar`.
     """
     seconds = F.unix_seconds("interval_start_utc") - _first_second()
     numbered = readings.withColumn("half_hour", (seconds / 1800).cast("int"))
     received = numbered.groupBy("date", "meterpoint_id").agg(
         F.count("*").cast("int").alias("reading_count"),
         _total("consumption_kwh"),
+        F.min("consumption_kwh").alias("min_kwh"),
+        F.max("consumption_kwh").alias("max_kwh"),
+        *_by_quality(),
         F.expr("bit_or(shiftleft(1L, half_hour))").alias("received"),
     )
     return (
-        received.join(agreements, on=["date", "meterpoint_id"], how="full")
+        received.join(known, on=["date", "meterpoint_id"], how="full")
+        .where("reading_count IS NOT NULL OR agreement_id IS NOT NULL")
         .join(F.broadcast(dates), on="date", how="inner")
         .withColumn("whole", F.expr("shiftleft(shiftleft(1L, expected_readings) - 1, first_half_hour)"))
         .withColumn("missing", F.expr("whole & ~coalesce(received, 0L)"))
@@ -124,6 +191,10 @@ def daily_meterpoint_consumption(readings: DataFrame, agreements: DataFrame, dat
             # The lowest and the highest bit that is set.
             _local_start(F.expr("bit_count((missing & -missing) - 1)")).alias("first_missing"),
             _local_start(F.expr("length(bin(missing)) - 1")).alias("last_missing"),
+            F.coalesce("actual_readings", F.lit(0)).cast("int").alias("actual_readings"),
+            F.coalesce("rated_readings", F.lit(0)).cast("int").alias("rated_readings"),
+            "min_kwh",
+            "max_kwh",
             "date",
         )
     )
@@ -142,11 +213,24 @@ def _first_second() -> Column:
 
 def daily_product_consumption(daily_meterpoint: DataFrame) -> DataFrame:
     """mart.daily_by_product: one row per (product_display_name, date) with readings."""
-    return (
-        daily_meterpoint.where("agreement_id IS NOT NULL AND reading_count > 0")
-        .groupBy("date", "product_display_name")
-        .agg(F.count("*").alias("meterpoint_count"), _total("consumption_kwh"))
-        .select("product_display_name", "meterpoint_count", "consumption_kwh", "date")
+    with_agreement = daily_meterpoint.where("agreement_id IS NOT NULL")
+    return _daily(with_agreement, "product_display_name").where("meterpoint_count > 0")
+
+
+def daily_region_consumption(daily_meterpoint: DataFrame, regions: DataFrame) -> DataFrame:
+    """mart.daily_by_product_and_region: a row per (product_display_name, region, date) with readings or agreements."""
+    return _daily(with_region(daily_meterpoint, regions), "product_display_name", "region")
+
+
+def _daily(daily_meterpoint: DataFrame, *by: str) -> DataFrame:
+    with_agreement = F.col("agreement_id").isNotNull()
+    return daily_meterpoint.groupBy("date", *by).agg(
+        F.count_if(F.col("reading_count") > 0).alias("meterpoint_count"),
+        _total("consumption_kwh"),
+        F.sum(F.when(with_agreement, F.col("expected_readings")).otherwise(0)).alias("expected_readings"),
+        F.sum(F.when(with_agreement, F.col("reading_count")).otherwise(0)).alias("received_readings"),
+        F.sum("actual_readings").alias("actual_readings"),
+        F.sum("rated_readings").alias("rated_readings"),
     )
 
 
@@ -180,6 +264,42 @@ def changed_dates(
     return _difference(held_before, held_after).select("date").distinct()
 
 
+def changed_regions(before: DataFrame, after: DataFrame) -> DataFrame:
+    """Spans of dates on which a meterpoint has another region when silver.meterpoint_regions changes with a snapshot:
+    meterpoint_id, was_known (whether it had a region before), valid_from, valid_to (date.min and date.max: no bound).
+
+    A snapshot changes nothing before its date, but for meterpoints of which it is the first to name a region.
+    """
+    columns = "meterpoint_id", "region", "valid_from", "valid_to"
+    changed = _difference(before.select(*columns), after.select(*columns)).select("meterpoint_id").distinct()
+    olds, news = (
+        regions.join(changed, on="meterpoint_id", how="left_semi").select(
+            "meterpoint_id",
+            F.col("region").alias(f"{name}_region"),
+            F.coalesce("valid_from", _day(date.min)).alias(f"{name}_from"),
+            F.coalesce("valid_to", _day(date.max)).alias(f"{name}_to"),
+        )
+        for name, regions in (("old", before), ("new", after))
+    )
+    # A meterpoint has a region on each date, or on none. greatest() and least() pass over nulls.
+    first, end = F.greatest("old_from", "new_from"), F.least("old_to", "new_to")
+    return (
+        olds.join(news, on="meterpoint_id", how="full")
+        .where(~F.col("old_region").eqNullSafe(F.col("new_region")) & (first < end))
+        .select(
+            "meterpoint_id",
+            F.col("old_region").isNotNull().alias("was_known"),
+            first.alias("valid_from"),
+            end.alias("valid_to"),
+        )
+    )
+
+
+def _day(day: date) -> Column:
+    """A date of any year: PySpark's own way fails for those of fewer than four digits."""
+    return F.lit(day.isoformat()).cast("date")
+
+
 def _details(agreement: DataFrame, product: DataFrame) -> DataFrame:
     return agreement.drop("snapshot_date").join(product.drop("snapshot_date", "id"), on="product_id", how="left")
 
@@ -189,6 +309,14 @@ def _difference(left: DataFrame, right: DataFrame) -> DataFrame:
     both = left.withColumn("side", F.lit(1)).unionByName(right.withColumn("side", F.lit(-1)))
     surplus = both.groupBy(*left.columns).agg(F.sum("side").alias("surplus"))
     return surplus.where("surplus != 0").drop("surplus")
+
+
+def _by_quality() -> tuple[Column, Column]:
+    """How many readings are actual, and how many files told a quality of."""
+    return (
+        F.count_if(F.col("reading_quality") == "A").alias("actual_readings"),
+        F.count("reading_quality").alias("rated_readings"),
+    )
 
 
 def _total(column: str) -> Column:

@@ -7,7 +7,7 @@ numbers, and genuine expectations *judge* that row. Measures, limits and the rea
 
 - `meta.measures`: name → Spark SQL aggregate over the table's rows.
 - `meta.groups`: the rows grouped `by` columns, with `columns` aggregated for each group and `measures` over the
-  groups: one cheap way to find duplicate keys and incomplete days.
+  groups: one cheap way to find duplicate keys and incomplete days. A list of several groupings is taken, too.
 - `meta.given`: measures that the caller brings along (what the load meant to write, what silver holds), and their
   meaning.
 - `expectations`: a `severity` each. `critical` stops the publication, `warning` is published and reported, `info` is
@@ -57,7 +57,7 @@ class Suite:
     table: str
     about: str
     measures: dict[str, str]
-    groups: dict[str, Any]
+    groups: list[dict[str, Any]]
     given: dict[str, str]
     definition: dict[str, Any]
 
@@ -91,7 +91,9 @@ def load_suite(folder: Path, table: str) -> Suite:
     try:
         definition = json.loads(path.read_text(encoding="utf-8"))
         meta = definition["meta"]
-        suite = Suite(table, meta["about"], meta["measures"], meta.get("groups", {}), meta.get("given", {}), definition)
+        groups = meta.get("groups", [])
+        groups = groups if isinstance(groups, list) else [groups]
+        suite = Suite(table, meta["about"], meta["measures"], groups, meta.get("given", {}), definition)
         if definition["name"] != table or not definition["expectations"]:
             raise ValueError(f"it must be named {table} and hold expectations")
     except FileNotFoundError:
@@ -111,18 +113,15 @@ def acceptable(folder: Path) -> set[str]:
 def measure(df: DataFrame, suite: Suite) -> Measures:
     """Take all measures of a table in one Spark action. The session's time zone must be UTC.
 
-    Rows and groups are two branches of one plan: a distinct count beside the other aggregates would carry all of
+    Rows and each grouping are branches of one plan: a distinct count beside the other aggregates would carry all of
     them through a sort of every row (seven times as slow for three million readings).
     """
     from pyspark.sql.functions import expr
 
     row = df.agg(*[expr(sql).alias(name) for name, sql in suite.measures.items()])
-    if suite.groups:
-        groups = df.groupBy(*suite.groups["by"]).agg(
-            *[expr(sql).alias(name) for name, sql in suite.groups["columns"].items()]
-        )
-        of_groups = groups.agg(*[expr(sql).alias(name) for name, sql in suite.groups["measures"].items()])
-        row = row.crossJoin(of_groups)
+    for grouping in suite.groups:
+        groups = df.groupBy(*grouping["by"]).agg(*[expr(sql).alias(name) for name, sql in grouping["columns"].items()])
+        row = row.crossJoin(groups.agg(*[expr(sql).alias(name) for name, sql in grouping["measures"].items()]))
     [measured] = row.collect()
     return measured.asDict()
 
@@ -367,11 +366,11 @@ def _show(value: Measure) -> str:
 
 def _sources(suite: Suite, measures: Mapping[str, Measure]) -> list[dict[str, str]]:
     """How each measure was taken, for the foot of the page."""
-    groups = suite.groups
     per_group = {
         name: f"{sql} — for each ({', '.join(groups['by'])}): "
         + ", ".join(f"{column} = {of}" for column, of in groups["columns"].items())
-        for name, sql in groups.get("measures", {}).items()
+        for groups in suite.groups
+        for name, sql in groups["measures"].items()
     }
     given = {name: f"given by the load: {meaning}" for name, meaning in suite.given.items()}
     known = {**suite.measures, **per_group, **given}

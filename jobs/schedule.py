@@ -102,7 +102,8 @@ class Scheduler:
                 self._update(name, seen=now.isoformat(timespec="seconds"))
             if times:
                 scheduler.add_job(self.load, LocalTimes(times), args=[name], id=name)
-        scheduler.add_job(self.check, "interval", hours=1, id="check", executor="check")
+        first = now + timedelta(minutes=5)  # services that start with it answer by then
+        scheduler.add_job(self.check, "interval", hours=1, id="check", executor="check", next_run_time=first)
         scheduler.add_job(self.beat, "interval", seconds=HEARTBEAT_SECONDS, id="beat", executor="beat")
         self.beat()
         scheduler.start()
@@ -157,6 +158,10 @@ class Scheduler:
         with self._lock:
             self._state["heartbeat"] = _now()
             schedule_state.write(self.settings.state, self._state)
+        if self.settings.metrics_file:
+            from jobs.telemetry import metrics
+
+            metrics.publish(self.settings)
 
     def _update(self, name: str, **values: Any) -> None:
         with self._lock:

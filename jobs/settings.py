@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     query_result_bytes: ByteSize = Field(
         ByteSize(8 * MIB), description="Largest result that the SQL endpoint holds in memory, as Spark packs it"
     )
+    query_disk_bytes: ByteSize = Field(
+        ByteSize(10 * 1024 * MIB), description="Most that temporary files of all queries at the SQL endpoint may take"
+    )
     query_held_percent: int = Field(
         25, description="Share of the SQL endpoint's heap that all results in memory may take", ge=1, le=90
     )
@@ -115,6 +118,11 @@ class Settings(BaseSettings):
     snapshot_days: int = Field(1, ge=0, description="Age in days at which a reference snapshot is not yet stale")
     certificate_days: int = Field(30, ge=0, description="Days before the end of the certificate from which it is told")
     disk_free_percent: float = Field(10, ge=0, le=100, description="Free disk below which it is told; half: critical")
+    metrics_file: Path | None = Field(None, description="File that each check writes, in Prometheus' text format")
+    endpoint_metrics: str | None = Field(None, description="http:// URL of the SQL endpoint's metrics, for that page")
+    endpoint_metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of the SQL endpoint's own metrics, which need no password; 0: none"
+    )
     alarm_webhook: str | None = Field(None, description="https:// URL (http:// for this machine) that gets alarms")
     alarm_smtp: str | None = Field(
         None, description="smtps://host[:port], smtp:// with STARTTLS, or smtp-plain:// without TLS, for this machine"
@@ -236,7 +244,8 @@ _OTHERS = """
     COMMAND DASHBOARD_CPUS DASHBOARD_MEMORY DASHBOARD_PASSWORD DASHBOARD_PORT
     DASHBOARD_SECRET DASHBOARD_SQL_PASSWORD DB_ENDPOINT_PASSWORD DB_METASTORE_PASSWORD EMBEDDED ENDPOINT_CORES
     ENDPOINT_CPUS ENDPOINT_HEAP ENDPOINT_MEMORY ENDPOINT_PIDS GID INIT_MEMORY JOBS_CPUS JOBS_HEAP JOBS_MEMORY JOBS_PIDS
-    LANDING_DIR LDAP_AUTHORITIES METADATA_DB_CPUS METADATA_DB_MEMORY METASTORE_CPUS METASTORE_MEMORY OBJECT_STORE_CPUS
+    LANDING_DIR LDAP_AUTHORITIES LOG_FORMAT METADATA_DB_CPUS METADATA_DB_MEMORY METASTORE_CPUS METASTORE_MEMORY
+    OBJECT_STORE_CPUS
     OBJECT_STORE_MEMORY REPORTS_CPUS REPORTS_MEMORY REPORTS_PORT S3_ADMIN S3_ADMIN_SECRET S3_BIND S3_CONSOLE_PORT
     S3_ENDPOINT_SECRET S3_ENDPOINT_USER S3_JOBS S3_JOBS_SECRET S3_PORT SERVICE_PIDS SIEGE_MINUTES SOAK_MINUTES
     SPARK_SECRET SQL_PASSWORD SQL_PASSWORD_HASH SQL_PORT UID UP_TIMEOUT

@@ -4,7 +4,7 @@ Tasks write what they read straight to its end place (jobs/readings/ingest.py). 
 already, or which two files speak of for one meterpoint, are merged then (jobs/readings/merge.py).
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -14,15 +14,24 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow.dataset import dataset
 from pyarrow.fs import FileSelector, FileSystem
 from pyspark import TaskContext
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs import tables
 from jobs.landing import open_folder, read_ahead
 from jobs.readings import ingest
-from jobs.readings.ingest import FILES_SCHEMA, REJECTED_SCHEMA, Place, Receipt
+from jobs.readings.ingest import (
+    CLAIMS_SCHEMA,
+    CONTESTED_SCHEMA,
+    FILES_SCHEMA,
+    READINGS_SCHEMA,
+    REJECTED_SCHEMA,
+    Place,
+    Receipt,
+)
 from jobs.readings.merge import SUPERSEDED_SCHEMA, WRITTEN, Changes, merge_and_write, written_of
 from jobs.settings import Settings
 from jobs.tables import CLAIMS, CONTESTED, READINGS, THREADS, Locations
@@ -31,6 +40,8 @@ TASKS_A_CORE, FEW_FILES = 4, 50
 FEW_ROWS_A_FILE, MOST_ROWS_A_FILE = 250_000, 2_000_000
 BYTES_A_READING = 4  # of a Parquet file, about
 FEW_CLAIMS = 2_000_000  # are compared by the driver
+# So little is read and merged by the driver alone: tasks would take longer to start their Python.
+LITTLE_FILES, LITTLE_BYTES, LITTLE_ROWS = 300, 8 * 1024 * 1024, 500_000
 
 
 class Retraction(NamedTuple):
@@ -42,19 +53,19 @@ class Retraction(NamedTuple):
     first: date | None = None
     last: date | None = None
 
-    def holds(self) -> Column:
-        """The condition on a row of ops.claims."""
-        condition = F.lit(True)
+    def holds(self, column: Callable[[str], Any]) -> Any:
+        """The condition on a row of ops.claims; `column` makes Spark's columns or Arrow's, which are spelled alike."""
+        condition = column("source_file") == column("source_file")
         if self.files:
-            condition &= F.col("source_file").isin(list(self.files))
+            condition &= column("source_file").isin(list(self.files))
         if self.load_id:
-            condition &= F.col("load_id") == self.load_id
+            condition &= column("load_id") == self.load_id
         if self.meterpoint_id is not None:
-            condition &= F.col("meterpoint_id") == self.meterpoint_id
+            condition &= column("meterpoint_id") == self.meterpoint_id
         if self.first:
-            condition &= F.col("date") >= F.lit(self.first)
+            condition &= column("date") >= self.first
         if self.last:
-            condition &= F.col("date") <= F.lit(self.last)
+            condition &= column("date") <= self.last
         return condition
 
 
@@ -111,6 +122,8 @@ def ingest_files(spark: SparkSession, files: pa.Table, place: Place) -> Receipt:
     """Read the given files (columns as of ledger.files.to_read), and write what they say."""
     if not files.num_rows:
         return Receipt()
+    if files.num_rows <= LITTLE_FILES and pc.sum(files["size_bytes"]).as_py() <= LITTLE_BYTES:
+        return _ingest(place, files.to_pylist())
     context = spark.sparkContext
     tasks = min(TASKS_A_CORE * context.defaultParallelism, 1 + files.num_rows // FEW_FILES)
     # Each task has its files from the driver, and not by a shuffle. So it needs nothing of a machine that may die, and
@@ -132,13 +145,16 @@ def _packed(files: pa.Table) -> bytes:
 
 def _ingest_task(place: Place, dealt_out: Iterator[bytes]) -> Iterator[bytes]:
     context = TaskContext.get()
-    number, attempt = (context.partitionId(), context.attemptNumber()) if context else (0, 0)
+    attempt = (context.partitionId(), context.attemptNumber()) if context else (0, 0)
+    files = (file for packed in dealt_out for file in pa.ipc.open_stream(packed).read_all().to_pylist())
+    yield _ingest(place, files, *attempt).to_json()
 
+
+def _ingest(place: Place, files: Iterable[dict[str, Any]], task: int = 0, attempt: int = 0) -> Receipt:
     def read(names: list[str]) -> Iterator[bytes | OSError]:
         return read_ahead(place.landing, place.landing_folder, names)
 
-    files = (file for packed in dealt_out for file in pa.ipc.open_stream(packed).read_all().to_pylist())
-    yield ingest.ingest(files, read, place, number, attempt).to_json()
+    return ingest.ingest(files, read, place, task, attempt)
 
 
 def _delete_files_of_dead_attempts(place: Place, receipt: Receipt) -> None:
@@ -184,7 +200,7 @@ def delete_staging(place: Place) -> None:
 def held_dates(spark: SparkSession, retraction: Retraction, versions: pa.Table | None = None) -> set[str]:
     """Dates on which there are claims that a retraction takes back, or that are of the given versions of files."""
     claims = spark.table(CLAIMS)
-    condition = retraction.holds() if versions is None else F.lit(True)
+    condition = retraction.holds(F.col) if versions is None else F.lit(True)
     if versions is not None:
         claims = claims.join(F.broadcast(spark.createDataFrame(versions)), ["source_file", "load_id"], "left_semi")
     return {row.date.isoformat() for row in claims.where(condition).select("date").distinct().collect()}
@@ -192,7 +208,7 @@ def held_dates(spark: SparkSession, retraction: Retraction, versions: pa.Table |
 
 def files_between(spark: SparkSession, first: date | None, last: date | None) -> set[str]:
     """Files with a claim on one of the dates."""
-    claims = spark.table(CLAIMS).where(Retraction(first=first, last=last).holds())
+    claims = spark.table(CLAIMS).where(Retraction(first=first, last=last).holds(F.col))
     return {row.source_file for row in claims.select("source_file").distinct().collect()}
 
 
@@ -294,34 +310,15 @@ def _merge(
     only_held: bool,
 ) -> dict[str, dict[str, Any]]:
     """Merge the dates, and return what was written, as WRITTEN has it, by date."""
-
-    def of(locations: Locations) -> Locations:
-        return {day: folder for day, folder in locations.items() if day in dates}
-
-    held_rows = tables.read(spark, READINGS, of(held[READINGS])).withColumn("counts", F.lit(True))
-    lost_rows = tables.read(spark, CONTESTED, of(held[CONTESTED])).withColumn("counts", F.lit(False))
-    new_rows = tables.read(spark, READINGS, of(fresh[READINGS])).withColumn("counts", F.lit(False))
-    rows = held_rows.unionByName(lost_rows, allowMissingColumns=True).unionByName(new_rows)
-    held_claims = tables.read(spark, CLAIMS, of(held[CLAIMS])).withColumn("is_new", F.lit(False))
-    dropped = retraction.holds() if retraction else F.lit(False)
-    if reread is not None:
-        again = F.broadcast(spark.createDataFrame(reread).withColumn("is_reread", F.lit(True)))
-        held_claims = held_claims.join(again, ["source_file", "load_id"], "left")
-        dropped = dropped | F.coalesce("is_reread", F.lit(False))
-    held_claims = held_claims.withColumn("is_dropped", dropped).drop("is_reread")
-    new_claims = tables.read(spark, CLAIMS, of(fresh[CLAIMS])).withColumns(
-        {"is_new": F.lit(True), "is_dropped": F.lit(False)}
-    )
-    claims = held_claims.unionByName(new_claims)
-    held_size = tables.size(spark, of(held[READINGS])) // BYTES_A_READING
-    rows_a_date = (held_size + sum(receipt.readings[day] for day in dates)) // len(dates)
-    buckets = _buckets(spark, rows_a_date, len(dates))
-    merged = (
-        _in_buckets(rows, buckets)
-        .cogroup(_in_buckets(claims, buckets))
-        .applyInArrow(partial(merge_and_write, place, only_held), WRITTEN)
-    )
-    written = dict(written_of(merged.collect()))
+    folders = {table: {day: each[day] for day in dates & each.keys()} for table, each in held.items()}
+    new = {table: {day: each[day] for day in dates & each.keys()} for table, each in fresh.items()}
+    held_rows = tables.size(spark, folders[READINGS]) // BYTES_A_READING
+    rows = held_rows + sum(receipt.readings[day] for day in dates)
+    if rows <= LITTLE_ROWS:
+        merged = _merge_here(place, folders, new, dates, retraction, reread, only_held)
+    else:
+        merged = _merge_by_tasks(spark, place, folders, new, rows // len(dates), retraction, reread, only_held)
+    written = dict(written_of(merged))
     for root in (place.readings, place.claims):
         for day in dates & receipt.readings.keys():
             folder = f"{root}/date={day}/load={place.load_id}"
@@ -329,6 +326,99 @@ def _merge(
                 if info.base_name.startswith("part-"):
                     place.lake.delete_file(info.path)
     return {day: written.get(day, _NOTHING) for day in dates}
+
+
+def _merge_by_tasks(
+    spark: SparkSession,
+    place: Place,
+    held: dict[str, Locations],
+    new: dict[str, Locations],
+    rows_a_date: int,
+    retraction: Retraction | None,
+    reread: pa.Table | None,
+    only_held: bool,
+) -> list[Any]:
+    held_rows = tables.read(spark, READINGS, held[READINGS]).withColumn("counts", F.lit(True))
+    lost_rows = tables.read(spark, CONTESTED, held[CONTESTED]).withColumn("counts", F.lit(False))
+    new_rows = tables.read(spark, READINGS, new[READINGS]).withColumn("counts", F.lit(False))
+    rows = held_rows.unionByName(lost_rows, allowMissingColumns=True).unionByName(new_rows)
+    held_claims = tables.read(spark, CLAIMS, held[CLAIMS]).withColumn("is_new", F.lit(False))
+    dropped = retraction.holds(F.col) if retraction else F.lit(False)
+    if reread is not None:
+        again = F.broadcast(spark.createDataFrame(reread).withColumn("is_reread", F.lit(True)))
+        held_claims = held_claims.join(again, ["source_file", "load_id"], "left")
+        dropped = dropped | F.coalesce("is_reread", F.lit(False))
+    held_claims = held_claims.withColumn("is_dropped", dropped).drop("is_reread")
+    new_claims = tables.read(spark, CLAIMS, new[CLAIMS]).withColumns(
+        {"is_new": F.lit(True), "is_dropped": F.lit(False)}
+    )
+    claims = held_claims.unionByName(new_claims)
+    buckets = _buckets(spark, rows_a_date, len(held[READINGS].keys() | new[READINGS].keys()))
+    return list(
+        _in_buckets(rows, buckets)
+        .cogroup(_in_buckets(claims, buckets))
+        .applyInArrow(partial(merge_and_write, place, only_held), WRITTEN)
+        .collect()
+    )
+
+
+def _merge_here(
+    place: Place,
+    held: dict[str, Locations],
+    new: dict[str, Locations],
+    dates: Collection[str],
+    retraction: Retraction | None,
+    reread: pa.Table | None,
+    only_held: bool,
+) -> list[Any]:
+    """The same without a Spark job, each date as one bucket."""
+    roots = {READINGS: place.readings, CONTESTED: place.contested, CLAIMS: place.claims}
+    dropped = retraction.holds(pc.field) if retraction else pc.scalar(False)
+    if reread is not None:
+        for version in reread.to_pylist():
+            same = [pc.field(name) == version[name] for name in ("source_file", "load_id")]
+            dropped = dropped | (same[0] & same[1])
+
+    def merged(day: str) -> list[Any]:
+        def content(places: dict[str, Locations], table: str, schema: pa.Schema, **flags: bool) -> pa.Table:
+            rows = _content(place, roots[table], day, places[table].get(day), schema)
+            for name, value in flags.items():
+                rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
+            return rows
+
+        local_date = date.fromisoformat(day)
+        lost = content(held, CONTESTED, CONTESTED_SCHEMA, counts=False)
+        rows = pa.concat_tables(
+            [
+                content(held, READINGS, READINGS_SCHEMA, counts=True),
+                lost.append_column("known_from", pa.nulls(lost.num_rows, pa.string())).select(
+                    [*READINGS_SCHEMA.names, "counts"]
+                ),
+                content(new, READINGS, READINGS_SCHEMA, counts=False),
+            ]
+        )
+        held_claims = content(held, CLAIMS, CLAIMS_SCHEMA, is_new=False)
+        held_claims = held_claims.append_column("date", pa.repeat(pa.scalar(local_date), held_claims.num_rows))
+        columns = {name: pc.field(name) for name in (*CLAIMS_SCHEMA.names, "is_new")}
+        flagged = dataset(held_claims).to_table(columns=columns | {"is_dropped": dropped})
+        claims = pa.concat_tables([flagged, content(new, CLAIMS, CLAIMS_SCHEMA, is_new=True, is_dropped=False)])
+        key = (pa.scalar(local_date), pa.scalar(0))
+        return list(merge_and_write(place, only_held, key, rows, claims).to_pylist())
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return [row for rows in pool.map(merged, sorted(dates)) for row in rows]
+
+
+def _content(place: Place, root: str, day: str, location: str | None, schema: pa.Schema) -> pa.Table:
+    """The rows of a date's folder."""
+    folder = f"{root}/date={day}/load={tables.folder_id(location)}" if location else ""
+    paths = [info.path for info in _list(place.lake, folder)] if location else []
+    parts = [
+        pq.read_table(path, columns=schema.names, filesystem=place.lake, schema=schema, partitioning=None)
+        for path in sorted(paths)
+        if path.endswith(".parquet")
+    ]
+    return pa.concat_tables(parts) if parts else schema.empty_table()
 
 
 _NOTHING: dict[str, Any] = dict.fromkeys(("readings", "contested", "claims", *Changes._fields), 0)

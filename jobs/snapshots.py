@@ -1,7 +1,8 @@
 """silver.agreement, silver.product and silver.meterpoint: a new reference file becomes the next snapshot.
 
 A snapshot is rows of the partition `snapshot_date` of the three history tables; silver.current_snapshot names the one
-that the views show, and moves last. The history keeps every snapshot, of several on one date the last.
+that the views show, and moves last. The history keeps every snapshot, of several on one date the last. What they say of
+regions is summed up in silver.meterpoint_regions (`jobs/regions.py`).
 """
 
 import shutil
@@ -19,12 +20,12 @@ from pyarrow.fs import FileSystem
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import landing, reference, tables
+from jobs import landing, reference, regions, tables
 from jobs.audit import Audit, measure
 from jobs.quality import Measures
 from jobs.readings.rules import TIME_ZONE
 from jobs.spark import at_once
-from jobs.tables import CURRENT_SNAPSHOT, LOAD_FILES, Locations
+from jobs.tables import CURRENT_SNAPSHOT, LOAD_FILES, REGIONS, Locations
 from jobs.wording import counted
 
 MAX_ROWS_NAMED = 5
@@ -179,6 +180,11 @@ def _write(spark: SparkSession, found: reference.Reference, file: dict[str, Any]
         taken.locations[history] = tables.write_rows(spark, rows, history, audit.load_id, snapshot_date)
         written[name] = content(spark, name, taken.locations, audit.load_id)
     _judge(spark, written, found, audit)
+    held = tables.all_locations(spark, REGIONS)
+    before = tables.read_rows(spark, REGIONS, held)
+    after = regions.after_snapshot(before, found.tables["meterpoint"], snapshot_date)
+    if not held or not after.equals(before):
+        taken.locations[REGIONS] = tables.write_rows(spark, after, REGIONS, audit.load_id, regions.PARTITION)
     row = {"snapshot_date": snapshot_date, "load_id": audit.load_id}
     pointer = pa.Table.from_pylist([row], tables.schema(spark, CURRENT_SNAPSHOT))
     taken.locations[CURRENT_SNAPSHOT] = tables.write_rows(spark, pointer, CURRENT_SNAPSHOT, audit.load_id, "reference")

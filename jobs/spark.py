@@ -219,9 +219,11 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
         "spark.lake.query.seconds": str(settings.query_seconds),
         "spark.lake.query.scanBytes": str(settings.query_scan_bytes),
         "spark.lake.query.resultBytes": str(settings.query_result_bytes),
+        "spark.lake.query.diskBytes": str(settings.query_disk_bytes),
         "spark.lake.query.heldPercent": str(settings.query_held_percent),
         "spark.lake.query.heldSeconds": str(settings.query_held_seconds),
         # Beside the process's own folder, because the next process reads it.
+        "spark.lake.metrics.port": str(settings.endpoint_metrics_port),
         "spark.lake.restarts": str(settings.state / "endpoint_restarts"),
         "spark.driver.maxResultSize": str(max(4 * settings.query_result_bytes, 32 * MIB)),
         # A task that runs out of stack or memory ends its query, and not the process, as it does by default.
@@ -231,6 +233,11 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.files.maxPartitionBytes": "2m",
         "spark.sql.files.openCostInBytes": "512k",
         "spark.sql.adaptive.advisoryPartitionSizeInBytes": "16m",
+        # Spark writes each plan out, with its constants, and keeps what it wrote.
+        "spark.sql.maxPlanStringLength": "1m",
+        # What the parser has learnt of strange statements would stay in memory for good. A state takes some 30 KB.
+        "spark.sql.parser.manageParserCaches": "true",
+        "spark.sql.parser.parserDfaCacheFlushThreshold": "8000",
         # A path is no table, whatever the guard says.
         "spark.sql.runSQLOnFiles": "false",
         # Or set:system:… at connect time would set properties of this JVM: a proxy, a trust store.
@@ -302,7 +309,10 @@ def spark_class_path() -> str:
 
 
 def at_once(*actions: Callable[[], Any]) -> list[Any]:
-    """What the actions return. One alone leaves cores idle: each is planned by one thread, and waits for the store."""
+    """Run the actions in threads of their own, and return their results in order.
+
+    One action alone leaves cores idle, because it is planned by one thread and waits for the store.
+    """
     with ThreadPoolExecutor(len(actions)) as pool:
         return [result.result() for result in [pool.submit(action) for action in actions]]
 

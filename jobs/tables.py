@@ -38,9 +38,13 @@ HALF_HOURLY = "mart.half_hourly"
 HALF_HOURLY_PRODUCT = "mart.half_hourly_by_product"
 DAILY_PRODUCT = "mart.daily_by_product"
 DAILY_COMPLETENESS = "mart.daily_completeness"
-HISTORIES = ("silver.agreement_history", "silver.product_history", "silver.meterpoint_history")
+HALF_HOURLY_REGION = "mart.half_hourly_by_region"
+DAILY_REGION = "mart.daily_by_product_and_region"
+METERPOINT_HISTORY = "silver.meterpoint_history"
+REGIONS = "silver.meterpoint_regions"
+HISTORIES = ("silver.agreement_history", "silver.product_history", METERPOINT_HISTORY, REGIONS)
 # Of these a year is a partition, of all other tables with readings a date.
-BY_YEAR = (HALF_HOURLY, HALF_HOURLY_PRODUCT, DAILY_PRODUCT, DAILY_COMPLETENESS)
+BY_YEAR = (HALF_HOURLY, HALF_HOURLY_PRODUCT, DAILY_PRODUCT, DAILY_COMPLETENESS, HALF_HOURLY_REGION, DAILY_REGION)
 MARTS = (DAILY_METERPOINT, *BY_YEAR)
 # In the order in which a load switches them. The snapshot's pointer comes last, because which marts a new snapshot
 # changes is found by comparing it with the one in place.
@@ -57,6 +61,7 @@ REJECTED_READINGS = "quarantine.readings"
 REJECTED_FILES = "quarantine.files"
 REJECTED_REFERENCE = "quarantine.reference"
 VERSIONS = "ops.schema_versions"
+PERIODS = "silver.time_of_use_periods"
 # Rows of these tables belong to a load, and are dropped with it if it did not happen.
 OF_LOADS = (
     SUPERSEDED,
@@ -68,7 +73,7 @@ OF_LOADS = (
     PUBLICATIONS,
     ROLLBACKS,
 )
-ALL = (*DATA, LOADS, PUBLISHING, *OF_LOADS, VERSIONS)
+ALL = (*DATA, LOADS, PUBLISHING, *OF_LOADS, VERSIONS, PERIODS)
 
 # So many partitions are asked for one by one; beyond that, a table's are listed, which may be thousands.
 FEW = 4

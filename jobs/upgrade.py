@@ -1,22 +1,28 @@
-"""Take over a lakehouse of an older version: readings without claims that say whose they are, small marts by date."""
+"""Take over a lakehouse of an older version: readings without claims that say whose they are, small marts by date, no
+regions by date and no marts by region."""
 
+from collections.abc import Collection
 from datetime import UTC, date, datetime
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import marts, tables
+from jobs import marts, regions, tables
 from jobs.ledger import loads, writer
 from jobs.tables import (
     CLAIMS,
     DAILY_COMPLETENESS,
     DAILY_METERPOINT,
     DAILY_PRODUCT,
+    DAILY_REGION,
     HALF_HOURLY,
     HALF_HOURLY_PRODUCT,
+    HALF_HOURLY_REGION,
     LOAD_FILES,
     LOADS,
+    METERPOINT_HISTORY,
     READINGS,
+    REGIONS,
     Locations,
 )
 
@@ -33,7 +39,9 @@ def run(spark: SparkSession) -> None:
     dates = tables.partitions(spark, READINGS)
     without_claims = bool(dates) and not tables.partitions(spark, CLAIMS)
     marts_by_date = bool(dates) and tables.exists(spark, BY_DATE[HALF_HOURLY])
-    if not without_claims and not marts_by_date:
+    without_regions = bool(tables.partitions(spark, METERPOINT_HISTORY)) and not tables.partitions(spark, REGIONS)
+    without_region_marts = bool(dates) and not tables.partitions(spark, HALF_HOURLY_REGION)
+    if not (without_claims or marts_by_date or without_regions or without_region_marts):
         return
     previous = writer.writer(spark)
     started_at = datetime.now(UTC)
@@ -44,6 +52,14 @@ def run(spark: SparkSession) -> None:
         new[CLAIMS] = tables.write(_claims(spark).repartition("date"), CLAIMS, load_id, dates)
     if marts_by_date:
         for mart, content in _marts(spark).items():
+            new[mart] = tables.write_years(content, mart, load_id, tables.holding(mart, dates))
+    of_regions = spark.table(REGIONS)
+    if without_regions:
+        rows = regions.of_history(spark, loads.recorded_loads(spark))
+        new[REGIONS] = tables.write_rows(spark, rows, REGIONS, load_id, regions.PARTITION)
+        of_regions = tables.read(spark, REGIONS, new[REGIONS])
+    if without_region_marts:
+        for mart, content in _region_marts(spark, dates, of_regions).items():
             new[mart] = tables.write_years(content, mart, load_id, tables.holding(mart, dates))
     # Recorded first: until all is published, the next run does it again.
     loads.append_publications(spark, new, {}, {}, load_id)
@@ -81,7 +97,36 @@ def _claims(spark: SparkSession) -> DataFrame:
 
 def _marts(spark: SparkSession) -> dict[str, DataFrame]:
     """What the marts by year are to hold. Of meterpoints without readings nothing is known until `lake rebuild`."""
-    calendar = marts.calendar(spark, map(date.fromisoformat, tables.partitions(spark, DAILY_METERPOINT)))
-    daily = spark.table(DAILY_METERPOINT).drop("expected_readings").join(F.broadcast(calendar), on="date")
-    copied = {mart: spark.table(old) for mart, old in BY_DATE.items()}
-    return copied | {DAILY_COMPLETENESS: marts.daily_completeness(daily)}
+    copied = {mart: _like(spark, mart, spark.table(old)) for mart, old in BY_DATE.items()}
+    return copied | {DAILY_COMPLETENESS: marts.daily_completeness(_daily(spark, _calendar(spark)))}
+
+
+def _region_marts(spark: SparkSession, dates: Collection[str], of_regions: DataFrame) -> dict[str, DataFrame]:
+    """What the marts by region are to hold, in one pass over the readings; agreements are those of the other marts."""
+    calendar = _calendar(spark)
+    daily = _daily(spark, calendar)
+    readings = tables.read(spark, READINGS, tables.locations(spark, READINGS, dates))
+    by_half_hour = marts.consumption_by_half_hour(readings, marts.with_region(daily, of_regions), calendar)
+    return {
+        HALF_HOURLY_REGION: marts.half_hourly_region_consumption(by_half_hour),
+        DAILY_REGION: marts.daily_region_consumption(daily, of_regions),
+    }
+
+
+def _calendar(spark: SparkSession) -> DataFrame:
+    return marts.calendar(spark, map(date.fromisoformat, tables.partitions(spark, DAILY_METERPOINT)))
+
+
+def _daily(spark: SparkSession, calendar: DataFrame) -> DataFrame:
+    return (
+        spark.table(DAILY_METERPOINT)
+        .drop("expected_readings")
+        .join(F.broadcast(calendar), on="date")
+        .drop("first_half_hour")
+    )
+
+
+def _like(spark: SparkSession, mart: str, rows: DataFrame) -> DataFrame:
+    """Rows with the columns of a mart that they lack, as nulls."""
+    empty = spark.table(mart).limit(0).drop("year")
+    return rows.unionByName(empty, allowMissingColumns=True)

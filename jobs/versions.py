@@ -145,7 +145,7 @@ def statements_to_run(versions: list[Version], warehouse: str) -> dict[Version, 
     needed: set[str] = set()
     ended: set[str] = set()  # what a later statement makes anew or drops
     for version, statement in reversed(found):
-        subject = _subject(statement)
+        subject = subject_of(statement)
         if subject and subject.is_made and subject.name in ended - needed:
             continue
         kept[version].insert(0, statement)
@@ -156,7 +156,8 @@ def statements_to_run(versions: list[Version], warehouse: str) -> dict[Version, 
     return kept
 
 
-def _subject(statement: str) -> Subject | None:
+def subject_of(statement: str) -> Subject | None:
+    """What a statement makes or drops; None if it does neither."""
     found = re.match(MAKES_OR_DROPS, statement_without_comments(statement), re.IGNORECASE)
     return Subject(found[1] is not None, found[2].upper(), found[3].lower()) if found else None
 
@@ -173,7 +174,7 @@ def _repair(spark: SparkSession, versions: list[Version], warehouse: str) -> Non
     made: dict[str, tuple[str, str]] = {}  # kind and statement that made it last, by name
     for version in versions:
         for statement in _statements_of(version, warehouse):
-            if subject := _subject(statement):
+            if subject := subject_of(statement):
                 if subject.is_made:
                     made[subject.name] = subject.kind, statement
                 else:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import typer
 from pydantic import ValidationError
 
-from jobs.cli import access, care, load, look, quarantine, watch
+from jobs.cli import access, care, load, look, periods, quarantine, watch
 from jobs.cli.terminal import command_name, fail, warn
 from jobs.settings import Settings, unknown_names, wrong_values
 
@@ -27,6 +27,7 @@ for command in COMMANDS:
 app.command(hidden=True)(care.backup)  # the scripts of the stack call these two
 app.command(hidden=True)(care.restore)
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(periods.app, name="periods")
 app.add_typer(access.users, name="users")
 app.add_typer(access.certificate, name="certificate")
 

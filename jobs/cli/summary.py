@@ -1,12 +1,15 @@
 """What a load did, as a person reads it."""
 
+import sys
 from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from jobs.cli.terminal import console, fail, say, warn
+from jobs.telemetry import logs
 from jobs.wording import counted
 
 if TYPE_CHECKING:
@@ -19,9 +22,13 @@ def print_end(job: "Job", summary: "Summary | None") -> None:
     if summary is None:
         say(f"Nothing new in {job.settings.landing}.")
         return
-    _print_table(summary, job.stages)
+    if logs.is_json():
+        rows = {name: Text.from_markup(text).plain for name, text in rows_of(summary, job.stages)}
+        print(logs.line("info", f"{summary.kind} ended", **rows), file=sys.stderr, flush=True)
+    else:
+        _print_table(summary, job.stages)
     for rejection in summary.rejections:
-        console.print(f"[yellow]rejected:[/] {escape(rejection)}", soft_wrap=True)
+        say(f"rejected: {rejection}")
     if summary.rejections:
         say("All of them: `lake quarantine list`; whole: tables quarantine.readings and quarantine.files")
     for warning in summary.warnings:

@@ -3,12 +3,15 @@
 import os
 import re
 import shutil
+import sys
 from datetime import date
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+
+from jobs.telemetry import logs
 
 # What a person watches goes to standard error; standard output is for results.
 console = Console(stderr=True, highlight=False)
@@ -26,18 +29,25 @@ def named(text: str) -> str:
 
 def say(text: str) -> None:
     """A line for the person who watches."""
-    console.print(escape(named(text)), soft_wrap=True)
+    _print("info", named(text), escape(named(text)))
 
 
 def warn(text: str) -> None:
     """A warning in a line."""
-    console.print(f"[yellow]warning:[/] {escape(named(text))}", soft_wrap=True)
+    _print("warning", named(text), f"[yellow]warning:[/] {escape(named(text))}")
 
 
 def fail(text: str, status: int = 1) -> typer.Exit:
     """An error in a line, and the exit status that goes with it."""
-    console.print(f"[bold red]error:[/] {escape(named(text))}", soft_wrap=True)
+    _print("error", named(text), f"[bold red]error:[/] {escape(named(text))}")
     return typer.Exit(status)
+
+
+def _print(level: str, plain: str, marked: str) -> None:
+    if logs.is_json():
+        print(logs.line(level, plain), file=sys.stderr, flush=True)
+    else:
+        console.print(marked, soft_wrap=True)
 
 
 def day(typed: str | date) -> date:

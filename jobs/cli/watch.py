@@ -22,7 +22,15 @@ def schedule(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps({"scheduler_running": running, "jobs": rows}))
         return
-    show(Result(list(rows[0]), [list(row.values()) for row in rows]), Format.table)
+    # So that it fits 80 columns; --json has the rest.
+    shown = {
+        "job": "job",
+        "next": "next",
+        "last_started": "last started",
+        "seconds": "seconds",
+        "exit_status": "status",
+    }
+    show(Result([*shown.values()], [[row[name] for name in shown] for row in rows]), Format.table)
     if not running:
         warn("the scheduler does not run: `make up`, or `lake scheduler` embedded")
 
@@ -52,17 +60,25 @@ def check(
     as_json: AsJson = False,
     alarm: Annotated[bool, typer.Option("--alarm", help="Also send alarms that began or ended.")] = False,
 ) -> None:
-    """Is the data there, right and fresh? Exit status 0 ok, 1 warning, 2 critical, 3 unknown."""
+    """Is the data there, right and fresh? Exit status 0 ok, 1 warning, 2 critical, 3 unknown.
+
+    With LAKE_METRICS_FILE what was found is written there, too, for Prometheus.
+    """
     from jobs import alarm as alarms
     from jobs import check as checks
 
     settings, now = Settings(), datetime.now(UTC)
-    findings = checks.judge(checks.gather(settings, now), settings)
+    facts = checks.gather(settings, now)
+    findings = checks.judge(facts, settings)
     if as_json:
         print(checks.as_json(findings))
     else:
         for name, level, text in findings:
             print(f"{level.name.upper():8} {name}: {text}")
+    if settings.metrics_file:
+        from jobs.telemetry import metrics
+
+        metrics.write(settings.metrics_file, facts, findings)
     if alarm:
         for error in alarms.tell(settings, findings, now):
             warn(error)

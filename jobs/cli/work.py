@@ -1,8 +1,9 @@
 """What commands that work on the lakehouse have in common: settings, the lock, Spark, and errors in a line each."""
 
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from jobs import overview
 from jobs.cli.terminal import console, fail, say
 from jobs.schedule_state import TRY_AGAIN
 from jobs.settings import Settings
+from jobs.telemetry import lineage, logs
 
 if TYPE_CHECKING:  # Spark takes a second to import, which --help must not pay for
     from pyspark.sql import SparkSession
@@ -34,10 +36,13 @@ class Job:
     def stage(self, name: str) -> Iterator[None]:
         """Show that a stage is at work, and then its seconds."""
         began = time.monotonic()
-        with console.status(f"{name} …"):
+        with nullcontext() if logs.is_json() else console.status(f"{name} …"):
             yield
-        self.stages[name] = time.monotonic() - began
-        console.print(f"[green]✓[/] {name} [dim]{self.stages[name]:.1f} s[/]")
+        self.stages[name] = seconds = time.monotonic() - began
+        if logs.is_json():
+            print(logs.line("info", f"{name} done", seconds=round(seconds, 1)), file=sys.stderr, flush=True)
+        else:
+            console.print(f"[green]✓[/] {name} [dim]{seconds:.1f} s[/]")
 
     def start_spark(self) -> "SparkSession":
         """Raises LakeError where Java does not start with these settings, or an executor does not see the folders;
@@ -102,11 +107,13 @@ def job() -> Iterator[Job]:
     except typer.Exit:  # which is a RuntimeError, too
         raise
     except (LakeError, RuntimeError, OSError) as error:
+        lineage.failed(settings, str(error), say)
         passing = isinstance(error, lock.Busy | OSError | RuntimeError)
         raise fail(str(error), TRY_AGAIN if passing else 1) from None
     except (PySparkException, Py4JError) as error:
         log = "" if settings.metastore else f"; more in {settings.state}/spark.log"
         last = next(reversed(this.stages), "no stage") if this else "no stage"
+        lineage.failed(settings, f"Spark failed after {last!r}", say)
         raise fail(f"Spark failed after {last!r}: {_cause(error)}{log}", TRY_AGAIN) from None
 
 

@@ -208,6 +208,6 @@ def _superseded(rows: pa.Table, day: date) -> pa.Table:
 def written_of(rows: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows of WRITTEN, added up by date."""
     names = (*Merged._fields, *Changes._fields)
-    for day in sorted({row.date for row in rows}):
-        of_day = [row for row in rows if row.date == day]
+    for day in sorted({row["date"] for row in rows}):
+        of_day = [row for row in rows if row["date"] == day]
         yield day.isoformat(), {name: sum(row[name] for row in of_day) for name in names}

@@ -4,16 +4,18 @@ import gzip
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 from pyspark.sql import SparkSession
 
-from jobs import load, rollback
+from jobs import load, periods, rollback, silver
 from jobs.settings import Settings
+from tests.integration.oracle import PERIODS
 
 COLUMNS = ["interval_start", "consumption_delta", "meterpoint_id"]
 # The optimising compiler costs a JVM of a minute or two a quarter more processor time than it saves. Without it the JVM
@@ -29,6 +31,13 @@ VIEWS = (
     "readings_enriched",
     "meterpoint_day_completeness",
     "daily_completeness",
+    "half_hourly_region_consumption",
+    "daily_region_consumption",
+    "weekly_consumption",
+    "monthly_consumption",
+    "meterpoint_daily",
+    "period_consumption",
+    "monthly_period_consumption",
 )
 
 
@@ -94,11 +103,12 @@ class Landing:
     def reference(
         self,
         agreements: Iterable[Agreement],
-        meterpoints: Iterable[str],
+        meterpoints: Iterable[str] | Mapping[str, str | None],
         products: Iterable[Product] = PRODUCTS,
         after: timedelta = timedelta(),
     ) -> None:
-        """The SQLite file."""
+        """The SQLite file. Meterpoints are in London, unless they come with their regions."""
+        regions = meterpoints if isinstance(meterpoints, Mapping) else dict.fromkeys(meterpoints, "London")
         path = self.folder / "case_study.db"
         path.unlink(missing_ok=True)
         with closing(sqlite3.connect(path)) as connection, connection:
@@ -121,7 +131,7 @@ class Landing:
                 "INSERT INTO product VALUES (?, ?, ?, ?)",
                 [(p.display_name, p.is_variable, number, p.product_id) for number, p in enumerate(products)],
             )
-            connection.executemany("INSERT INTO meterpoint VALUES ('London', ?)", [(each,) for each in meterpoints])
+            connection.executemany("INSERT INTO meterpoint VALUES (?, ?)", [(of, each) for each, of in regions.items()])
         self.touch("case_study.db", after)
 
 
@@ -153,6 +163,11 @@ class Lake:
         assert summary is not None
         return summary
 
+    def set_periods(self) -> None:
+        """The time-of-use periods of the oracle."""
+        if not self.value("SELECT count(*) FROM silver.time_of_use_periods"):
+            periods.store(self.spark, periods.read(PERIODS.encode(), "periods.csv"))
+
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self.spark.sql(sql).collect()]
 
@@ -162,6 +177,7 @@ class Lake:
 
     def gold(self) -> dict[str, "Rows"]:
         """All rows of the views which are compared with the oracle."""
+        self.set_periods()
         return {view: self.view(f"gold.{view}") for view in VIEWS}
 
     def view(self, source: str) -> "Rows":
@@ -176,6 +192,12 @@ class Lake:
         listed = session.sharedState().externalCatalog().listPartitions(schema, name, jvm.scala.Option.empty())
         partitions = [listed.apply(index) for index in range(listed.size())]
         return {each.spec().values().head(): each.location().toString() for each in partitions}
+
+
+def as_if_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have Spark's tasks read and merge what is so little that the driver would do it alone."""
+    monkeypatch.setattr(silver, "LITTLE_FILES", 0)
+    monkeypatch.setattr(silver, "LITTLE_ROWS", -1)
 
 
 class Rows(NamedTuple):

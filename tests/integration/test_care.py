@@ -1,9 +1,10 @@
 """What a lakehouse must survive: its folder is moved, its views are dropped, it is of an older version."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import date, timedelta
 from string import Template
+from typing import Any
 
 import pyarrow.compute as pc
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from jobs import move, query, rollback, tables, upgrade, versions
 from jobs.errors import LakeError
 from jobs.settings import SQL, Settings
-from tests.integration.lake import Agreement, Lake, day
+from tests.integration.lake import Agreement, Lake, Rows, day
 
 DAY = timedelta(days=1)
 
@@ -145,7 +146,8 @@ def test_readings_of_an_older_version_get_their_claims_and_mean_the_same(new_lak
 
 def test_marts_by_date_of_an_older_version_become_marts_by_year_and_say_the_same(new_lake: Callable[[], Lake]) -> None:
     lake = new_lake()
-    lake.landing.reference([Agreement(1, "a"), Agreement(2, "b", product_id="P3")], ["a", "b"])
+    agreements = [Agreement(1, "a"), Agreement(2, "b", product_id="P3")]
+    lake.landing.reference(agreements, {"a": "North", "b": "South"})
     lake.landing.readings("a.json", day("a", "2020-12-31", 1) + day("a", "2021-01-01", 1)[:-1])
     lake.landing.readings("b.json", day("b", "2020-12-31", 2) + day("b", "2021-01-01", 2))
     first = lake.load()
@@ -158,13 +160,41 @@ def test_marts_by_date_of_an_older_version_become_marts_by_year_and_say_the_same
     lake.load()
 
     assert nothing_new is None
-    assert taken_over == before
+    for view, answer in before.items():
+        # What older marts did not count: their dates have no shares.
+        lost = UNKNOWN if view in OF_OLDER_MARTS else ()
+        assert shown(taken_over[view], lost) == shown(answer, lost), view
+        assert all(value is None for row in taken_over[view].rows for value in values(taken_over[view], row, lost)), (
+            view
+        )
     assert not any(lake.spark.catalog.tableExists(old) for old in upgrade.BY_DATE.values())
     assert lake.rows("SELECT kind FROM gold.load_history ORDER BY load_id") == [("load",), ("upgrade",), ("load",)]
     dates = lake.rows("SELECT date FROM gold.half_hourly_consumption GROUP BY date ORDER BY date")
     assert [str(each) for (each,) in dates] == ["2020-12-31", "2021-01-01", "2021-01-02"]
     with pytest.raises(rollback.RollbackError):
         lake.undo(first.load_id)
+
+
+UNKNOWN = ("received_share", "actual_share", "expected_readings")
+OF_OLDER_MARTS = (
+    "half_hourly_consumption",
+    "daily_product_consumption",
+    "half_hourly_product_consumption",
+    "period_consumption",
+    "monthly_period_consumption",
+)
+
+
+def values(answer: Rows, row: tuple[Any, ...], columns: Collection[str]) -> list[Any]:
+    return [value for column, value in zip(answer.columns, row, strict=True) if column in columns]
+
+
+def shown(answer: Rows, but: Collection[str]) -> list[list[Any]]:
+    """The rows without some of their columns."""
+    return [
+        values(answer, row, set(answer.columns) - set(but))
+        for row in sorted(answer.rows, key=lambda row: repr(row[:5]))
+    ]
 
 
 def make_marts_by_date(lake: Lake) -> None:
@@ -178,6 +208,7 @@ def make_marts_by_date(lake: Lake) -> None:
     for mart in tables.BY_YEAR:
         for year in tables.partitions(spark, mart):
             spark.sql(f"ALTER TABLE {mart} DROP PARTITION (year = {year})")
+    spark.sql(f"ALTER TABLE {tables.REGIONS} DROP PARTITION (kind = 'reference')")
     applied = tables.locations(spark, tables.VERSIONS, ["gold"])
     older = tables.read_rows(spark, tables.VERSIONS, applied, pc.field("version") < 14)
     tables.publish(spark, tables.VERSIONS, tables.write_rows(spark, older, tables.VERSIONS, "older", "gold"))

@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.command import Command, as_json
 from tests.integration.lake import VIEWS
-from tests.integration.oracle import Oracle
+from tests.integration.oracle import PERIODS, Oracle
 
 Done = CompletedProcess[str]
 
@@ -63,6 +63,9 @@ def test_a_second_run_finds_nothing_new(story: Story) -> None:
 
 def test_gold_says_what_the_sample_says(story: Story) -> None:
     expected = Oracle(story.lake.landing).gold()
+    done = story.lake("periods", "set", "-", typed=PERIODS)
+    assert done.returncode == 0, done.stderr
+    assert "2 schemes, 6 rules" in done.stderr
 
     answers = story.lake.tables(*(f"SELECT * FROM gold.{view}" for view in VIEWS))
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from jobs.load import Summary
+from jobs.tables import BY_YEAR
 from tests.integration.lake import Agreement, Lake, Landing, Rows, day
 from tests.integration.oracle import Answer, Oracle
 
@@ -19,7 +20,6 @@ HOUR = timedelta(hours=1)
 LATER = timedelta(days=1)
 DATES = [date(2020, 12, 31), *(date(2021, 1, n) for n in (1, 2, 3, 5, 10, 11, 20, 25))]
 TABLES = ("silver.readings", "mart.daily_meterpoint_consumption")
-BY_YEAR = ("mart.half_hourly", "mart.half_hourly_by_product", "mart.daily_by_product", "mart.daily_completeness")
 AGREEMENTS = [
     Agreement(1, "values", product_id="P1"),
     Agreement(2, "values", "2021-01-02", "2021-01-03", "P3"),

@@ -111,6 +111,12 @@ def test_old_values_can_be_read_after_a_correction(story: Story) -> None:
     assert story.old_values == {1.0}
 
 
+def without_shares(answer: Rows) -> Rows:
+    """How much was received and is actual is not asked for at a moment: the last columns of the views."""
+    columns = [name for name in answer.columns if not name.endswith("_share")]
+    return Rows(columns, sorted((row[: len(columns)] for row in answer.rows), key=repr))
+
+
 AS_OF = (
     "half_hourly_consumption",
     "daily_product_consumption",
@@ -125,7 +131,7 @@ def test_what_gold_said_after_each_load_can_be_asked_for_after_all_of_them(story
         # The snapshot of the second load was rolled back, and is not kept.
         for view in AS_OF[:1] if gold is story.gold[1] else AS_OF:
             then = story.lake.view(f"gold.{view}_as_of(TIMESTAMP '{moment}' + INTERVAL 10 MILLISECONDS)")
-            assert then == gold[view], (view, moment)
+            assert then == without_shares(gold[view]), (view, moment)
     before = story.moments[0] - timedelta(days=1)
     assert story.lake.view(f"gold.half_hourly_consumption_as_of(TIMESTAMP '{before}')").rows == []
 

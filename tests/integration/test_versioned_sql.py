@@ -53,18 +53,18 @@ def test_a_new_version_is_applied_by_the_next_run_and_once(lake: Lake, sql: Path
         "AS SELECT interval_start FROM gold.half_hourly_consumption;\n"
     )
     [example] = re.findall(r"```sql\n(.*?)```", (SQL.parent / "docs" / "development.md").read_text(), re.DOTALL)
-    (sql / "gold" / "V901__daily_region_consumption.sql").write_text(textwrap.dedent(example))
+    (sql / "gold" / "V901__daily_price_kind_consumption.sql").write_text(textwrap.dedent(example))
 
     lake.run()
     told = lake.told
     lake.run()  # CREATE VIEW would fail the second time
 
     assert (told, lake.told) == (
-        ["Applied: sql/gold/V900__half_hours.sql, sql/gold/V901__daily_region_consumption.sql."],
+        ["Applied: sql/gold/V900__half_hours.sql, sql/gold/V901__daily_price_kind_consumption.sql."],
         [],
     )
     assert lake.rows("SELECT * FROM gold.half_hours") == []
-    assert lake.rows("SELECT region, date, consumption_kwh FROM gold.daily_region_consumption") == []
+    assert lake.rows("SELECT is_variable, date, consumption_kwh FROM gold.daily_price_kind_consumption") == []
     assert lake.rows("SELECT folder, name FROM ops.schema_versions WHERE version = 900") == [("gold", "half_hours")]
 
 

@@ -1,5 +1,6 @@
 """The SQL endpoint with limits that a test can reach, with TLS, with an LDAP directory, and over HTTP."""
 
+import json
 import socket
 import ssl
 import subprocess
@@ -18,6 +19,7 @@ import pandas as pd
 import pytest
 import sqlalchemy
 from pyhive import exc, hive
+from tenacity import Retrying, stop_after_delay, wait_fixed
 from thrift.transport.THttpClient import THttpClient
 from thrift.transport.TTransport import TTransportException
 
@@ -38,6 +40,7 @@ LIMITS = {
     "LAKE_QUERY_SCAN_BYTES": "45KB",
     "LAKE_QUERY_RESULT_BYTES": "8KB",
     "LAKE_QUERY_HELD_SECONDS": "15",
+    "LAKE_TEST_ENDPOINT_JAVA": "-Dlake.guard.idleSeconds=30 -Dlake.guard.freeGuesses=12",
 }
 
 
@@ -194,6 +197,15 @@ def test_a_result_that_nobody_fetches_is_freed(endpoint: Endpoint) -> None:
         assert cursor.fetchall() == [(1,)]
 
 
+def test_an_idle_connection_is_closed(endpoint: Endpoint) -> None:
+    connection = endpoint.connect(certificate=endpoint.certificate)
+    connection.cursor().execute("SELECT 1")
+    time.sleep(32)  # after 12 hours, where no test says otherwise
+
+    with pytest.raises((TTransportException, OSError, EOFError, exc.Error)):
+        connection.cursor().execute("SELECT 1")
+
+
 def test_a_heavy_query_does_not_keep_others_out_and_is_stopped_in_the_end(endpoint: Endpoint) -> None:
     errors: list[str] = []
 
@@ -262,6 +274,39 @@ def test_sqlalchemy_and_jdbc_read_over_tls(endpoint: Endpoint) -> None:
 
     assert frame.iloc[0, 0] == endpoint.query(SMALL)[0][0] > 0
     assert endpoint.beeline(SMALL).split()[-1] == str(frame.iloc[0, 0])
+
+
+# Logs in from an address of its own for every few guesses; the last one, with the right password, from another one.
+GUESS = """
+import json, socket, ssl, struct, sys, time
+name, password = json.load(sys.stdin)
+tls = ssl.create_default_context()
+tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+def login(address, password):
+    connection = socket.create_connection(("127.0.0.1", 10000), 60, (f"127.0.1.{address}", 0))
+    with tls.wrap_socket(connection) as connection:
+        for status, payload in ((1, b"PLAIN"), (2, f"\\0{name}\\0{password}".encode())):
+            connection.sendall(struct.pack(">BI", status, len(payload)) + payload)
+        return connection.recv(1)[0] == 5
+print([login(1 + guess // 4, "wrong") for guess in range(12)].count(True))
+for pause in (1.1, 2.1, 4.1):
+    time.sleep(pause)
+    login(100 + int(pause), "wrong")
+print(login(200, password))
+"""
+
+
+def test_guesses_from_many_addresses_lock_a_name_for_all_for_less_than_a_minute(endpoint: Endpoint) -> None:
+    endpoint.stack.add_user("wanted", "analyst")
+    person = json.dumps(["wanted", endpoint.stack.passwords["wanted"]])
+
+    said = endpoint.stack.compose("exec", "-T", "sql-endpoint", "python", "-c", GUESS, stdin=person).stdout
+
+    assert said.split() == ["0", "False"]
+    assert endpoint.query("SELECT 1") == [(1,)]
+    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(1), reraise=True):
+        with attempt:
+            assert endpoint.query("SELECT 1", user="wanted") == [(1,)]
 
 
 def test_the_lakehouses_own_commands_use_tls(endpoint: Endpoint) -> None:
@@ -382,7 +427,10 @@ def test_over_http_nothing_is_believed_that_is_too_large(over_http: Endpoint) ->
     ):
         with closing(tls_connection(over_http)) as connection:
             connection.sendall(request)
-            assert connection.recv(100).split(b" ")[1] == status
+            answer = connection.recv(10_000)
+            assert answer.split(b" ")[1] == status
+            # Of more than one line are Jetty's own pages, which name classes.
+            assert b"xception" not in answer and answer.split(b"\r\n\r\n")[-1].count(b"\n") <= 1
 
 
 def tls_connection(endpoint: Endpoint) -> socket.socket:

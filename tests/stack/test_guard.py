@@ -252,6 +252,30 @@ def test_setting_that_a_driver_gives_at_connect_time_is_taken(stack: Stack) -> N
         connection.cursor().execute("SELECT 1")
 
 
+def test_names_in_double_quotes_are_read_where_a_tool_says_that_it_writes_them(stack: Stack) -> None:
+    """As Tableau writes them for a source of the dialect SQL-92, and as docs/bi-tools.md tells."""
+    views = '"gold"."half_hourly_consumption" "half_hourly_consumption"'
+    statements = (
+        f'SELECT "half_hourly_consumption"."date" AS "date", SUM("half_hourly_consumption"."consumption_kwh") AS "sum" '
+        f'FROM {views} WHERE ("half_hourly_consumption"."date" = DATE \'2021-01-02\') '
+        f'GROUP BY "half_hourly_consumption"."date" HAVING (COUNT(1) > 0)',
+        f"SELECT * FROM {views} WHERE 1 = 0",
+        f'SELECT COUNT(1) AS "n", \'it is "text"\' AS "t" FROM (SELECT * FROM {views} LIMIT 3) "Custom SQL Query"',
+    )
+    setting = "spark.sql.ansi.doubleQuotedIdentifiers"
+    with closing(stack.connect("analyst", configuration={f"set:hiveconf:{setting}": "true"})) as connection:
+        cursor = connection.cursor()
+        for statement in statements:
+            cursor.execute(statement)
+        assert cursor.fetchall() == [(3, 'it is "text"')]
+        assert class_of(error_of(cursor, 'SELECT * FROM "ops"."loads"')) == "PERMISSION"
+    shown = stack.compose(
+        "exec", "-T", "sql-endpoint", "beeline", "-u", f"jdbc:hive2://127.0.0.1:10000/gold?{setting}=true",
+        "-n", "analyst", "-p", stack.passwords["analyst"], "--silent=true", "--outputformat=csv2", "-e", statements[-1],
+    )  # fmt: skip
+    assert "3,it is" in shown.stdout.replace('"', "")
+
+
 def test_engineers_read_what_analysts_may_not(stack: Stack) -> None:
     loads = "SELECT load_id FROM ops.loads ORDER BY load_id"
 

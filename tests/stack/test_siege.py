@@ -22,6 +22,7 @@ from tests.stack.conftest import Stack
 
 MINUTES = float(os.environ.get("LAKE_SIEGE_MINUTES", 0))
 LONGEST_WAIT = 30
+RESTARTS = "/var/lib/lake/state/endpoint_restarts"
 SMALL = "SELECT count(*) FROM gold.daily_product_consumption WHERE date = DATE '2021-01-02'"
 MEDIUM = "SELECT date, count(*), sum(consumption_kwh) FROM silver.readings GROUP BY date ORDER BY date"
 DOUBLING = ", ".join(f"c{n} AS (SELECT * FROM c{n - 1} UNION ALL SELECT * FROM c{n - 1})" for n in range(1, 29))
@@ -32,6 +33,11 @@ REFUSED = {
     "partitions by a hint": "SELECT /*+ REPARTITION(20000000) */ count(*) FROM silver.readings",
     "names of WITH that double": f"WITH c0 AS (SELECT 1 AS a), {DOUBLING} SELECT count(*) FROM c28",
     "a statement of megabytes": f"SELECT '{'x' * 2_000_000}'",
+    "brackets": "SELECT " + "(" * 20_000 + "1" + ")" * 20_000,
+    "types": "SELECT cast(NULL AS " + "array<" * 400 + "int" + ">" * 400 + ")",
+    "comments": "SELECT " + "/*" * 400 + "*/" * 400 + " 1",
+    "signs": "SELECT " + "NOT " * 400 + "true",
+    "a row of gigabytes": "SELECT repeat('x', 30000000), id FROM range(1)",
 }
 # What ends with an error, sooner or later.
 GREEDY = {
@@ -39,18 +45,19 @@ GREEDY = {
     "a stack that overflows": "SELECT repeat('a', 1000000) RLIKE '^(a|b)*$', id FROM range(2)",
     "a text of gigabytes": "SELECT length(repeat(repeat('x', 1000000), id + 1500)) FROM range(2)",
     "a constant of gigabytes": "SELECT length(repeat('x', 2000000000))",
+    "a constant that is written out": "SELECT repeat('x', 300000000)",
     "an array of a billion": "SELECT max(size(sequence(1, 1000000000 + id))) FROM range(2)",
     "many rows that are held": "SELECT id, repeat('x', 500) FROM range(3000000) ORDER BY id DESC",
 }
 # Some 40 MB in memory, and next to nothing packed.
 HELD = "SELECT id, repeat('x', 500) FROM range(60000)"
+STREAM = {"set:hiveconf:spark.sql.thriftServer.incrementalCollect": "true"}
 RUNS_LONG = "SELECT count(*) FROM range(0, 1000000000000, 1, 2)"
 # Spark works it out while it plans, in a loop that looks at no interrupt.
 ENDLESS = f"SELECT '{'a' * 60_000}' RLIKE '(.*a){{12}}b'"
 # These take as long to be planned as a query may run.
 SLOW = {
     "a long AND": "SELECT 1 WHERE " + " AND ".join(["rand() > 0"] * 20_000),
-    "brackets": "SELECT " + "(" * 20_000 + "1" + ")" * 20_000,
 }
 
 
@@ -158,6 +165,51 @@ def test_results_that_nobody_fetches_do_not_fill_the_memory(stack: Stack) -> Non
         assert fetched(cursor) == "60000 rows"
 
 
+def test_answers_that_nobody_reads_do_not_fill_the_memory(stack: Stack) -> None:
+    """One user's connections ask for the same rows, 1.5 GB in all."""
+    stack.add_user("mute", "analyst")
+    with closing(stack.connect("mute")) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT id, repeat('x', 1500) FROM range(10000)")
+        request = ttypes.TFetchResultsReq(cursor._operationHandle, ttypes.TFetchOrientation.FETCH_FIRST, 10_000)
+        others = [stack.connect("mute") for _ in range(100)]
+        for other in others:
+            other.client.send_FetchResults(request)
+        for _ in range(3):
+            began = time.monotonic()
+            assert stack.query("SELECT 1", "engineer") == [(1,)]
+            assert time.monotonic() - began < LONGEST_WAIT
+            time.sleep(1)
+        for other in others:
+            other._transport.close()
+    # No place is kept for what nobody takes.
+    assert len(stack.query("SELECT id FROM range(100)", "mute")) == 100
+
+
+def test_a_result_that_is_read_meanwhile_is_whole_whatever_its_rows_take(stack: Stack) -> None:
+    with closing(stack.connect("analyst", configuration=STREAM)) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT id, repeat('x', CAST(id % 7 AS INT) * 100000) FROM range(0, 200, 1, 3)")
+        rows = cursor.fetchall()
+    assert [(number, len(text)) for number, text in rows] == [(number, number % 7 * 100_000) for number in range(200)]
+
+
+def test_what_a_user_leaves_open_is_closed_when_it_is_too_much(stack: Stack) -> None:
+    """The oldest of it: metadata calls keep their results, too."""
+    with closing(stack.connect("analyst")) as connection:
+        client, session = connection.client, connection.sessionHandle
+        first, *_, last = [client.GetTypeInfo(ttypes.TGetTypeInfoReq(session)).operationHandle for _ in range(310)]
+
+        def fetch(handle: Any) -> Any:
+            return client.FetchResults(ttypes.TFetchResultsReq(handle, ttypes.TFetchOrientation.FETCH_NEXT, 10)).status
+
+        for attempt in Retrying(stop=stop_after_delay(10), wait=wait_fixed(0.5), reraise=True):
+            with attempt:
+                message = fetch(first).errorMessage
+                assert message and message.startswith("[LIMIT] statement closed: more than 300 of analyst were open")
+        assert fetch(last).errorMessage is None
+
+
 def fetched(cursor: Any) -> str:
     try:
         return f"{len(cursor.fetchall())} rows"
@@ -185,7 +237,14 @@ def test_nobody_has_all_connections_sessions_or_statements(stack: Stack) -> None
     assert len(connections) == 200
     assert {"[LIMIT] 200 connections of crowd are open" in error for error in refused} == {True}
     assert stack.query("SELECT 1", "analyst") == [(1,)]
-    for connection in connections[1:]:
+    # An address has places for more than one user, but not for any number of them.
+    others: list[Any] = []
+    with pytest.raises(TTransportException, match=r"\[LIMIT\] 350 connections of this address are open"):
+        for _ in range(200):
+            others.append(stack.connect("analyst"))
+    assert 100 < len(others) <= 150
+    assert "last_load_id" in stack.make("status").stdout
+    for connection in connections[1:] + others:
         connection.close()
 
     client, session = connections[0].client, connections[0].sessionHandle
@@ -211,6 +270,9 @@ def test_nobody_has_all_connections_sessions_or_statements(stack: Stack) -> None
 
 def test_what_cannot_be_stopped_ends_the_endpoint_and_its_user_is_limited(stack: Stack) -> None:
     stack.add_user("looper", "analyst")
+    stack.add_user("repeater", "analyst")
+    note = f"printf '{int(time.time() * 1000)} stuck repeater\\n%.0s' 1 2 >>{RESTARTS}"
+    stack.compose("exec", "-T", "sql-endpoint", "sh", "-c", note)
     connection = stack.connect("looper")
     answer = connection.client.ExecuteStatement(
         ttypes.TExecuteStatementReq(connection.sessionHandle, ENDLESS, runAsync=True)
@@ -244,8 +306,11 @@ def test_what_cannot_be_stopped_ends_the_endpoint_and_its_user_is_limited(stack:
             assert first.client.ExecuteStatement(long).operationHandle
             with pytest.raises(OperationalError, match=r"\[LIMIT\] statement refused: 1 of looper at once"):
                 second.cursor().execute("SELECT 1")
+        # The client's first statement is USE.
+        with pytest.raises(OperationalError, match=r"\[LIMIT\] statement refused: 2 times within an hour the endpoint"):
+            stack.connect("repeater")
     finally:
-        stack.compose("exec", "-T", "sql-endpoint", "rm", "-f", "/var/lib/lake/state/endpoint_restarts", check=False)
+        stack.compose("exec", "-T", "sql-endpoint", "rm", "-f", RESTARTS, check=False)
 
 
 def test_greedy_statements_do_not_keep_others_waiting(stack: Stack) -> None:

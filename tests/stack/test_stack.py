@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import stat
+import time
 import urllib.error
 import urllib.request
 from decimal import Decimal
@@ -14,15 +15,24 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import requests
 import sqlalchemy
 from dotenv import dotenv_values
 
 from tests.stack.conftest import LONG_RUNNING, REPOSITORY, Stack
 
+SHARES = ("received_share", "actual_share")
 GOLD = {
     "active_agreements": ["agreement_id", "meterpoint_id", "product_display_name", "is_variable"],
-    "half_hourly_consumption": ["interval_start", "interval_start_utc", "date", "meterpoint_count", "consumption_kwh"],
-    "daily_product_consumption": ["product_display_name", "date", "meterpoint_count", "consumption_kwh"],
+    "half_hourly_consumption": [
+        "interval_start",
+        "interval_start_utc",
+        "date",
+        "meterpoint_count",
+        "consumption_kwh",
+        *SHARES,
+    ],
+    "daily_product_consumption": ["product_display_name", "date", "meterpoint_count", "consumption_kwh", *SHARES],
     "half_hourly_product_consumption": [
         "product_display_name",
         "interval_start",
@@ -31,8 +41,9 @@ GOLD = {
         "meterpoint_count",
         "consumption_kwh",
         "average_kwh",
+        *SHARES,
     ],
-    "readings_without_agreement": ["meterpoint_id", "date", "reading_count", "consumption_kwh"],
+    "readings_without_agreement": ["meterpoint_id", "date", "reading_count", "consumption_kwh", *SHARES],
 }
 
 
@@ -137,6 +148,31 @@ def test_a_wrong_query_is_an_error_in_one_line(stack: Stack) -> None:
     assert "\tat " not in result.stderr
 
 
+def test_periods_of_a_file_of_the_caller_hold_at_once_and_wrong_ones_change_nothing(
+    stack: Stack, tmp_path: Path
+) -> None:
+    rules, wrong = tmp_path / "the periods.csv", tmp_path / "wrong.csv"
+    rules.write_text("scheme,period,from,to,weekdays\nE7,night,00:30,07:30,Mon-Sun\nE7,day,07:30,00:30,Mon-Sun\n")
+    wrong.write_text("scheme,period,from,to,weekdays\nE7,night,00:30,07:30,Mon-Sun\n")
+
+    stack.lake("periods", "set", str(rules))
+    refused = stack.call(["docker/lake", "periods", "set", str(wrong)], timeout=300, check=False)
+    shown = stack.lake("periods", "show")
+    sums = stack.query(
+        "SELECT period, sum(consumption_kwh), min(half_hours) FROM gold.period_consumption GROUP BY ALL ORDER BY ALL"
+    )
+
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert f"error: {wrong}: scheme 'E7' has no period from Mon 07:30 to Tue 00:30" in refused.stderr
+    assert sorted(shown.splitlines()[1:]) == [
+        "E7,day,07:30,00:30,Mon Tue Wed Thu Fri Sat Sun",
+        "E7,night,00:30,07:30,Mon Tue Wed Thu Fri Sat Sun",
+    ]
+    [(total,)] = stack.query("SELECT sum(consumption_kwh) FROM gold.daily_product_consumption")
+    assert sum(kwh for _, kwh, _ in sums) == total
+    assert [(period, half_hours) for period, _, half_hours in sums] == [("day", 34), ("night", 14)]
+
+
 def test_the_reports_are_served(stack: Stack) -> None:
     def served(page: str) -> str:
         address = f"http://127.0.0.1:{stack.reports_port}/{page}"
@@ -153,12 +189,35 @@ def test_the_reports_are_served(stack: Stack) -> None:
     )
     bodies = [served(page) for page in pages]
 
-    assert len(pages) == 10
+    assert len(pages) == 12
     assert all(page in of_load for page in pages)
     assert all(page in checks for page in pages_of(newest))  # which lists the newest loads alone
     assert f"{load_id}.html" in of_year
     assert f"loads/{load_id[:4]}.html" in front
     assert all("silver." in body or "mart." in body or "ops.load_files" in body for body in bodies)
+
+
+def test_metrics_of_loads_checks_and_the_endpoint_are_beside_the_reports(stack: Stack) -> None:
+    checked = stack.compose("exec", "-T", "scheduler", "lake", "check", check=False)
+    address, deadline = f"http://127.0.0.1:{stack.reports_port}/metrics", time.monotonic() + 60
+
+    def lines() -> dict[str, float]:
+        answer = requests.get(address, timeout=10)
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        series = [line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, value in series}
+
+    while not (found := lines()).get('lake_loads_total{status="published"}') and time.monotonic() < deadline:
+        time.sleep(2)
+
+    assert checked.returncode in (0, 1, 2), checked.stderr
+    assert found['lake_loads_total{status="published"}'] >= 1
+    assert found['lake_readings_total{status="loaded"}'] >= 14400
+    assert found['lake_check_status{check="lake"}'] == 0
+    assert found["lake_endpoint_up"] == 1
+    assert found['lake_endpoint_queries_total{end="done"}'] > 0
+    assert found["lake_endpoint_query_duration_seconds_count"] > 0
+    assert 0 < found["lake_endpoint_heap_used_bytes"] < found["lake_endpoint_heap_max_bytes"]
 
 
 def test_a_run_that_finds_nothing_new_says_so(stack: Stack) -> None:

@@ -2,6 +2,7 @@
 
 import random
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from functools import reduce
@@ -15,6 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs import marts, reference
+from jobs import regions as regions_of
 from tests.unit.examples import examples
 
 DAY = date(2021, 1, 10)
@@ -40,6 +42,7 @@ class Reading(NamedTuple):
     meterpoint_id: str
     interval_start: datetime
     kwh: Decimal
+    quality: str | None = None
 
 
 class Snapshot(NamedTuple):
@@ -92,13 +95,23 @@ def reading_frame(spark: SparkSession, readings: list[Reading]) -> DataFrame:
     moment = pa.timestamp("us", "UTC")
     return local_frame(
         spark,
-        [(r.meterpoint_id, r.interval_start, r.interval_start, r.kwh, r.interval_start.date()) for r in readings],
+        [
+            (r.meterpoint_id, r.interval_start, r.interval_start, r.kwh, r.quality, r.interval_start.date())
+            for r in readings
+        ],
         meterpoint_id=pa.string(),
         interval_start=moment,
         interval_start_utc=moment,
         consumption_kwh=pa.decimal128(9, 6),
+        reading_quality=pa.string(),
         date=pa.date32(),
     )
+
+
+def region_frame(spark: SparkSession, regions: dict[str, str]) -> DataFrame:
+    """silver.meterpoint_regions of meterpoints that never changed their region."""
+    table = pa.table({"meterpoint_id": list(regions), "region": list(regions.values())})
+    return spark.createDataFrame(regions_of.after_snapshot(regions_of.SPANS.empty_table(), table, DAY))
 
 
 def rows(frame: DataFrame, *names: str) -> list[tuple[Any, ...]]:
@@ -251,9 +264,24 @@ def test_overlaps__should_be_counted_as_pair_by_pair(spark: SparkSession) -> Non
     assert reference.overlapping_agreements(agreement_frame(spark, agreements)).count() == expected > 0
 
 
+LONDON = ZoneInfo("Europe/London")
+# A winter's day, the days on which the clock changes, and a summer's day.
+LENGTHS = {date(2021, 1, 10): 48, date(2021, 3, 28): 46, date(2021, 10, 31): 50, date(2021, 7, 1): 48}
+
+
+def half_hours_of(day: date) -> list[datetime]:
+    """The starts of a local day's half hours, UTC."""
+    begin = datetime(day.year, day.month, day.day, tzinfo=LONDON).astimezone(UTC)
+    starts = [begin + timedelta(minutes=30 * number) for number in range(60)]
+    return [start for start in starts if start.astimezone(LONDON).date() == day]
+
+
 # --- consumption ---------------------------------------------------------------------------------------------------
 
 DAYS = WEEK[2:5]
+COUNTS = "expected_readings", "received_readings", "actual_readings", "rated_readings"
+# Of some of the meterpoints; m47 has neither readings nor an agreement.
+REGIONS = {f"m{number}": ("North", "South")[number % 2] for number in range(47) if number % 5}
 
 
 class Built(NamedTuple):
@@ -263,8 +291,32 @@ class Built(NamedTuple):
     agreements: list[Agreement]
     half_hourly: DataFrame
     half_hourly_product: DataFrame
+    half_hourly_region: DataFrame
     daily_meterpoint: DataFrame
     daily_product: DataFrame
+    daily_region: DataFrame
+
+    def agreed(self, day: date) -> list[str]:
+        """Meterpoints with an agreement."""
+        ids = sorted({each.meterpoint_id for each in self.agreements})
+        return [each for each in ids if holding(self.agreements, each, day)]
+
+    def agreed_by(self, key: Callable[[str, date], Any]) -> dict[tuple[date, Any], list[str]]:
+        """Meterpoints with an agreement by date and a key."""
+        found = defaultdict(list)
+        for day in DAYS:
+            for meterpoint in self.agreed(day):
+                found[day, key(meterpoint, day)].append(meterpoint)
+        return found
+
+    def counts(self, readings: list[Reading], agreed: list[str], half_hours: int) -> tuple[int, int, int, int]:
+        """Expected, received, actual and rated readings of a sum. `agreed` are its meterpoints with an agreement."""
+        return (
+            half_hours * len(agreed),
+            sum(each.meterpoint_id in agreed for each in readings),
+            sum(each.quality == "A" for each in readings),
+            sum(each.quality is not None for each in readings),
+        )
 
     def name(self, reading: Reading) -> str | None:
         return name_of(holding(self.agreements, reading.meterpoint_id, reading.interval_start.date()))
@@ -275,7 +327,12 @@ def built(spark: SparkSession) -> Built:
     chance = random.Random(2)
     agreements = made_agreements(40)
     readings = [
-        Reading(f"m{number}", midnight + timedelta(minutes=30 * step), Decimal(chance.randrange(2_000_000)) / 1_000_000)
+        Reading(
+            f"m{number}",
+            midnight + timedelta(minutes=30 * step),
+            Decimal(chance.randrange(2_000_000)) / 1_000_000,
+            chance.choice(["A", "A", "E", "Substituted", None]),
+        )
         for number in range(10, 45)  # the last ones have no agreement at all, the first ones are not read
         for midnight in (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in DAYS)
         for step in (0, 1, 47)
@@ -283,16 +340,19 @@ def built(spark: SparkSession) -> Built:
     ]
     frame = reading_frame(spark, readings)
     frames = agreement_frame(spark, agreements), product_frame(spark, PRODUCTS)
-    agreed = marts.agreements_on(date_frame(spark, DAYS), *frames).cache()
-    by_product = marts.consumption_by_product_and_half_hour(frame, agreed).cache()
-    daily = marts.daily_meterpoint_consumption(frame, agreed, marts.calendar(spark, DAYS)).cache()
+    calendar, regions = marts.calendar(spark, DAYS), region_frame(spark, REGIONS)
+    known = marts.known_on(calendar, *frames, regions).cache()
+    by_half_hour = marts.consumption_by_half_hour(frame, known, calendar).cache()
+    daily = marts.daily_meterpoint_consumption(frame, known, calendar).cache()
     return Built(
         readings,
         agreements,
-        marts.half_hourly_consumption(by_product),
-        marts.half_hourly_product_consumption(by_product),
+        marts.half_hourly_consumption(by_half_hour),
+        marts.half_hourly_product_consumption(by_half_hour),
+        marts.half_hourly_region_consumption(by_half_hour),
         daily,
         marts.daily_product_consumption(daily),
+        marts.daily_region_consumption(daily, regions),
     )
 
 
@@ -315,10 +375,14 @@ def test_half_hourly_consumption__should_count_all_meterpoints(built: Built) -> 
     groups = grouped([(reading.interval_start, reading) for reading in built.readings])
 
     names = "interval_start_utc", "interval_start", "date", "meterpoint_count", "consumption_kwh"
-    found = rows(built.half_hourly, *names)
+    found = rows(built.half_hourly, *names, *COUNTS)
 
     assert sorted(found) == sorted(
-        (start, start, start.date(), meterpoints(group), total(group)) for start, group in groups.items()
+        (
+            *(start, start, start.date(), meterpoints(group), total(group)),
+            *built.counts(group, built.agreed(start.date()), 1),
+        )
+        for start, group in groups.items()
     )
 
 
@@ -328,21 +392,64 @@ def test_half_hourly_product_consumption__should_add_up_products_of_one_name(bui
     )
 
     names = "product_display_name", "interval_start_utc", "date", "meterpoint_count", "consumption_kwh", "average_kwh"
-    found = rows(built.half_hourly_product, *names)
+    found = rows(built.half_hourly_product, *names, "expected_readings", "actual_readings", "rated_readings")
 
     millionth = Decimal("0.000001")
-    assert sorted(found) == sorted(
+    agreed = built.agreed_by(lambda meterpoint, day: name_of(holding(built.agreements, meterpoint, day)))
+    expected = []
+    for day, name in agreed:
+        for start in half_hours_of(day):
+            group = groups.pop((name, start), [])
+            average = (total(group) / len(group)).quantize(millionth, ROUND_HALF_UP) if group else None
+            count, _, *rated = built.counts(group, agreed[day, name], 1)
+            expected.append((name, start, day, len(group), total(group) if group else None, average, count, *rated))
+    assert sorted(found, key=str) == sorted(expected, key=str)
+    assert {name for _, name in agreed} == {"Green", "Blue", "p4"}
+    assert not groups
+
+
+def test_half_hourly_region_consumption__should_have_all_half_hours_of_regions_with_an_agreement(built: Built) -> None:
+    groups = grouped([((REGIONS.get(each.meterpoint_id), each.interval_start), each) for each in built.readings])
+
+    names = "region", "interval_start_utc", "interval_start", "date", "meterpoint_count", "consumption_kwh"
+    found = rows(built.half_hourly_region, *names, *COUNTS)
+
+    agreed = built.agreed_by(lambda meterpoint, _: REGIONS.get(meterpoint))
+    starts = {(region, start) for day, region in agreed for start in half_hours_of(day)} | set(groups)
+    expected = [
         (
-            name,
-            start,
-            start.date(),
-            len(group),
-            total(group),
-            (total(group) / len(group)).quantize(millionth, ROUND_HALF_UP),
+            *(region, start, start, start.date(), len(groups.get((region, start), []))),
+            total(groups[region, start]) if (region, start) in groups else None,
+            *built.counts(groups.get((region, start), []), agreed.get((start.date(), region), []), 1),
         )
-        for (name, start), group in groups.items()
+        for region, start in starts
+    ]
+    assert sorted(found, key=str) == sorted(expected, key=str)
+    assert {region for region, _ in starts} == {"North", "South", None}
+
+
+def test_daily_region_consumption__should_have_silent_groups_and_those_without_an_agreement(built: Built) -> None:
+    def group_of(meterpoint: str, day: date) -> tuple[str | None, str | None]:
+        return name_of(holding(built.agreements, meterpoint, day)), REGIONS.get(meterpoint)
+
+    groups = grouped(
+        [((day := each.interval_start.date(), group_of(each.meterpoint_id, day)), each) for each in built.readings]
     )
-    assert {name for name, _ in groups} == {"Green", "Blue", "p4"}
+
+    names = "date", "product_display_name", "region", "meterpoint_count", "consumption_kwh"
+    found = rows(built.daily_region, *names, *COUNTS)
+
+    agreed = built.agreed_by(group_of)
+    expected = [
+        (
+            *(day, *group, meterpoints(groups.get((day, group), []))),
+            total(groups[day, group]) if (day, group) in groups else None,
+            *built.counts(groups.get((day, group), []), agreed.get((day, group), []), 48),
+        )
+        for day, group in agreed.keys() | groups.keys()
+    ]
+    assert sorted(found, key=str) == sorted(expected, key=str)
+    assert any(count == 0 for _, _, _, count, *_ in found)
 
 
 def test_daily_product_consumption__should_count_a_meterpoint_once_a_day(built: Built) -> None:
@@ -354,9 +461,13 @@ def test_daily_product_consumption__should_count_a_meterpoint_once_a_day(built: 
         ]
     )
 
-    found = rows(built.daily_product, "product_display_name", "date", "meterpoint_count", "consumption_kwh")
+    found = rows(built.daily_product, "product_display_name", "date", "meterpoint_count", "consumption_kwh", *COUNTS)
 
-    assert sorted(found) == sorted((*key, meterpoints(group), total(group)) for key, group in groups.items())
+    agreed = built.agreed_by(lambda meterpoint, day: name_of(holding(built.agreements, meterpoint, day)))
+    assert sorted(found) == sorted(
+        (name, day, meterpoints(group), total(group), *built.counts(group, agreed[day, name], 48))
+        for (name, day), group in groups.items()
+    )
 
 
 def test_daily_meterpoint_consumption__should_have_each_meterpoint_that_was_read_or_has_an_agreement(
@@ -367,12 +478,11 @@ def test_daily_meterpoint_consumption__should_have_each_meterpoint_that_was_read
     held = {(meterpoint, day): holding(built.agreements, meterpoint, day) for meterpoint in ids for day in DAYS}
 
     names = "agreement_id", "product_id", "account_id", "product_display_name", "is_variable"
+    measured = "reading_count", "consumption_kwh", "actual_readings", "rated_readings", "min_kwh", "max_kwh"
     found = at_most_one_each(
         [
-            ((meterpoint, day), (count, kwh, *shown))
-            for meterpoint, day, count, kwh, *shown in rows(
-                built.daily_meterpoint, "meterpoint_id", "date", "reading_count", "consumption_kwh", *names
-            )
+            ((meterpoint, day), tuple(shown))
+            for meterpoint, day, *shown in rows(built.daily_meterpoint, "meterpoint_id", "date", *measured, *names)
         ]
     )
 
@@ -380,24 +490,15 @@ def test_daily_meterpoint_consumption__should_have_each_meterpoint_that_was_read
         key: (
             len(groups.get(key, [])),
             total(groups[key]) if key in groups else None,
+            *built.counts(groups.get(key, []), [], 0)[2:],
+            min((each.kwh for each in groups[key]), default=None) if key in groups else None,
+            max((each.kwh for each in groups[key]), default=None) if key in groups else None,
             *(details(agreement, PRODUCTS) or [None] * len(names)),
         )
         for key, agreement in held.items()
         if agreement or key in groups
     }
     assert any(count == 0 for count, *_ in found.values())
-
-
-LONDON = ZoneInfo("Europe/London")
-# A winter's day, the days on which the clock changes, and a summer's day.
-LENGTHS = {date(2021, 1, 10): 48, date(2021, 3, 28): 46, date(2021, 10, 31): 50, date(2021, 7, 1): 48}
-
-
-def half_hours_of(day: date) -> list[datetime]:
-    """The starts of a local day's half hours, UTC."""
-    begin = datetime(day.year, day.month, day.day, tzinfo=LONDON).astimezone(UTC)
-    starts = [begin + timedelta(minutes=30 * number) for number in range(60)]
-    return [start for start in starts if start.astimezone(LONDON).date() == day]
 
 
 def test_daily_meterpoint_consumption__should_tell_what_is_missing_on_days_of_every_length(spark: SparkSession) -> None:
@@ -411,7 +512,9 @@ def test_daily_meterpoint_consumption__should_tell_what_is_missing_on_days_of_ev
             received[f"m{len(received)}", day] = {start for start in every if chance.random() < chance.random()}
     local = {start: start.astimezone(LONDON).replace(tzinfo=UTC) for day in LENGTHS for start in half_hours_of(day)}
     given = [
-        (name, day, start, local[start], Decimal(1)) for (name, day), starts in received.items() for start in starts
+        (name, day, start, local[start], Decimal(1), None)
+        for (name, day), starts in received.items()
+        for start in starts
     ]
     readings = local_frame(
         spark,
@@ -421,12 +524,13 @@ def test_daily_meterpoint_consumption__should_tell_what_is_missing_on_days_of_ev
         interval_start_utc=pa.timestamp("us", "UTC"),
         interval_start=pa.timestamp("us", "UTC"),
         consumption_kwh=pa.decimal128(9, 6),
+        reading_quality=pa.string(),
     )
     agreements = agreement_frame(spark, [Agreement(1, name, DAY, None) for name, _ in received])
     calendar = marts.calendar(spark, LENGTHS)
-    agreed = marts.agreements_on(calendar, agreements, product_frame(spark, PRODUCTS))
+    known = marts.known_on(calendar, agreements, product_frame(spark, PRODUCTS), region_frame(spark, {"none": "North"}))
 
-    daily = marts.daily_meterpoint_consumption(readings, agreed, calendar).cache()
+    daily = marts.daily_meterpoint_consumption(readings, known, calendar).cache()
 
     columns = "meterpoint_id", "date", "expected_readings", "reading_count", "first_missing", "last_missing"
     found = {(name, day): told for name, day, *told in rows(daily, *columns) if (name, day) in received}
@@ -459,12 +563,13 @@ def test_daily_meterpoint_consumption__should_tell_what_is_missing_on_days_of_ev
 @pytest.mark.parametrize("day", DAYS)
 def test_consumption_of_products_and_without_agreement__should_be_all_consumption(built: Built, day: date) -> None:
     def kwh(frame: DataFrame) -> Decimal:
-        return sum((kwh for on, kwh in rows(frame, "date", "consumption_kwh") if on == day), Decimal(0))
+        return sum((kwh or Decimal(0) for on, kwh in rows(frame, "date", "consumption_kwh") if on == day), Decimal(0))
 
     without = built.daily_meterpoint.where("agreement_id IS NULL")
 
     assert kwh(built.half_hourly) == kwh(built.daily_product) + kwh(without)
     assert kwh(built.half_hourly) == kwh(built.half_hourly_product) + kwh(without)
+    assert kwh(built.half_hourly) == kwh(built.half_hourly_region) == kwh(built.daily_region)
     assert kwh(without) > 0 < kwh(built.daily_product)
 
 

@@ -29,6 +29,16 @@ def earlier_sample(folder: Path) -> None:
     (folder / "landing" / "readings" / "mine.json").touch()
 
 
+def loaded(folder: Path) -> None:
+    """As far as can be seen without Spark."""
+    (folder / "var" / "metastore").mkdir(parents=True)
+
+
+def without_sunday(folder: Path) -> None:
+    loaded(folder)
+    (folder / "periods.csv").write_text("scheme,period,from,to,weekdays\nE7,night,00:00,24:00,Mon-Sat\n")
+
+
 # By what the terminal says: settings and command, what there is before, and the exit status.
 CASES: dict[str, tuple[str, Before, int]] = {
     "No such command 'rnu'": ("rnu", nothing, 2),
@@ -51,6 +61,8 @@ CASES: dict[str, tuple[str, Before, int]] = {
     "error: say which load": ("rollback", nothing, 1),
     "error: gold.load_history": ("history gold.load_history", nothing, 1),
     "error: name files, or --gone": ("quarantine dismiss", nothing, 1),
+    "error: periods.csv: No such": ("periods set periods.csv", loaded, 1),
+    "error: periods.csv: scheme": ("periods set periods.csv", without_sunday, 1),
     "'xml' is not one of": ("sql --format xml -e 1", nothing, 2),
     "1 is the least": ("sample --days 0", nothing, 2),
     "error: … already exists": ("sample", earlier_sample, 1),
@@ -81,7 +93,7 @@ def test_mistake__should_be_told_as_the_documentation_says(
 
     assert said.says(text), said.text
     assert (said.status, "Traceback" in said.text) == (status, False)
-    assert not (tmp_path / "var" / "metastore").exists()
+    assert not list((tmp_path / "var").glob("metastore/*"))
 
 
 def test_each_case__should_be_in_the_documentation() -> None:

@@ -28,6 +28,7 @@ Change = Callable[[Rows, Given], object]
 
 LEFT_OUT: Given = {"rejected_rows": 0, "rejected_share": None}  # of a reference table
 KEPT: Given = {"other_dates_lost_rows": 0}  # of a mart by year
+COUNTS = "expected_readings bigint, received_readings bigint, actual_readings bigint, rated_readings bigint"
 SCHEMAS = {
     "ops.load_files": "source_file string",
     "silver.readings": "meterpoint_id string, interval_start timestamp, interval_start_utc timestamp,"
@@ -38,16 +39,21 @@ SCHEMAS = {
     "silver.meterpoint": "meterpoint_id string, region string, snapshot_date date",
     "mart.daily_meterpoint_consumption": "meterpoint_id string, agreement_id bigint, product_id string,"
     " product_display_name string, is_variable boolean, account_id string, reading_count int,"
-    " consumption_kwh decimal(18,6), expected_readings int, first_missing timestamp, last_missing timestamp, date date",
+    " consumption_kwh decimal(18,6), expected_readings int, first_missing timestamp, last_missing timestamp,"
+    " actual_readings int, rated_readings int, min_kwh decimal(9,6), max_kwh decimal(9,6), date date",
     "mart.half_hourly": "interval_start timestamp, interval_start_utc timestamp, meterpoint_count bigint,"
-    " consumption_kwh decimal(18,6), date date",
+    f" consumption_kwh decimal(18,6), {COUNTS}, date date",
+    "mart.half_hourly_by_region": "region string, interval_start timestamp, interval_start_utc timestamp,"
+    f" meterpoint_count bigint, consumption_kwh decimal(18,6), {COUNTS}, date date",
+    "mart.daily_by_product_and_region": "product_display_name string, region string, meterpoint_count bigint,"
+    f" consumption_kwh decimal(18,6), {COUNTS}, date date",
     "mart.half_hourly_by_product": "product_display_name string, interval_start timestamp,"
     " interval_start_utc timestamp, meterpoint_count bigint, consumption_kwh decimal(18,6),"
-    " average_kwh decimal(18,6), date date",
+    f" average_kwh decimal(18,6), {COUNTS}, date date",
     "mart.daily_completeness": "meterpoint_count bigint, complete_meterpoints bigint, silent_meterpoints bigint,"
     " expected_readings bigint, received_readings bigint, date date",
     "mart.daily_by_product": "product_display_name string, meterpoint_count bigint,"
-    " consumption_kwh decimal(18,6), date date",
+    f" consumption_kwh decimal(18,6), {COUNTS}, date date",
 }
 
 
@@ -55,6 +61,17 @@ def half_hours(day: date) -> list[datetime]:
     """The starts of a winter day's half hours, in which local time is UTC."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     return [start + timedelta(minutes=30 * n) for n in range(48)]
+
+
+def counts(expected: int, received: int) -> dict[str, int]:
+    """What stands beside each sum."""
+    rated = min(received, 2)
+    return {
+        "expected_readings": expected,
+        "received_readings": received,
+        "actual_readings": rated // 2,
+        "rated_readings": rated,
+    }
 
 
 def good(table: str) -> tuple[Rows, Given]:
@@ -120,6 +137,10 @@ def good(table: str) -> tuple[Rows, Given]:
                 "expected_readings": 48,
                 "first_missing": None,
                 "last_missing": None,
+                "actual_readings": 40,
+                "rated_readings": 48,
+                "min_kwh": Decimal("0.1"),
+                "max_kwh": Decimal("0.9"),
                 "date": DAY,
             }
             for number in (1, 2)
@@ -132,14 +153,23 @@ def good(table: str) -> tuple[Rows, Given]:
                 "product_display_name": f"Product {number}",
                 "meterpoint_count": 1,
                 "consumption_kwh": Decimal("7.5"),
+                **counts(expected=48, received=47),
                 "date": DAY,
             }
             for number in (1, 2)
         ]
         return product_days, {"kwh_with_agreement": Decimal("15.000000"), **KEPT}
+    if table == "mart.daily_by_product_and_region":
+        silent = {"meterpoint_count": 0, "consumption_kwh": None, **counts(expected=48, received=0)}
+        region_days: Rows = [
+            {"product_display_name": "Product 1", "region": None, **silent, "date": DAY},
+            {**silent, "region": "London", "meterpoint_count": 2, "consumption_kwh": Decimal("7.5"), "date": DAY},
+        ]
+        region_days[1] |= counts(expected=0, received=0)
+        return region_days, {"meterpoints_read": 2, "silver_consumption_kwh": Decimal("7.5"), **KEPT}
     if table == "mart.daily_completeness":
-        counts = ("meterpoint_count", "complete_meterpoints", "silent_meterpoints")
-        completeness = dict(zip(counts, (3, 1, 1), strict=True))
+        names = ("meterpoint_count", "complete_meterpoints", "silent_meterpoints")
+        completeness = dict(zip(names, (3, 1, 1), strict=True))
         dates: Rows = [{**completeness, "expected_readings": 144, "received_readings": 50, "date": DAY}]
         return dates, {"silver_reading_count": 50, **KEPT}
     slots: Rows = [
@@ -148,10 +178,14 @@ def good(table: str) -> tuple[Rows, Given]:
             "interval_start_utc": start,
             "meterpoint_count": 3,
             "consumption_kwh": Decimal("0.500000"),
+            **counts(expected=4, received=3),
             "date": DAY,
         }
         for start in half_hours(DAY)
     ]
+    if table == "mart.half_hourly_by_region":
+        regional = [{**slot, "region": region} for slot in slots for region in ("London", None)]
+        return regional, {"silver_reading_count": 288, "silver_consumption_kwh": Decimal("48.000000"), **KEPT}
     if table == "mart.half_hourly":
         return slots, {"silver_consumption_kwh": Decimal("24.000000"), **KEPT}
     name = {"product_display_name": "Product 1", "average_kwh": Decimal("0.166667")}
@@ -183,6 +217,8 @@ READINGS, FILES = "silver.readings", "ops.load_files"
 DAILY, HALF_HOURLY = "mart.daily_meterpoint_consumption", "mart.half_hourly"
 BY_PRODUCT, DAILY_BY_PRODUCT = "mart.half_hourly_by_product", "mart.daily_by_product"
 COMPLETENESS = "mart.daily_completeness"
+BY_REGION, DAILY_BY_REGION = "mart.half_hourly_by_region", "mart.daily_by_product_and_region"
+BY_YEAR = (HALF_HOURLY, BY_PRODUCT, DAILY_BY_PRODUCT, COMPLETENESS, BY_REGION, DAILY_BY_REGION)
 CRITICAL: list[tuple[str, str, Change, str]] = [
     (COMPLETENESS, "null_keys", first(date=None), "null_keys is 1, expected 0"),
     (COMPLETENESS, "duplicate_keys", twice, "duplicate_keys is 1, expected 0"),
@@ -191,12 +227,12 @@ CRITICAL: list[tuple[str, str, Change, str]] = [
     (COMPLETENESS, "silver_reading_count", given(silver_reading_count=51), "received_readings is 50, expected 51"),
     *(
         (
-            f"mart.{name}",
+            name,
             "other_dates_lost_rows",
             given(other_dates_lost_rows=1),
             "other_dates_lost_rows is 1, expected 0",
         )
-        for name in ("half_hourly", "half_hourly_by_product", "daily_by_product", "daily_completeness")
+        for name in BY_YEAR
     ),
     (READINGS, "rows_expected", given(rows_expected=49), "rows is 48, expected 49 (rows_expected)"),
     (READINGS, "missing_meterpoint_ids", first(meterpoint_id=" "), "missing_meterpoint_ids is 1, expected 0"),
@@ -264,7 +300,28 @@ CRITICAL: list[tuple[str, str, Change, str]] = [
     (BY_PRODUCT, "null_keys", first(product_display_name=None), "null_keys is 1, expected 0"),
     (BY_PRODUCT, "duplicate_keys", twice, "duplicate_keys is 1, expected 0"),
     (BY_PRODUCT, "wrong_dates", first(date=date(2021, 1, 4)), "wrong_dates is 1, expected 0"),
-    (BY_PRODUCT, "min_meterpoint_count", first(meterpoint_count=0), "min_meterpoint_count is 0, expected at least 1"),
+    (BY_PRODUCT, "min_meterpoint_count", first(meterpoint_count=-1), "min_meterpoint_count is -1, expected at least 0"),
+    (BY_PRODUCT, "impossible_counts", first(meterpoint_count=0), "impossible_counts is 1, expected 0"),
+    (BY_PRODUCT, "impossible_counts", first(expected_readings=2), "impossible_counts is 1, expected 0"),
+    *(
+        (table, "impossible_counts", first(**{name: 1000}), "impossible_counts is 1, expected 0")
+        for table in (HALF_HOURLY, DAILY_BY_PRODUCT, BY_REGION, DAILY_BY_REGION)
+        for name in ("received_readings", "actual_readings")
+    ),
+    (DAILY, "impossible_counts", first(rated_readings=49), "impossible_counts is 1, expected 0"),
+    (DAILY, "impossible_counts", first(max_kwh=Decimal(8)), "impossible_counts is 1, expected 0"),
+    (BY_REGION, "impossible_counts", first(meterpoint_count=0), "impossible_counts is 1, expected 0"),
+    (BY_REGION, "null_keys", first(interval_start_utc=None), "null_keys is 1, expected 0"),
+    (BY_REGION, "duplicate_keys", twice, "duplicate_keys is 1, expected 0"),
+    (BY_REGION, "wrong_dates", first(date=date(2021, 1, 4)), "wrong_dates is 1, expected 0"),
+    (BY_REGION, "silver_reading_count", given(silver_reading_count=289), "reading_count is 288, expected 289"),
+    (BY_REGION, "silver_consumption_kwh", first(consumption_kwh=Decimal(1)), "is 48.500000, expected 48.000000"),
+    (DAILY_BY_REGION, "null_keys", first(date=None), "null_keys is 1, expected 0"),
+    (DAILY_BY_REGION, "duplicate_keys", twice, "duplicate_keys is 1, expected 0"),
+    (DAILY_BY_REGION, "impossible_counts", first(product_display_name=None), "impossible_counts is 1, expected 0"),
+    (DAILY_BY_REGION, "impossible_counts", first(consumption_kwh=Decimal(0)), "impossible_counts is 1, expected 0"),
+    (DAILY_BY_REGION, "meterpoints_read", given(meterpoints_read=3), "reading_days is 2, expected 3"),
+    (DAILY_BY_REGION, "silver_consumption_kwh", given(silver_consumption_kwh=Decimal(7)), "is 7.500000, expected 7"),
     (BY_PRODUCT, "min_average_kwh", first(average_kwh=Decimal(-1)), "min_average_kwh is -1.000000, expected at least"),
     (BY_PRODUCT, "max_average_kwh", first(average_kwh=Decimal(101)), "max_average_kwh is 101.000000, expected at most"),
     (BY_PRODUCT, "wrong_averages", first(average_kwh=Decimal("0.166669")), "wrong_averages is 1, expected 0"),
@@ -314,7 +371,7 @@ def some_measures(suite: Suite) -> dict[str, Measure]:
 def test_suite__should_judge_every_measure_and_measure_all_that_it_judges(table: str) -> None:
     suite = load_suite(EXPECTATIONS, table)
 
-    measures = [*suite.measures, *suite.groups.get("measures", {}), *suite.given]
+    measures = [*suite.measures, *(name for each in suite.groups for name in each["measures"]), *suite.given]
 
     assert len(measures) == len(set(measures)), "a name is used twice"
     assert set(measures) == set().union(*(names for _, names in judged(suite)))
@@ -449,7 +506,11 @@ def test_readings__should_pass_on_the_days_the_clock_changes(
         ("silver.product", first(display_name=None), "products without a name: 1, expected none"),
         ("silver.meterpoint", first(region=None), "meterpoints without a region: 1, expected none"),
         (DAILY, first(agreement_id=None), "50 % of meterpoint days have no agreement, expected at most 5 %"),
-        (HALF_HOURLY, first(meterpoint_count=1), "100 % of dates have a half hour with under 80 %"),
+        (
+            HALF_HOURLY,
+            first(meterpoint_count=1, received_readings=1, rated_readings=1),
+            "100 % of dates have a half hour with under 80 %",
+        ),
     ],
 )
 def test_warning__should_be_reported_and_not_stop_the_load(
@@ -509,9 +570,36 @@ def test_measure__should_give_every_measure_exactly(spark: SparkSession) -> None
 
     measures = measure(frame(spark, "silver.readings", rows), suite)
 
-    assert set(measures) == {*suite.measures, *suite.groups["measures"]}
+    assert set(measures) == {*suite.measures, *suite.groups[0]["measures"]}
     assert (measures["rows"], measures["min_kwh"], measures["max_kwh"]) == (48, Decimal("0.1"), Decimal("0.147"))
     assert measures["mean_kwh"] == pytest.approx(0.1235)
+
+
+def test_expectation_of_the_developers_guide__should_judge_as_it_says(spark: SparkSession, tmp_path: Path) -> None:
+    """The guide adds a measure of the rows, a second grouping, and an expectation of each."""
+    text = (EXPECTATIONS.parent / "docs" / "development.md").read_text()
+    added = json.loads("".join(re.findall(r"```json\n(.*?)```", text, re.DOTALL)))
+    definition = json.loads((EXPECTATIONS / f"{READINGS}.json").read_text())
+    definition["meta"]["measures"] |= added["measures"]
+    definition["meta"]["groups"] = [definition["meta"]["groups"], added["groups"]]
+    definition["expectations"] += added["expectations"]
+    (tmp_path / f"{READINGS}.json").write_text(json.dumps(definition))
+    suite = load_suite(tmp_path, READINGS)
+    rows, known = good(READINGS)
+    warnings = []
+    for kwh in ("0.3", "9"):
+        rows[0]["consumption_kwh"] = Decimal(kwh)
+        measures = {**measure(frame(spark, READINGS, rows), suite), **known}
+        verdict = judge(suite, measures, load_id="L1", loaded_at=LOADED_AT, reports=tmp_path)
+        warnings.append(verdict.warnings)
+
+    assert warnings == [
+        (),
+        (
+            "2.1 % of readings are above 8 kWh, expected at most 0.1 %",
+            "files with a reading above 8 kWh: 1, expected none",
+        ),
+    ]
 
 
 @pytest.mark.parametrize("name", ["duplicate_readings", "flat_day_share", "rows_expected"])

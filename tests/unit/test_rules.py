@@ -1,6 +1,9 @@
 """docs/rules.md tells of every reason for which something is rejected, and of no other."""
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -8,6 +11,7 @@ import pytest
 
 from jobs import reference
 from jobs.readings import rules
+from jobs.settings import PROJECT
 
 RULES = Path(__file__).parents[2] / "docs" / "rules.md"
 REASONS = {
@@ -52,3 +56,22 @@ def test_code__should_give_no_reason_that_is_not_declared() -> None:
 
     assert set(given) <= declared
     assert len(given) > 10
+
+
+def test_rule_of_the_developers_guide__should_be_one_that_code_pages_model_and_cases_agree_on(tmp_path: Path) -> None:
+    """The guide's patch is applied to a copy of the project, in which this file and the scenarios run then."""
+    for name in ("jobs", "docs", "tests"):
+        shutil.copytree(
+            PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "stack", "reports*")
+        )
+    shutil.copytree(PROJECT / "jobs" / "reports", tmp_path / "jobs" / "reports")
+    [patch] = re.findall(r"```diff\n(.*?)```", (PROJECT / "docs" / "development.md").read_text(), re.DOTALL)
+    subprocess.run(["git", "apply", "-"], cwd=tmp_path, input=patch, text=True, check=True)
+    tests = ["tests/unit/test_rules.py", "tests/unit/readings/test_scenarios.py", "-k", "not guide"]
+
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout
+    cases = sum(1 for _ in (PROJECT / "tests" / "scenarios").iterdir())
+    assert f"{cases + 1 + 2 * len(REASONS) + 1} passed" in done.stdout

@@ -93,3 +93,45 @@ def test_misspelt_setting_of_the_stack__should_be_told(tmp_path: Path) -> None:
     done = subprocess.run(["docker/make-env"], cwd=tmp_path, capture_output=True, text=True, check=True)
 
     assert done.stderr == ("make-env: warning: LAKE_LANDIGN_DIR in .env is no setting; .env.example has them all\n")
+
+
+RUNNING_STACK = """#!/bin/sh
+case "$*" in
+  info) ;;
+  "compose ps --status running --quiet") echo running ;;
+  compose*) shift 10; echo "$@"; cat ;;
+  *) exit 9 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("typed", "arguments", "given"),
+    [
+        (["periods", "set", "my periods.csv"], "-T jobs periods set - --name my periods.csv", "scheme,…\n"),
+        (["periods", "set", "gone.csv"], "-T jobs periods set gone.csv", ""),
+        (["periods", "show"], "-T jobs periods show", ""),
+    ],
+)
+def test_a_file_of_periods_is_handed_to_the_stack_from_where_the_caller_is(
+    tmp_path: Path, typed: list[str], arguments: str, given: str
+) -> None:
+    (tmp_path / "lake/docker").mkdir(parents=True)
+    shutil.copy(PROJECT / "docker/lake", tmp_path / "lake/docker")
+    (tmp_path / "lake/.env").touch()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/docker").write_text(RUNNING_STACK)
+    (tmp_path / "bin/docker").chmod(0o755)
+    (tmp_path / "my periods.csv").write_text("scheme,…\n")
+
+    done = subprocess.run(
+        ["lake/docker/lake", *typed],
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin"},
+        input="",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout == f"{arguments}\n{given}"

@@ -50,7 +50,7 @@ final class Binary {
   /** From the login to the first request. */
   private static final int FIRST_MILLIS = 60_000;
   /** From one request to the next: longer than a session may be idle, for a tool that is left open over a day's work. */
-  private static final int IDLE_MILLIS = 12 * 3_600_000;
+  private static final int IDLE_MILLIS = 1000 * Integer.getInteger("lake.guard.idleSeconds", 12 * 3_600); // less in tests
   /** Connections that have logged in. Each has a thread, of which there are {@code hive.server2.thrift.max.worker.threads}. */
   static final int OF_USER = 200;
   private static final int OF_ADDRESS = 350;
@@ -183,7 +183,11 @@ final class Binary {
     @Override
     public void flush() throws TTransportException {
       message = 0;
-      super.flush();
+      try {
+        super.flush();
+      } finally {
+        Answers.end();
+      }
     }
 
     private static int bounded(int length, int most) throws TTransportException {

@@ -4,12 +4,16 @@ import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
 import java.lang.reflect.Proxy;
 import java.time.temporal.ChronoUnit;
+import java.util.ArrayDeque;
 import java.util.Arrays;
+import java.util.Deque;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Executor;
 import java.util.concurrent.Executors;
+import java.util.concurrent.Semaphore;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import org.apache.hive.service.auth.HiveAuthFactory;
@@ -91,15 +95,25 @@ final class Door extends ThriftHttpCLIService {
   private static final int SESSIONS = 200;
   /** Statements of a user that run at once: there are threads for a hundred, and a dashboard is one user. */
   private static final int RUNNING = 64;
+  /** Open ones of a user, which hold results: those of metadata, too. */
+  private static final int OPEN = 300;
+  /** Calls of a user that are worked on at once, of those that take long, and that nothing can stop. */
+  private static final int CALLS = 4;
+  private static final Set<String> SLOW_CALLS =
+      Set.of("OpenSession", "GetSchemas", "GetTables", "GetColumns", "GetFunctions");
   /** Rows and bytes that are handed over at once, whatever a client asks for: it asks again. */
   private static final long MOST_ROWS = 10_000;
   private static final long MOST_BYTES = 16 << 20;
+  private static final long METADATA_BYTES = 1 << 20;
 
   private final Map<SessionHandle, Session> sessions = new ConcurrentHashMap<>();
   private final Places<SessionHandle> openSessions = new Places<>(session -> !isOpen(session));
   private final Places<Operation> running = new Places<>(statement -> statement.getStatus().getState().isTerminal());
   /** Statements by their numbers, while they are open. */
   private final Map<String, OperationHandle> statements = new ConcurrentHashMap<>();
+  /** In the order in which they were opened, by user. */
+  private final Map<String, Deque<OperationHandle>> opened = new ConcurrentHashMap<>();
+  private final Map<String, Semaphore> calls = Login.bounded();
   /** Why a statement was closed, by its handle. */
   private final Map<OperationHandle, String> dropped = Login.bounded();
   /** Hands requests to this, and takes out of answers what tells how the endpoint is made. */
@@ -151,11 +165,13 @@ final class Door extends ThriftHttpCLIService {
 
     @Override
     public void processContext(ServerContext connection, TTransport in, TTransport out) {
+      Answers.request(in::close);
       serverEventHandler.processContext(connection, in, out);
     }
 
     @Override
     public void deleteContext(ServerContext connection, TProtocol in, TProtocol out) {
+      Answers.end();
       serverEventHandler.deleteContext(connection, in, out);
       for (Map.Entry<SessionHandle, Session> entry : sessions.entrySet()) {
         if (entry.getValue().connection == connection && sessions.remove(entry.getKey()) != null && isOpen(entry.getKey())) {
@@ -236,6 +252,12 @@ final class Door extends ThriftHttpCLIService {
         running.sweep();
         statements.values().removeIf(handle -> operation(handle) == null);
         HeldResults.sweep(statements.keySet());
+        Answers.sweep();
+        for (Deque<OperationHandle> ofUser : opened.values()) {
+          synchronized (ofUser) {
+            ofUser.removeIf(handle -> operation(handle) == null);
+          }
+        }
         for (Map.Entry<SessionHandle, Session> entry : sessions.entrySet()) {
           Session session = entry.getValue();
           if (!isOpen(entry.getKey())) {
@@ -269,6 +291,7 @@ final class Door extends ThriftHttpCLIService {
     TStatus refused = refused(() -> {
       settings(request.getConfOverlay());
       length(request.getStatement());
+      Nesting.check(request.getStatement());
       restarts(user);
     });
     if (refused != null) {
@@ -306,6 +329,30 @@ final class Door extends ThriftHttpCLIService {
     }
   }
 
+  /** Of too many that a user leaves open, the oldest that has ended is closed. */
+  private void opened(String user, OperationHandle handle) {
+    Deque<OperationHandle> mine = opened.computeIfAbsent(user, key -> new ArrayDeque<>());
+    synchronized (mine) {
+      mine.add(handle);
+      if (mine.size() > OPEN) {
+        mine.removeIf(other -> operation(other) == null);
+      }
+      if (mine.size() > OPEN) {
+        mine.stream().filter(this::hasEnded)
+            .findFirst().ifPresent(oldest -> {
+              mine.remove(oldest);
+              drops.execute(() -> drop(oldest, "statement closed: more than " + OPEN + " of " + user
+                  + " were open, and this one was the oldest: close what was read"));
+            });
+      }
+    }
+  }
+
+  private boolean hasEnded(OperationHandle handle) {
+    Operation operation = operation(handle);
+    return operation == null || operation.getStatus().getState().isTerminal();
+  }
+
   private Operation operation(OperationHandle handle) {
     try {
       return cliService.getSessionManager().getOperationManager().getOperation(handle);
@@ -316,15 +363,19 @@ final class Door extends ThriftHttpCLIService {
 
   /** In a thread of its own: Hive ties a thread to the session in which it closes something. */
   private void dropSoon(String statement) {
-    drops.execute(() -> drop(statement));
+    drops.execute(() -> {
+      OperationHandle handle = statements.get(statement);
+      if (handle != null) {
+        drop(handle, "query stopped: " + HeldResults.dropped(statement));
+      }
+    });
   }
 
   /** Closes a statement whose result goes, to free the memory. Its client is told why when it asks again. */
-  private void drop(String statement) {
-    OperationHandle handle = statements.get(statement);
-    Operation operation = handle == null ? null : operation(handle);
+  private void drop(OperationHandle handle, String why) {
+    Operation operation = operation(handle);
     if (operation != null) {
-      dropped.put(handle, "query stopped: " + HeldResults.dropped(statement));
+      dropped.put(handle, why);
       try {
         operation.getParentSession().closeOperation(handle);
       } catch (HiveSQLException error) {
@@ -356,12 +407,22 @@ final class Door extends ThriftHttpCLIService {
     if (dropped != null) {
       return new TFetchResultsResp(dropped);
     }
-    long most = MOST_ROWS;
-    if (operation(new OperationHandle(request.getOperationHandle())) instanceof SparkExecuteStatementOperation spark) {
-      most = Math.min(most, HeldResults.fetched(spark.statementId(), MOST_BYTES));
+    HeldResults.Piece piece = operation(new OperationHandle(request.getOperationHandle()))
+        instanceof SparkExecuteStatementOperation spark ? HeldResults.fetched(spark.statementId(), MOST_BYTES)
+        : new HeldResults.Piece(MOST_ROWS, METADATA_BYTES);
+    String user = user();
+    TStatus refused = refused(() -> Answers.begin(user, piece.bytes()));
+    if (refused != null) {
+      return new TFetchResultsResp(refused);
     }
-    request.setMaxRows(Math.min(request.getMaxRows(), most));
-    return super.FetchResults(request);
+    request.setMaxRows(Math.min(request.getMaxRows(), Math.min(MOST_ROWS, piece.rows())));
+    HeldResults.room(user, MOST_BYTES);
+    try {
+      return super.FetchResults(request);
+    } finally {
+      HeldResults.leaveRoom();
+      Answers.made();
+    }
   }
 
   @Override
@@ -508,6 +569,19 @@ final class Door extends ThriftHttpCLIService {
   }
 
   private Object answer(Object proxy, Method method, Object[] arguments) throws Throwable {
+    if (!SLOW_CALLS.contains(method.getName())) {
+      return answer(method, arguments);
+    }
+    Semaphore turn = calls.computeIfAbsent(user(), user -> new Semaphore(CALLS, true));
+    turn.acquire();
+    try {
+      return answer(method, arguments);
+    } finally {
+      turn.release();
+    }
+  }
+
+  private Object answer(Method method, Object[] arguments) throws Throwable {
     try {
       Object answer = method.invoke(this, arguments);
       if (answer instanceof TGetOperationStatusResp status && status.isSetErrorMessage()) {
@@ -518,12 +592,24 @@ final class Door extends ThriftHttpCLIService {
       }
       return answer;
     } catch (InvocationTargetException error) {
+      if (error.getCause() instanceof VirtualMachineError fatal) {
+        // To Thrift that is the end of the connection.
+        TBase<?, ?> answer = (TBase<?, ?>) method.getReturnType().getConstructor().newInstance();
+        refuse(answer, plain(fatal.toString()));
+        return answer;
+      }
       throw error.getCause();
+    } finally {
+      Thread.interrupted(); // a statement that was stopped in this thread; Thrift would close the connection without an answer
     }
   }
 
-  /** An answer's first field is its status. */
-  private static <F extends TFieldIdEnum> void plain(TBase<?, F> answer) {
+  /** An answer's first field is its status. The second is what it opened, if it did. */
+  private <F extends TFieldIdEnum> void plain(TBase<?, F> answer) {
+    F second = answer.fieldForId(2);
+    if (second != null && answer.isSet(second) && answer.getFieldValue(second) instanceof TOperationHandle handle) {
+      opened(user(), new OperationHandle(handle));
+    }
     F first = answer.fieldForId(1);
     if (first != null && answer.isSet(first) && answer.getFieldValue(first) instanceof TStatus status) {
       status.unsetInfoMessages(); // Hive's stack trace
@@ -531,6 +617,12 @@ final class Door extends ThriftHttpCLIService {
         status.setErrorMessage(plain(status.getErrorMessage()));
       }
     }
+  }
+
+  private static <F extends TFieldIdEnum> void refuse(TBase<?, F> answer, String message) {
+    answer.setFieldValue(answer.fieldForId(1), refused(() -> {
+      throw Guard.error(message);
+    }));
   }
 
   /** The answer where a check refuses; null where it does not. */

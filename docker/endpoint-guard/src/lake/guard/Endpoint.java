@@ -39,6 +39,10 @@ public final class Endpoint {
         door.start();
       }
     }
+    int metrics = spark.conf().getInt("spark.lake.metrics.port", 0);
+    if (metrics != 0) {
+      Metrics.serve(metrics);
+    }
     Watchdog.start(spark, RunLimits.current());
     // Spark stops when the main method returns. If it stopped by itself, the process must end, to be restarted.
     while (!spark.isStopped()) {

@@ -2,10 +2,8 @@ package lake.guard;
 
 import java.util.ArrayList;
 import java.util.List;
-import org.apache.spark.rdd.RDD;
 import org.apache.spark.sql.SparkSession;
 import org.apache.spark.sql.catalyst.InternalRow;
-import org.apache.spark.sql.catalyst.expressions.Attribute;
 import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan;
 import org.apache.spark.sql.catalyst.plans.logical.ReturnAnswer;
 import org.apache.spark.sql.catalyst.trees.TreeNodeTag;
@@ -17,11 +15,9 @@ import scala.collection.immutable.Seq;
 import scala.jdk.javaapi.CollectionConverters;
 
 /** The top of a query: unpacks a result row by row, and stops where results take too much memory ({@link HeldResults}). */
-public final class HeldExec extends SparkPlan {
-  private final SparkPlan child;
-
+public final class HeldExec extends TopExec {
   public HeldExec(SparkPlan child) {
-    this.child = child;
+    super(child);
   }
 
   /** Puts it there, and leaves the rest to Spark. */
@@ -80,16 +76,6 @@ public final class HeldExec extends SparkPlan {
   }
 
   @Override
-  public RDD<InternalRow> doExecute() {
-    return child.execute();
-  }
-
-  @Override
-  public Seq<Attribute> output() {
-    return child.output();
-  }
-
-  @Override
   public Seq<SparkPlan> children() {
     return CollectionConverters.asScala(List.of(child)).toSeq();
   }
@@ -97,20 +83,5 @@ public final class HeldExec extends SparkPlan {
   @Override
   public SparkPlan withNewChildrenInternal(IndexedSeq<SparkPlan> children) {
     return new HeldExec(children.head());
-  }
-
-  @Override
-  public int productArity() {
-    return 1;
-  }
-
-  @Override
-  public Object productElement(int number) {
-    return child;
-  }
-
-  @Override
-  public boolean canEqual(Object other) {
-    return other instanceof HeldExec;
   }
 }

@@ -18,6 +18,8 @@ import org.apache.spark.sql.catalyst.expressions.UnsafeRow;
 import org.apache.spark.sql.types.ArrayType;
 import org.apache.spark.sql.types.MapType;
 import org.apache.spark.sql.types.StructType;
+import scala.collection.AbstractIterator;
+import scala.collection.Iterator;
 import scala.collection.immutable.Seq;
 import scala.jdk.javaapi.CollectionConverters;
 
@@ -38,6 +40,7 @@ final class HeldResults {
   private static final long NESTED = 5;
   /** Bytes that are counted without telling all others, who would wait for each other at every row. */
   private static final long STEP = 1 << 20;
+  private static final long LARGEST_ROW = 16 << 20;
   private static final long FORGET = TimeUnit.MINUTES.toNanos(1);
   private static final long LONGEST = TimeUnit.HOURS.toNanos(1);
 
@@ -45,38 +48,59 @@ final class HeldResults {
   private static long patience = Long.MAX_VALUE;
   private static Consumer<String> close = statement -> {};
   private static final Map<String, HeldResults> RESULTS = new LinkedHashMap<>();
+  private static final ThreadLocal<Room> ROOM = new ThreadLocal<>();
 
   private final String statement;
-  private final String user = CurrentUserContext$.MODULE$.getCurrentUser();
+  private final String user;
   private long bytes;
   private long rows;
   private boolean complete;
   private long touched;
   private String dropped;
 
-  private HeldResults(String statement) {
+  private HeldResults(String statement, String user) {
     this.statement = statement;
+    this.user = user;
+  }
+
+  /** What a row takes as objects. */
+  private static final class Measure {
+    private final long perRow;
+    private final long perByte;
+
+    private Measure(Seq<Attribute> columns) {
+      perRow = ROW + COLUMN * columns.size();
+      perByte = CollectionConverters.asJava(columns).stream().map(Attribute::dataType)
+          .anyMatch(type -> type instanceof ArrayType || type instanceof MapType || type instanceof StructType) ? NESTED : 1;
+    }
+
+    /** Refuses a row that is too large to be handed over. */
+    private long of(InternalRow row) {
+      long bytes = row instanceof UnsafeRow known ? known.getSizeInBytes() : 0;
+      if (bytes > LARGEST_ROW) {
+        throw Guard.error("[LIMIT] query stopped: it has a row of " + (bytes >> 20) + " MiB, and " + (LARGEST_ROW >> 20)
+            + " MiB are allowed: ask for parts of it, as with substr or slice");
+      }
+      return perRow + perByte * bytes;
+    }
   }
 
   /** Counts the rows of one collection: a statement has one, and one for each of its subqueries. */
   static final class Counter {
     private final HeldResults result;
-    private final long perRow;
-    private final long perByte;
+    private final Measure measure;
     private long rows;
     private long bytes;
 
     private Counter(HeldResults result, Seq<Attribute> columns) {
       this.result = result;
-      this.perRow = ROW + COLUMN * columns.size();
-      this.perByte = CollectionConverters.asJava(columns).stream().map(Attribute::dataType)
-          .anyMatch(type -> type instanceof ArrayType || type instanceof MapType || type instanceof StructType) ? NESTED : 1;
+      this.measure = new Measure(columns);
     }
 
     /** Refuses to go on where the result is, or has become, the one that has to go. */
     void add(InternalRow row) {
       rows++;
-      bytes += perRow + perByte * (row instanceof UnsafeRow known ? known.getSizeInBytes() : 0);
+      bytes += measure.of(row);
       if (bytes > STEP) {
         tell(false);
       }
@@ -107,13 +131,80 @@ final class HeldResults {
   /** For the result of the statement that this thread runs. */
   static Counter begin(SparkContext spark, Seq<Attribute> columns) {
     String statement = spark.getLocalProperty("spark.jobGroup.id");
-    HeldResults result = statement == null ? new HeldResults("") : of(statement);
+    String user = CurrentUserContext$.MODULE$.getCurrentUser();
+    HeldResults result = statement == null ? new HeldResults("", user) : of(statement, user);
     result.count(0, result.bytes == 0 ? STATEMENT : 0, false);
     return new Counter(result, columns);
   }
 
-  private static synchronized HeldResults of(String statement) {
-    return RESULTS.computeIfAbsent(statement, HeldResults::new);
+  private static synchronized HeldResults of(String statement, String user) {
+    return RESULTS.computeIfAbsent(statement, key -> new HeldResults(statement, user));
+  }
+
+  /**
+   * The rows of a result that is handed over while it is read. They end for now where the piece that is asked for is full,
+   * see {@link Room}: Thrift's client asks again until it gets none.
+   */
+  static Iterator<InternalRow> bounded(Iterator<InternalRow> rows, Seq<Attribute> columns) {
+    Measure measure = new Measure(columns);
+    return new AbstractIterator<>() {
+      @Override
+      public boolean hasNext() {
+        Room room = ROOM.get();
+        return (room == null || room.bytes > 0) && rows.hasNext();
+      }
+
+      @Override
+      public InternalRow next() {
+        InternalRow row = rows.next();
+        long bytes = measure.of(row);
+        Room room = ROOM.get();
+        if (room != null) {
+          room.take(bytes);
+        }
+        return row;
+      }
+    };
+  }
+
+  /** What the rows may take that a thread takes out of a result which is read meanwhile. */
+  private static final class Room {
+    private final String user;
+    private final long most;
+    private long bytes;
+
+    private Room(String user, long most) {
+      this.user = user;
+      this.most = most;
+      this.bytes = most;
+    }
+
+    /** Its turn begins with the first row: before, a job may have run for long. */
+    private void take(long row) {
+      if (bytes == most) {
+        Answers.begin(user, most);
+      }
+      bytes -= row;
+    }
+  }
+
+  /** For what this thread does until {@link #leaveRoom}. */
+  static void room(String user, long most) {
+    ROOM.set(new Room(user, most));
+  }
+
+  static void leaveRoom() {
+    ROOM.remove();
+  }
+
+  /** A task's rows have come of a result that is handed over while it is read, in the place of those of the task before. */
+  static void piece(String statement, String user, long packed) {
+    HeldResults result = of(statement, user);
+    try {
+      result.count(0, packed - result.bytes, true);
+    } catch (Exception error) {
+      close.accept(statement); // it is the one that has to go
+    }
   }
 
   private void count(long moreRows, long moreBytes, boolean ends) {
@@ -159,14 +250,20 @@ final class HeldResults {
         .orElseThrow();
   }
 
-  /** The client fetches from a result. Returns how many rows take so many bytes. */
-  static synchronized long fetched(String statement, long most) {
+  /** How many rows of a result take how many bytes, at most so many. */
+  record Piece(long rows, long bytes) {}
+
+  /** The client fetches from a result. Of one that is read meanwhile nobody knows the rows ({@link Room}). */
+  static synchronized Piece fetched(String statement, long most) {
     HeldResults result = RESULTS.get(statement);
-    if (result == null) {
-      return Long.MAX_VALUE;
+    if (result != null) {
+      result.touched = System.nanoTime();
     }
-    result.touched = System.nanoTime();
-    return Math.max(1, most / Math.max(1, result.bytes / Math.max(1, result.rows)));
+    if (result == null || result.rows == 0) {
+      return new Piece(Long.MAX_VALUE, 0);
+    }
+    long row = Math.max(1, result.bytes / result.rows);
+    return new Piece(Math.max(1, most / row), Math.max(row, Math.min(most, result.bytes)));
   }
 
   /** Why a result was dropped; null: it was not. */

@@ -14,7 +14,6 @@ import org.apache.spark.executor.TaskMetrics;
 import org.apache.spark.memory.TaskMemoryManager;
 import org.apache.spark.rdd.RDD;
 import org.apache.spark.sql.catalyst.InternalRow;
-import org.apache.spark.sql.catalyst.expressions.Attribute;
 import org.apache.spark.sql.catalyst.expressions.UnsafeRow;
 import org.apache.spark.sql.execution.LocalTableScanExec;
 import org.apache.spark.sql.execution.SortExec;
@@ -30,7 +29,7 @@ import scala.jdk.javaapi.CollectionConverters;
  * A plan of a single task, ready to run, which runs in the thread that asks for its result: a Spark job takes longer than
  * a small query's own work. Nothing can stop it, so {@link SmallTables} puts it only over what is small.
  */
-public final class HereExec extends SparkPlan {
+public final class HereExec extends TopExec {
   /** Bytes of a result. */
   static final long SMALL = 4 << 20;
   /** Or many clients' queries would slow each other down, and share out the memory until none had enough. */
@@ -38,10 +37,8 @@ public final class HereExec extends SparkPlan {
   /** Memory is accounted by this number. Spark counts its tasks upwards from 0, and some numbers below have a meaning. */
   private static final AtomicLong NUMBERS = new AtomicLong(-1_000_000);
 
-  private final SparkPlan child;
-
   public HereExec(SparkPlan child) {
-    this.child = child;
+    super(child);
   }
 
   @Override
@@ -130,16 +127,6 @@ public final class HereExec extends SparkPlan {
     return result.toArray(new InternalRow[0]);
   }
 
-  @Override
-  public RDD<InternalRow> doExecute() {
-    return child.execute();
-  }
-
-  @Override
-  public Seq<Attribute> output() {
-    return child.output();
-  }
-
   /** None that rules may change: the plan below is ready to run. */
   @Override
   public Seq<SparkPlan> children() {
@@ -156,20 +143,5 @@ public final class HereExec extends SparkPlan {
   @Override
   public SparkPlan withNewChildrenInternal(IndexedSeq<SparkPlan> children) {
     return this;
-  }
-
-  @Override
-  public int productArity() {
-    return 1;
-  }
-
-  @Override
-  public Object productElement(int number) {
-    return child;
-  }
-
-  @Override
-  public boolean canEqual(Object other) {
-    return other instanceof HereExec;
   }
 }

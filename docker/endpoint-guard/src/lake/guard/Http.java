@@ -25,16 +25,22 @@ import org.apache.thrift.transport.TTransportException;
 import org.sparkproject.jetty.ee10.servlet.ServletContextHandler;
 import org.sparkproject.jetty.ee10.servlet.ServletContextRequest;
 import org.sparkproject.jetty.ee10.servlet.ServletHolder;
+import org.sparkproject.jetty.http.HttpHeader;
+import org.sparkproject.jetty.http.HttpStatus;
 import org.sparkproject.jetty.io.Connection;
 import org.sparkproject.jetty.io.ssl.SslConnection;
 import org.sparkproject.jetty.server.AbstractConnectionFactory;
 import org.sparkproject.jetty.server.ConnectionFactory;
 import org.sparkproject.jetty.server.HttpConfiguration;
 import org.sparkproject.jetty.server.HttpConnectionFactory;
+import org.sparkproject.jetty.server.Request;
+import org.sparkproject.jetty.server.Response;
 import org.sparkproject.jetty.server.SecureRequestCustomizer;
 import org.sparkproject.jetty.server.Server;
 import org.sparkproject.jetty.server.ServerConnector;
 import org.sparkproject.jetty.server.handler.SizeLimitHandler;
+import org.sparkproject.jetty.util.BufferUtil;
+import org.sparkproject.jetty.util.Callback;
 import org.sparkproject.jetty.util.ssl.SslContextFactory;
 import org.sparkproject.jetty.util.thread.ExecutorThreadPool;
 import org.sparkproject.jetty.util.thread.ScheduledExecutorScheduler;
@@ -75,6 +81,8 @@ final class Http {
     context.setContextPath("/");
     Servlet servlet = new Servlet(new LoggedIn(processor), conf.getVar(ConfVars.HIVE_SERVER2_AUTHENTICATION), logins);
     context.addServlet(new ServletHolder(servlet), "/" + conf.getVar(ConfVars.HIVE_SERVER2_THRIFT_HTTP_PATH) + "/*");
+    context.setErrorHandler(new OneLine());
+    server.setErrorHandler(new OneLine());
     SizeLimitHandler sizes = new SizeLimitHandler(Binary.LONGEST_MESSAGE, -1);
     sizes.setHandler(context);
     server.setHandler(sizes);
@@ -103,6 +111,17 @@ final class Http {
   private static String address(Connection connection) {
     SocketAddress address = connection.getEndPoint().getRemoteSocketAddress();
     return address instanceof InetSocketAddress known ? known.getAddress().getHostAddress() : "";
+  }
+
+  /** Jetty's own pages name the class of what went wrong. */
+  private static final class OneLine implements Request.Handler {
+    @Override
+    public boolean handle(Request request, Response response, Callback callback) {
+      response.getHeaders().put(HttpHeader.CONTENT_TYPE, "text/plain;charset=utf-8");
+      String line = response.getStatus() + " " + HttpStatus.getMessage(response.getStatus()) + "\n";
+      response.write(true, BufferUtil.toBuffer(line), callback);
+      return true;
+    }
   }
 
   private final class Connections implements Connection.Listener {
@@ -137,9 +156,11 @@ final class Http {
     protected void doPost(HttpServletRequest request, HttpServletResponse response) throws ServletException, IOException {
       current.set(ServletContextRequest.getServletContextRequest(request).getConnectionMetaData().getConnection());
       SessionManager.setIpAddress(request.getRemoteAddr()); // the login is told of it
+      Answers.request(current.get().getEndPoint()::close);
       try {
         super.doPost(request, response);
       } finally {
+        Answers.end();
         current.remove();
       }
     }

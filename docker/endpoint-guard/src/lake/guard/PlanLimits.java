@@ -3,6 +3,7 @@ package lake.guard;
 import java.util.List;
 import org.apache.spark.SparkContext;
 import org.apache.spark.sql.SparkSession;
+import org.apache.spark.sql.catalyst.expressions.Attribute;
 import org.apache.spark.sql.catalyst.expressions.Expression;
 import org.apache.spark.sql.catalyst.plans.logical.Aggregate;
 import org.apache.spark.sql.catalyst.plans.logical.GlobalLimit;
@@ -15,6 +16,7 @@ import org.apache.spark.sql.execution.datasources.FileIndex;
 import org.apache.spark.sql.execution.datasources.HadoopFsRelation;
 import org.apache.spark.sql.execution.datasources.LogicalRelation;
 import org.apache.spark.sql.internal.SQLConf;
+import org.apache.spark.sql.types.VariantType;
 import scala.collection.immutable.Seq;
 import scala.jdk.javaapi.CollectionConverters;
 
@@ -35,6 +37,7 @@ final class PlanLimits extends SparkStrategy {
   static final String RESULT = "lake.result";
   static final String UNDECIDED = "undecided";
   static final String HELD = "held";
+  static final String STREAMED = "streamed";
 
   private final SparkSession session;
   private final long readLimit;
@@ -51,6 +54,12 @@ final class PlanLimits extends SparkStrategy {
   public Seq<SparkPlan> apply(LogicalPlan plan) {
     if (plan instanceof ReturnAnswer) {
       RunLimits.planning(session.sparkContext().getLocalProperty("spark.jobGroup.id"));
+      for (Attribute column : CollectionConverters.asJava(plan.output())) {
+        if (column.dataType() instanceof VariantType) {
+          throw Guard.error("[UNSUPPORTED] column " + Guard.oneLine(column.name()) + " is a VARIANT, which clients cannot be sent:"
+              + " write it as text, to_json(…), or take values out of it, variant_get(…)");
+        }
+      }
       long bytes = 0;
       for (LogicalPlan leaf : CollectionConverters.asJava(plan.collectLeaves())) {
         if (leaf instanceof LogicalRelation table && table.relation() instanceof HadoopFsRelation files) {
@@ -65,7 +74,7 @@ final class PlanLimits extends SparkStrategy {
       SparkContext spark = session.sparkContext();
       if (UNDECIDED.equals(spark.getLocalProperty(RESULT))) {
         boolean rows = !plan.exists(node -> node instanceof Aggregate || node instanceof GlobalLimit);
-        spark.setLocalProperty(RESULT, stream(rows && bytes > streamFrom) ? null : HELD);
+        spark.setLocalProperty(RESULT, stream(rows && bytes > streamFrom) ? STREAMED : HELD);
       }
     }
     return CollectionConverters.asScala(List.<SparkPlan>of()).toSeq();

@@ -38,9 +38,11 @@ public final class QueryLog extends SparkListener {
   public void onOtherEvent(SparkListenerEvent event) {
     if (event instanceof SparkListenerThriftServerSessionCreated created) {
       addresses.put(created.sessionId(), created.ip());
+      Metrics.sessions(addresses.size());
       log("login", created.userName(), "address", created.ip());
     } else if (event instanceof SparkListenerThriftServerSessionClosed closed) {
       addresses.remove(closed.sessionId());
+      Metrics.sessions(addresses.size());
     } else if (event instanceof SparkListenerThriftServerOperationStart start) {
       running.put(start.id(), start);
     } else if (event instanceof SparkListenerThriftServerOperationFinish finish) {
@@ -59,6 +61,7 @@ public final class QueryLog extends SparkListener {
   private void ended(String id, long at, String end) {
     SparkListenerThriftServerOperationStart start = running.remove(id);
     if (start != null) {
+      Metrics.query(end, (at - start.startTime()) / 1000.0);
       log("query", start.userName(), "address", addresses.get(start.sessionId()), "statement", start.statement(),
           "started", Instant.ofEpochMilli(start.startTime()), "seconds", (at - start.startTime()) / 1000.0, "end", end);
     }
@@ -66,6 +69,9 @@ public final class QueryLog extends SparkListener {
 
   /** A line: what happened, to whom, and pairs of a name and a value. */
   static void log(String event, String user, Object... pairs) {
+    if (!event.equals("query")) {
+      Metrics.event(event);
+    }
     Map<String, Object> line = new LinkedHashMap<>();
     line.put("event", event);
     line.put("user", user);

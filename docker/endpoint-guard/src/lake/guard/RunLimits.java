@@ -20,6 +20,7 @@ import org.apache.spark.SparkContext;
 import org.apache.spark.scheduler.DAGScheduler;
 import org.apache.spark.scheduler.SparkListener;
 import org.apache.spark.scheduler.SparkListenerEvent;
+import org.apache.spark.scheduler.SparkListenerExecutorMetricsUpdate;
 import org.apache.spark.scheduler.SparkListenerJobEnd;
 import org.apache.spark.scheduler.SparkListenerJobStart;
 import org.apache.spark.scheduler.SparkListenerStageCompleted;
@@ -58,6 +59,10 @@ public final class RunLimits extends SparkListener {
   private static final long AFTER_RESTART = TimeUnit.SECONDS.toNanos(60);
   /** A query that has no events for so long, and does nothing, is one of which the end was told before its beginning. */
   private static final long FORGET = TimeUnit.SECONDS.toNanos(60);
+  /** A task that was told to end, because another query waits, and goes on for so long cannot be stopped. */
+  private static final long STUBBORN = TimeUnit.SECONDS.toNanos(30);
+  private static final Set<String> WRITTEN =
+      Set.of("internal.metrics.diskBytesSpilled", "internal.metrics.shuffle.write.bytesWritten");
   private static final String GIVEN_UP = "its client has gone";
   /** Spark's code in which a statement is planned and run. */
   private static final String EXECUTES = "org.apache.spark.sql.hive.thriftserver.SparkExecuteStatementOperation";
@@ -74,6 +79,8 @@ public final class RunLimits extends SparkListener {
   private final Map<Integer, Job> jobs = new HashMap<>();
   private final Map<Integer, Job> jobOfStage = new HashMap<>();
   private final Map<Long, Task> tasks = new HashMap<>();
+  /** A query has no task at work, though it needs one. */
+  private boolean waiting;
   /** Given up by their clients, while their threads go on. */
   private final Set<Query> lingering = new HashSet<>();
 
@@ -95,6 +102,7 @@ public final class RunLimits extends SparkListener {
     private boolean executes;
     private long turn = TURN;
     private double allocated;
+    private long written;
     private String stopped;
     private long stoppedAt;
 
@@ -119,15 +127,34 @@ public final class RunLimits extends SparkListener {
   private static final class Job {
     private final Query query;
     private final boolean held;
+    private final boolean streamed;
     private long resultBytes;
 
-    private Job(Query query, boolean held) {
+    private Job(Query query, boolean held, boolean streamed) {
       this.query = query;
       this.held = held;
+      this.streamed = streamed;
     }
   }
 
-  private record Task(long id, Query query, long since) {}
+  private static final class Task {
+    private final long id;
+    private final Query query;
+    private final long since = System.nanoTime();
+    /** When it was told to end, for another query that waits; 0: it was not. */
+    private long asked;
+    /** Bytes on disk, as far as they are told while it runs. */
+    private long written;
+
+    private Task(long id, Query query) {
+      this.id = id;
+      this.query = query;
+    }
+
+    private long since() {
+      return since;
+    }
+  }
 
   public RunLimits(SparkConf conf) {
     current = this;
@@ -161,7 +188,8 @@ public final class RunLimits extends SparkListener {
     Query query = queries.computeIfAbsent(group, Query::new);
     // A table that is collected to be sent to all tasks is no result.
     boolean broadcast = start.properties().getProperty("spark.job.tags", "").contains("broadcast exchange");
-    Job job = new Job(query, !broadcast && PlanLimits.HELD.equals(start.properties().getProperty(PlanLimits.RESULT)));
+    String result = start.properties().getProperty(PlanLimits.RESULT);
+    Job job = new Job(query, !broadcast && PlanLimits.HELD.equals(result), !broadcast && PlanLimits.STREAMED.equals(result));
     jobs.put(start.jobId(), job);
     CollectionConverters.asJava(start.stageIds()).forEach(stage -> jobOfStage.put((Integer) stage, job));
     begin(query);
@@ -219,7 +247,7 @@ public final class RunLimits extends SparkListener {
     Job job = jobOfStage.get(start.stageId());
     if (job != null) {
       job.query.tasks++;
-      tasks.put(start.taskInfo().taskId(), new Task(start.taskInfo().taskId(), job.query, System.nanoTime()));
+      tasks.put(start.taskInfo().taskId(), new Task(start.taskInfo().taskId(), job.query));
     }
   }
 
@@ -231,13 +259,36 @@ public final class RunLimits extends SparkListener {
       task.query.waitingSince = System.nanoTime();
     }
     Job job = jobOfStage.get(end.stageId());
-    if (job == null || !job.held || end.taskMetrics() == null || !end.taskType().equals("ResultTask")) {
+    if (job == null || end.taskMetrics() == null) {
+      return;
+    }
+    job.query.written += end.taskMetrics().diskBytesSpilled() + end.taskMetrics().shuffleWriteMetrics().bytesWritten();
+    if (!job.held) {
+      if (job.streamed && end.taskType().equals("ResultTask")) {
+        HeldResults.piece(job.query.group, job.query.user, end.taskMetrics().resultSize());
+      }
+      return;
+    }
+    if (!end.taskType().equals("ResultTask")) {
       return;
     }
     job.resultBytes += end.taskMetrics().resultSize();
     if (job.resultBytes > limitBytes) {
       stop(job.query, "its result is larger than " + (limitBytes >> 10) + " KiB packed, the most that is held in memory: "
           + LESS + "; or have it in pieces, after SET " + PlanLimits.STREAM + "=true");
+    }
+  }
+
+  /** Every ten seconds, of each task. */
+  @Override
+  public synchronized void onExecutorMetricsUpdate(SparkListenerExecutorMetricsUpdate update) {
+    for (var each : CollectionConverters.asJava(update.accumUpdates())) {
+      Task task = tasks.get((Long) each._1());
+      if (task != null) {
+        task.written = CollectionConverters.asJava(each._4()).stream()
+            .filter(metric -> metric.name().isDefined() && WRITTEN.contains(metric.name().get()) && metric.update().isDefined())
+            .mapToLong(metric -> ((Number) metric.update().get()).longValue()).sum();
+      }
     }
   }
 
@@ -346,6 +397,18 @@ public final class RunLimits extends SparkListener {
         .ifPresent(query -> stop(query, "it took the memory that others need: " + LESS));
   }
 
+  /** The disk is short: the query that has written most is stopped. Returns whether there was one. */
+  synchronized boolean freeDisk(long limit) {
+    Map<Query, Long> written = new HashMap<>();
+    queries.values().stream().filter(query -> query.runs() && query.stopped == null)
+        .forEach(query -> written.put(query, query.written));
+    tasks.values().forEach(task -> written.computeIfPresent(task.query, (query, bytes) -> bytes + task.written));
+    Optional<Query> most = written.keySet().stream().max(Comparator.comparingLong(written::get));
+    most.ifPresent(query -> stop(query, "queries have written more than the " + (limit >> 20)
+        + " MiB of temporary files that all users have together, and this one most: " + LESS));
+    return most.isPresent();
+  }
+
   /** What cannot be saved but by an end of the process: why, and whose statement it is. */
   record Culprit(String user, String why) {}
 
@@ -353,9 +416,13 @@ public final class RunLimits extends SparkListener {
   synchronized Culprit overdue() {
     long now = System.nanoTime();
     lingering.removeIf(query -> !query.lingers());
-    return Stream.of(queries.values().stream(), tasks.values().stream().map(Task::query), lingering.stream())
+    Stream<Query> stubborn = tasks.values().stream()
+        .filter(task -> waiting && task.asked != 0 && now - task.asked > STUBBORN)
+        .map(task -> task.query);
+    Stream<Query> overdue = Stream.of(queries.values().stream(), tasks.values().stream().map(task -> task.query), lingering.stream())
         .flatMap(all -> all)
-        .filter(query -> query.stopped != null && query.runs() && now - query.stoppedAt > OVERDUE).findAny()
+        .filter(query -> query.stopped != null && query.runs() && now - query.stoppedAt > OVERDUE);
+    return Stream.concat(stubborn, overdue).findAny()
         .map(query -> new Culprit(query.user,
             "a query of " + query.user + " cannot be stopped: " + Guard.oneLine(query.statement))).orElse(null);
   }
@@ -380,7 +447,7 @@ public final class RunLimits extends SparkListener {
   private synchronized void makeRoom() {
     long now = System.nanoTime();
     queries.values().removeIf(query -> !query.told && now - query.born > FORGET && untold(query));
-    boolean waiting = queries.values().stream()
+    waiting = queries.values().stream()
         .anyMatch(query -> query.stages > 0 && query.tasks == 0 && now - query.waitingSince > PATIENCE);
     if (!waiting) {
       return;
@@ -389,13 +456,14 @@ public final class RunLimits extends SparkListener {
     Map<String, Integer> ofUser = new HashMap<>();
     tasks.values().forEach(task -> ofUser.merge(task.query.user, 1, Integer::sum));
     Optional<Task> ended = tasks.values().stream()
-        .filter(task -> task.query.tasks > 1 || now - task.since > task.query.turn)
+        .filter(task -> task.asked == 0 && (task.query.tasks > 1 || now - task.since > task.query.turn))
         .max(Comparator.<Task>comparingInt(task -> task.query.tasks)
             .thenComparingInt(task -> ofUser.get(task.query.user)).thenComparingLong(Task::since));
     ended.ifPresent(task -> {
       if (task.query.tasks == 1) {
         task.query.turn *= 2; // or some long ones would end each other for ever
       }
+      task.asked = now;
       SparkContext.getOrCreate().killTaskAttempt(task.id, true, "another query waits");
     });
   }
@@ -414,7 +482,8 @@ public final class RunLimits extends SparkListener {
       query.stopped = message;
       query.stoppedAt = System.nanoTime();
     }
-    SparkContext.getOrCreate().cancelJobGroup(query.group, "[LIMIT] query stopped: " + message);
+    // It may be between two of its jobs.
+    SparkContext.getOrCreate().cancelJobGroupAndFutureJobs(query.group, "[LIMIT] query stopped: " + message);
     if (query.executes && query.stages == 0 && query.thread != null) {
       query.thread.interrupt(); // it is being planned
     }

@@ -2,12 +2,15 @@ package lake.guard;
 
 import com.sun.management.ThreadMXBean;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.lang.management.GarbageCollectorMXBean;
 import java.lang.management.ManagementFactory;
 import java.lang.management.MemoryPoolMXBean;
 import java.lang.management.MemoryType;
 import java.lang.management.MemoryUsage;
 import java.lang.management.ThreadInfo;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
@@ -15,6 +18,7 @@ import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 import org.apache.spark.SparkContext;
 import org.apache.spark.api.java.JavaSparkContext;
 import scala.Tuple2;
@@ -35,6 +39,7 @@ final class Watchdog {
   private static final long FRESH = TimeUnit.SECONDS.toNanos(5);
   /** In so long what a query has allocated counts half. */
   private static final double HALF_LIFE = 30e9;
+  private static final long LOOK = TimeUnit.SECONDS.toNanos(2);
   private static final long BETWEEN = TimeUnit.SECONDS.toNanos(4);
   private static final long HELPLESS = TimeUnit.SECONDS.toNanos(30);
   private static final long SILENT = TimeUnit.SECONDS.toNanos(60);
@@ -46,11 +51,17 @@ final class Watchdog {
   private final SparkContext spark;
   private final RunLimits limits;
   private final Map<Long, Long> allocated = new HashMap<>(); // by thread
+  private final Path temporary;
+  private final long diskLimit;
+  private long looked = System.nanoTime();
+  private long freed = looked;
   private volatile long served = System.nanoTime();
 
   private Watchdog(SparkContext spark, RunLimits limits) {
     this.spark = spark;
     this.limits = limits;
+    this.temporary = Path.of(spark.conf().get("spark.local.dir"));
+    this.diskLimit = spark.conf().getLong("spark.lake.query.diskBytes", Long.MAX_VALUE);
   }
 
   static void start(SparkContext spark, RunLimits limits) {
@@ -106,12 +117,45 @@ final class Watchdog {
         if (overdue != null) {
           end(overdue.why(), overdue.user(), true);
         }
+        disk(now);
         if (now - served > SILENT) {
           end("a small job was not done for " + TimeUnit.NANOSECONDS.toSeconds(SILENT) + " s", limits.greediest(), false);
         }
       } catch (OutOfMemoryError error) {
         // The next round decides.
       }
+    }
+  }
+
+  /** The files of joins and sorts are those of all users together, on a disk that others need, too. */
+  private void disk(long now) {
+    if (now - looked < LOOK) {
+      return;
+    }
+    looked = now;
+    long written = size(temporary);
+    if (written <= diskLimit) {
+      return;
+    }
+    if (now - freed > BETWEEN) {
+      freed = now;
+      if (!limits.freeDisk(diskLimit)) {
+        System.gc(); // Spark removes a query's files when Java has collected what stands for them
+      }
+    }
+  }
+
+  private static long size(Path folder) {
+    try (Stream<Path> files = Files.walk(folder)) {
+      return files.mapToLong(file -> {
+        try {
+          return Files.isRegularFile(file) ? Files.size(file) : 0;
+        } catch (IOException error) {
+          return 0; // it was removed meanwhile
+        }
+      }).sum();
+    } catch (IOException | UncheckedIOException error) {
+      return 0;
     }
   }
 

@@ -1,0 +1,83 @@
+package lake.guard;
+
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.antlr.v4.runtime.CharStreams;
+import org.antlr.v4.runtime.Token;
+import org.apache.spark.sql.catalyst.parser.SqlBaseLexer;
+import org.apache.spark.sql.catalyst.parser.UpperCaseCharStream;
+
+/**
+ * How deep a statement is nested. Spark's parser has no stack for much more, and takes minutes and all of the memory to
+ * find that out; what it has learnt of such a statement it keeps.
+ */
+final class Nesting {
+  private static final int DEEPEST = 300;
+  private static final int COMMENTS = 50;
+  private static final Pattern COMMENT = Pattern.compile("/\\*|\\*/");
+  private static final Pattern OPENS = Pattern.compile("[(\\[<~-]|CASE|NOT", Pattern.CASE_INSENSITIVE);
+
+  private Nesting() {}
+
+  static void check(String statement) {
+    if (statement == null) {
+      return;
+    }
+    // To split a text into words takes the longer, the deeper its comments are.
+    if (comments(statement) > COMMENTS) {
+      throw Guard.error("[LIMIT] statement refused: it has comments in comments, more than " + COMMENTS + " deep");
+    }
+    // Most statements have not so many brackets in all.
+    if (OPENS.matcher(statement).results().skip(DEEPEST).findAny().isPresent() && isDeeper(statement)) {
+      throw Guard.error("[LIMIT] statement refused: it is nested more than " + DEEPEST
+          + " deep: use IN in the place of many OR, and WITH in the place of subqueries");
+    }
+  }
+
+  private static int comments(String statement) {
+    int depth = 0;
+    int deepest = 0;
+    Matcher mark = COMMENT.matcher(statement);
+    while (mark.find()) {
+      depth = Math.max(0, depth + (mark.group().equals("/*") ? 1 : -1));
+      deepest = Math.max(deepest, depth);
+    }
+    return deepest;
+  }
+
+  private static boolean isDeeper(String statement) {
+    SqlBaseLexer lexer = new SqlBaseLexer(new UpperCaseCharStream(CharStreams.fromString(statement)));
+    lexer.removeErrorListeners(); // the parser will say what is wrong
+    int depth = 0;
+    int types = 0;
+    int signs = 0;
+    int before = Token.EOF;
+    for (int token = next(lexer); token != Token.EOF; token = next(lexer)) {
+      boolean opensType = token == SqlBaseLexer.LT
+          && (before == SqlBaseLexer.ARRAY || before == SqlBaseLexer.MAP || before == SqlBaseLexer.STRUCT);
+      boolean closesType = token == SqlBaseLexer.GT && types > 0;
+      types += opensType ? 1 : closesType ? -1 : 0;
+      depth += switch (token) {
+        case SqlBaseLexer.LEFT_PAREN, SqlBaseLexer.LEFT_BRACKET, SqlBaseLexer.CASE -> 1;
+        case SqlBaseLexer.RIGHT_PAREN, SqlBaseLexer.RIGHT_BRACKET, SqlBaseLexer.END -> -1;
+        default -> opensType ? 1 : closesType ? -1 : 0;
+      };
+      // One after the other, each is an operand of the one before.
+      signs = token == SqlBaseLexer.NOT || token == SqlBaseLexer.MINUS || token == SqlBaseLexer.TILDE ? signs + 1 : 0;
+      if (depth > DEEPEST || signs > DEEPEST) {
+        return true;
+      }
+      before = token;
+    }
+    return false;
+  }
+
+  /** The type of the next token of the default channel: comments and spaces are in another. */
+  private static int next(SqlBaseLexer lexer) {
+    Token token = lexer.nextToken();
+    while (token.getChannel() != Token.DEFAULT_CHANNEL) {
+      token = lexer.nextToken();
+    }
+    return token.getType();
+  }
+}
