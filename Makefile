@@ -19,7 +19,7 @@ doctor: ## Look for what is in the way of the stack, and say what to do about it
 up: ## Build and start the stack; returns when every service is healthy
 	@docker/up
 
-user: ## Add a user of the SQL endpoint: NAME=ana, and ROLE=engineer for every schema; prints the password
+user: ## Add a user of the SQL endpoint: NAME=ana, and ROLE=steward for ids, ROLE=engineer for every schema; prints the password
 	@docker/lake users add "$(or $(NAME),$(error give NAME=…))" --role "$(or $(ROLE),analyst)" --generate
 
 users: ## List the users of the SQL endpoint (ARGS="passwd ana", ARGS="remove ana")

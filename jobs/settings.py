@@ -88,11 +88,16 @@ class Settings(BaseSettings):
     tls: Path = Field(
         Path("var/users/tls.pem"), description="Key and certificate of the SQL endpoint; no such file: no TLS"
     )
+    pseudonyms: bool = Field(True, description="Analysts at the SQL endpoint see pseudonyms in the place of ids")
+    min_group: int = Field(
+        0, ge=0, le=1_000_000, description="Analysts see no sums of a product or region with fewer meterpoints; 0: all"
+    )
     http: bool = Field(False, description="The SQL endpoint speaks Thrift over HTTP, and nothing else")
     ldap_url: str = Field("", description="ldaps:// URL of a directory whose users may log in at the SQL endpoint")
     ldap_bind: str = Field("", description="Name as which a user binds, with {user} for what was typed")
     ldap_base: str = Field("", description="DN under which the two filters search")
     ldap_analysts: str = Field("", description="Filter that finds something if {user}, or {dn}, is an analyst")
+    ldap_stewards: str = Field("", description="Filter that finds something if {user}, or {dn}, is a steward")
     ldap_engineers: str = Field("", description="Filter that finds something if {user}, or {dn}, is an engineer")
     s3_endpoint: str | None = Field(None, description="URL of an S3-compatible store other than AWS")
     spark_master: str = Field("local[*]", description="local[*], spark://…, k8s://… or yarn")
@@ -165,7 +170,7 @@ class Settings(BaseSettings):
                 raise ValueError("LAKE_ALARM_FROM and LAKE_ALARM_TO must be one line each")
         return self
 
-    @field_validator("http", mode="before")
+    @field_validator("http", "pseudonyms", mode="before")
     @classmethod
     def spelled_out(cls, value: object) -> object:
         """The health check and `make up` read it, too."""
@@ -188,8 +193,8 @@ class Settings(BaseSettings):
             raise ValueError("LAKE_LDAP_URL must be one ldaps:// URL: passwords are sent to it")
         if "{user}" not in self.ldap_bind:
             raise ValueError("LAKE_LDAP_BIND must have {user} in it, as in uid={user},ou=people,dc=example,dc=org")
-        if not self.ldap_base or not (self.ldap_analysts or self.ldap_engineers):
-            raise ValueError("LAKE_LDAP_URL needs LAKE_LDAP_BASE, and LAKE_LDAP_ANALYSTS or LAKE_LDAP_ENGINEERS")
+        if not self.ldap_base or not (self.ldap_analysts or self.ldap_stewards or self.ldap_engineers):
+            raise ValueError("LAKE_LDAP_URL needs LAKE_LDAP_BASE, and LAKE_LDAP_ANALYSTS, …_STEWARDS or …_ENGINEERS")
         return self
 
     @field_validator("landing", "warehouse")
@@ -245,7 +250,7 @@ _OTHERS = """
     DASHBOARD_SECRET DASHBOARD_SQL_PASSWORD DB_ENDPOINT_PASSWORD DB_METASTORE_PASSWORD EMBEDDED ENDPOINT_CORES
     ENDPOINT_CPUS ENDPOINT_HEAP ENDPOINT_MEMORY ENDPOINT_PIDS GID INIT_MEMORY JOBS_CPUS JOBS_HEAP JOBS_MEMORY JOBS_PIDS
     LANDING_DIR LDAP_AUTHORITIES LOG_FORMAT METADATA_DB_CPUS METADATA_DB_MEMORY METASTORE_CPUS METASTORE_MEMORY
-    OBJECT_STORE_CPUS
+    OBJECT_STORE_CPUS PSEUDONYM_KEY
     OBJECT_STORE_MEMORY REPORTS_CPUS REPORTS_MEMORY REPORTS_PORT S3_ADMIN S3_ADMIN_SECRET S3_BIND S3_CONSOLE_PORT
     S3_ENDPOINT_SECRET S3_ENDPOINT_USER S3_JOBS S3_JOBS_SECRET S3_PORT SERVICE_PIDS SIEGE_MINUTES SOAK_MINUTES
     SPARK_SECRET SQL_PASSWORD SQL_PASSWORD_HASH SQL_PORT UID UP_TIMEOUT

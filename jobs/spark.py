@@ -24,6 +24,7 @@ from pyspark.sql import SparkSession
 from jobs import cluster
 from jobs.settings import MIB, Settings
 
+SHORTEST_PSEUDONYM_KEY = 32
 ASSETS = Path(__file__).parent / "assets"
 AWS_SDK = "software.amazon.awssdk.auth.credentials"
 # Halves the time in which Spark starts. It is used if it is there; jobs/class_archive.py makes it.
@@ -169,10 +170,36 @@ def serve(settings: Settings) -> None:
     submit += ["--class", "lake.guard.Endpoint", "spark-internal"]
     for key, value in (HIVE_CONF | _transport_conf(settings) | _tls_conf(settings, own)).items():
         submit += ["--hiveconf", f"{key}={value}"]
-    environment = {"JAVA_HOME": str(home), "PYSPARK_PYTHON": sys.executable, "LAKE_USERS": str(settings.users)}
+    environment = {
+        "JAVA_HOME": str(home),
+        "PYSPARK_PYTHON": sys.executable,
+        "LAKE_USERS": str(settings.users),
+        "LAKE_PSEUDONYMS": str(settings.pseudonyms).lower(),
+        "LAKE_PSEUDONYM_KEY": pseudonym_key(settings),
+        "LAKE_MIN_GROUP": str(settings.min_group),
+    }
     # The endpoint knows a hash of it. Where one runs it by hand, the password itself may be there.
     kept = {name: value for name, value in os.environ.items() if name != "LAKE_SQL_PASSWORD"}
     os.execve(submit[0], submit, kept | environment)
+
+
+def pseudonym_key(settings: Settings) -> str:
+    """What pseudonyms are made with: LAKE_PSEUDONYM_KEY, else a file beside the users', made at the first start.
+
+    Raises RuntimeError for a key that could be guessed.
+    """
+    key = os.environ.get("LAKE_PSEUDONYM_KEY", "")
+    file = settings.users.parent / "pseudonym.key"
+    if not key and settings.pseudonyms:
+        from jobs.users import write_private
+
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_private(file, secrets.token_hex(24))
+        key = file.read_text().strip()
+    if settings.pseudonyms and len(key) < SHORTEST_PSEUDONYM_KEY:
+        raise RuntimeError(f"LAKE_PSEUDONYM_KEY must have {SHORTEST_PSEUDONYM_KEY} characters or more")
+    return key
 
 
 # Java says that no memory is left when it spends most of its time on collecting garbage and finds a tenth of the heap;

@@ -23,7 +23,8 @@ JOBS, HEALTH = RESERVED = ("lake-jobs", "lake-health")
 class Role(StrEnum):
     """What a user may read."""
 
-    analyst = "analyst"  # silver, mart and gold
+    analyst = "analyst"  # silver, mart and gold, with pseudonyms in the place of ids
+    steward = "steward"  # the same, with ids
     engineer = "engineer"  # and ops and quarantine
 
 
@@ -54,6 +55,14 @@ def change_password(path: Path, name: str, password: str) -> None:
         if name not in entries:
             raise UserError(f"there is no user {name}")
         entries[name] |= _hashed(password)
+
+
+def change_role(path: Path, name: str, role: Role) -> None:
+    """Raises UserError if there is no such user."""
+    with _changed(path) as entries:
+        if name not in entries:
+            raise UserError(f"there is no user {name}")
+        entries[name]["role"] = role.value
 
 
 def remove(path: Path, name: str) -> None:

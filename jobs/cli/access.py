@@ -25,7 +25,8 @@ Generate = Annotated[bool, typer.Option("--generate", help="Make up a password a
 def add_user(
     name: Annotated[str, typer.Argument(help="a-z, 0-9, '.', '_' and '-'.")],
     role: Annotated[
-        Role, typer.Option(help="analyst: silver, mart, gold; engineer: ops and quarantine, too.")
+        Role,
+        typer.Option(help="analyst: silver, mart, gold, with pseudonyms; steward: with ids; engineer: all."),
     ] = Role.analyst,
     generate: Generate = False,
 ) -> None:
@@ -45,6 +46,18 @@ def change_users_password(name: str, generate: Generate = False) -> None:
     with _users_change(generate) as (path, password):
         change_password(path, name, password)
     say(f"password of {name} changed")
+
+
+@users.command("role")
+def change_users_role(name: str, role: Role) -> None:
+    """Change what a user may read, from the next statement on."""
+    from jobs.users import UserError, change_role
+
+    try:
+        change_role(Settings().users, name, role)
+    except (UserError, OSError) as error:
+        raise fail(str(error)) from None
+    say(f"user {name}, {role.value}")
 
 
 @users.command("remove")

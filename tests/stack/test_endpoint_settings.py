@@ -32,14 +32,16 @@ SECONDS = 40
 # Minutes of all cores, in tasks that take long, and nothing to read.
 HEAVY = "SELECT count(*), sum(a.id * b.id % 7) FROM range(0, 900000, 1, 64) a CROSS JOIN range(900000) b"
 SMALL = "SELECT count(*) FROM gold.daily_product_consumption WHERE date = DATE '2021-01-02'"
-# The directory's people: analysts by a group, an engineer by a title, and one who is neither.
-PEOPLE = {"lotte": "analyst", "noor": "analyst", "emil": "engineer", "gast": "guest"}
+# The directory's people: analysts by a group, a steward and an engineer by a title, and one who is nothing of it.
+PEOPLE = {"lotte": "analyst", "noor": "analyst", "sami": "steward", "emil": "engineer", "gast": "guest"}
+SMALLEST_GROUP = 3
 # Of a sample of three dates one may be read, and fewer rows be held than it has.
 LIMITS = {
     "LAKE_QUERY_SECONDS": str(SECONDS),
     "LAKE_QUERY_SCAN_BYTES": "45KB",
     "LAKE_QUERY_RESULT_BYTES": "8KB",
     "LAKE_QUERY_HELD_SECONDS": "15",
+    "LAKE_MIN_GROUP": str(SMALLEST_GROUP),
     "LAKE_TEST_ENDPOINT_JAVA": "-Dlake.guard.idleSeconds=30 -Dlake.guard.freeGuesses=12",
 }
 
@@ -137,6 +139,7 @@ def directory(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             "LAKE_LDAP_BIND": "uid={user},ou=people,dc=example,dc=org",
             "LAKE_LDAP_BASE": "dc=example,dc=org",
             "LAKE_LDAP_ANALYSTS": "(&(cn=analysts)(member={dn}))",
+            "LAKE_LDAP_STEWARDS": "(&(uid={user})(title=steward))",
             "LAKE_LDAP_ENGINEERS": "(&(uid={user})(title=engineer))",
             "LAKE_LDAP_AUTHORITIES": str(data / "authorities.pem"),
         }
@@ -169,6 +172,30 @@ def test_a_query_that_would_read_too_much_is_refused(endpoint: Endpoint) -> None
 
     with pytest.raises(meterlake.OperationalError, match=r"^\[LIMIT\] query refused: .* name fewer dates"):
         endpoint.query("SELECT count(*) FROM gold.readings_enriched")
+
+
+def test_an_analyst_sees_no_numbers_of_small_groups_nor_can_they_be_worked_out(endpoint: Endpoint) -> None:
+    for table in ("gold.daily_product_consumption", "mart.daily_by_product"):
+        query = f"SELECT date, meterpoint_count, product_display_name, consumption_kwh FROM {table} ORDER BY 1, 3"
+        expected: list[tuple[Any, ...]] = []
+        hidden: dict[Any, int] = {}
+        whole = endpoint.query(query, user="engineer")
+        for date, count, name, kwh in sorted(whole, key=lambda row: row[:3]):
+            before = hidden.setdefault(date, 0)
+            is_hidden = count < SMALLEST_GROUP or 0 < before < SMALLEST_GROUP
+            hidden[date] += count * is_hidden
+            expected.append((date, None, name, None) if is_hidden else (date, count, name, kwh))
+        shown = endpoint.query(query)
+        assert sorted(shown, key=str) == sorted(expected, key=str)
+        assert 0 < sum(row[1] is None for row in shown) < len(shown)
+        assert all(count == 0 or count >= SMALLEST_GROUP for count in hidden.values())
+    # A filter, a join or a subquery does not see them either.
+    small = f"SELECT count(*) FROM gold.daily_product_consumption WHERE meterpoint_count < {SMALLEST_GROUP}"
+    assert endpoint.query(small) == [(0,)] != endpoint.query(small, user="engineer")
+    joined = """SELECT count(*) FROM gold.daily_product_consumption a JOIN gold.daily_product_consumption b
+    USING (date, product_display_name) WHERE a.consumption_kwh IS NULL OR b.consumption_kwh IS NULL"""
+    nothing = "SELECT count(*) FROM gold.daily_product_consumption WHERE consumption_kwh IS NULL"
+    assert endpoint.query(joined) == endpoint.query(nothing) == endpoint.query(f"SELECT ({nothing})") != [(0,)]
 
 
 def test_many_rows_are_handed_over_without_being_held(endpoint: Endpoint) -> None:
@@ -334,6 +361,8 @@ def test_a_certificate_that_is_not_trusted_or_of_another_host_is_refused(endpoin
 def test_people_of_the_directory_have_the_rights_of_their_group(endpoint: Endpoint) -> None:
     assert endpoint.query(SMALL, user="lotte") == endpoint.query(SMALL, user="emil") == endpoint.query(SMALL)
     assert endpoint.query("SELECT count(*) > 0 FROM ops.loads", user="emil") == [(True,)]
+    one = "SELECT max(meterpoint_id) FROM gold.active_agreements"
+    assert endpoint.query(one, user="sami") == endpoint.query(one, user="emil") != endpoint.query(one, user="lotte")
     with pytest.raises(meterlake.OperationalError, match=r"^\[PERMISSION\]"):
         endpoint.query("SELECT count(*) FROM ops.loads", user="lotte")
 

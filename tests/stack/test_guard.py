@@ -301,7 +301,7 @@ for statement in (
     "CREATE VIEW gold.outside AS SELECT * FROM silver.outside",
     "CREATE VIEW gold.reflects AS SELECT reflect('java.lang.System', 'getProperty', 'user.dir') AS a",
     "CREATE FUNCTION gold.evil AS 'org.apache.hadoop.hive.ql.udf.generic.GenericUDFReflect'",
-    "CREATE FUNCTION silver.evil() RETURNS INT RETURN 1",
+    "CREATE FUNCTION mart.evil() RETURNS INT RETURN 1",
     "CREATE FUNCTION gold.plus_one(x INT) RETURNS INT RETURN x + 1",
 ):
     spark.sql(statement)
@@ -310,7 +310,7 @@ for statement in (
         create.split("for statement")[0]
         + """
 for name in ("VIEW gold.outside", "VIEW gold.reflects", "TABLE silver.outside", "FUNCTION gold.evil",
-             "FUNCTION silver.evil", "FUNCTION gold.plus_one"):
+             "FUNCTION mart.evil", "FUNCTION gold.plus_one"):
     kind, name = name.split()
     spark.sql(f"DROP {kind} IF EXISTS {name}")
 """
@@ -326,7 +326,7 @@ for name in ("VIEW gold.outside", "VIEW gold.reflects", "TABLE silver.outside", 
                 "SELECT * FROM reflects",
                 "SELECT evil('java.lang.System', 'getProperty', 'user.dir')",
                 "SELECT gold.evil('java.lang.System', 'getProperty', 'user.dir')",
-                "SELECT silver.evil()",
+                "SELECT mart.evil()",
                 "SELECT plus_one((SELECT count(*) FROM ops.loads))",
             ):
                 error = error_of(cursor, statement)

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from jobs.users import ITERATIONS, Role, UserError, add, change_password, remove, users
+from jobs.users import ITERATIONS, Role, UserError, add, change_password, change_role, remove, users
 
 PASSWORD = "correct horse"
 
@@ -156,3 +156,15 @@ def test_command__should_list_and_remove(path: Path) -> None:
     assert listed.stdout == "ana\tanalyst\neve\tengineer\n"
     assert removed.exit_code == 0
     assert users(path) == {"eve": "engineer"}
+
+
+def test_role__should_change_and_leave_the_password(path: Path) -> None:
+    add(path, "ana", Role.analyst, PASSWORD)
+
+    assert CliRunner().invoke(app, ["users", "role", "ana", "steward"]).exit_code == 0
+
+    assert users(path) == {"ana": "steward"}
+    assert is_password(path, "ana", PASSWORD)
+    with pytest.raises(UserError, match="there is no user eve"):
+        change_role(path, "eve", Role.steward)
+    assert CliRunner().invoke(app, ["users", "role", "ana", "king"]).exit_code == 2

@@ -61,8 +61,8 @@ final class Check {
   private static final Set<String> PLANS = list("plans.txt");
   private static final Set<String> FUNCTIONS = list("functions.txt");
   private static final String CATALOG = "spark_catalog";
-  /** The one schema whose own SQL functions may be called. */
-  private static final String FUNCTIONS_SCHEMA = "gold";
+  /** The schemas whose own SQL functions may be called. */
+  private static final Set<String> FUNCTIONS_SCHEMAS = Set.of("gold", "silver");
 
   private static final String SPARK = "org.apache.spark.sql.";
   private static final List<String> EXPRESSION_PACKAGES =
@@ -244,8 +244,9 @@ final class Check {
       return;
     }
     boolean own = qualifier.isEmpty()
-        ? FUNCTIONS_SCHEMA.equals(currentSchema()) && !isBuiltin(last)
-        : qualifier.equals(List.of(FUNCTIONS_SCHEMA)) || qualifier.equals(List.of(CATALOG, FUNCTIONS_SCHEMA));
+        ? FUNCTIONS_SCHEMAS.contains(currentSchema()) && !isBuiltin(last)
+        : FUNCTIONS_SCHEMAS.contains(qualifier.get(qualifier.size() - 1))
+            && (qualifier.size() == 1 || qualifier.size() == 2 && qualifier.get(0).equals(CATALOG));
     if (!own) {
       throw Guard.refuse("function " + Guard.oneLine(String.join(".", name)));
     }
@@ -277,7 +278,7 @@ final class Check {
    */
   private void permitAsWritten(Object node) {
     if (node instanceof PlanWithUnresolvedIdentifier || node instanceof ExpressionWithUnresolvedIdentifier) {
-      throw Guard.refuse("IDENTIFIER() beside a subquery in an argument of a function of schema " + FUNCTIONS_SCHEMA);
+      throw Guard.refuse("IDENTIFIER() beside a subquery in an argument of a function of a schema");
     }
     if (node instanceof UnresolvedRelation relation) {
       List<String> name = strings(relation.multipartIdentifier());
@@ -308,7 +309,7 @@ final class Check {
   }
 
   private void sqlFunction(FunctionIdentifier function) {
-    if (!function.database().isDefined() || !FUNCTIONS_SCHEMA.equals(Guard.lower(function.database().get()))) {
+    if (!function.database().isDefined() || !FUNCTIONS_SCHEMAS.contains(Guard.lower(function.database().get()))) {
       throw Guard.refuse("function " + function.unquotedString());
     }
   }
@@ -423,7 +424,7 @@ final class Check {
    * Spark also checks each view's body on its own, while it resolves the statement around it, and nothing in the plan
    * tells that from a statement. The statement itself is always checked after that, whole.
    */
-  private static boolean viewIsResolved() {
+  static boolean viewIsResolved() {
     return StackWalker.getInstance().walk(frames -> frames.anyMatch(
         frame -> frame.getClassName().startsWith(SPARK + "catalyst.analysis.ViewResolution")));
   }

@@ -20,6 +20,7 @@ public final class Endpoint {
 
   public static void main(String[] arguments) throws InterruptedException, IOException {
     new HiveServer2.ServerOptionsProcessor("sql-endpoint").parse(arguments);
+    Protect.start();
     SparkSQLEnv.init();
     SparkContext spark = SparkSQLEnv.sparkContext();
     SparkSession session = SparkSQLEnv.sparkSession();

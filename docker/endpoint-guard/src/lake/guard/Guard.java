@@ -63,6 +63,18 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
         return new Parser(session, parser, CachedCatalog.of(session));
       }
     });
+    extensions.injectPostHocResolutionRule(new AbstractFunction1<>() {
+      @Override
+      public Rule<LogicalPlan> apply(SparkSession session) {
+        return new Protect(session);
+      }
+    });
+    extensions.injectPostHocResolutionRule(new AbstractFunction1<>() {
+      @Override
+      public Rule<LogicalPlan> apply(SparkSession session) {
+        return new SmallGroups(session);
+      }
+    });
     extensions.injectCheckRule(new AbstractFunction1<>() {
       @Override
       public Function1<LogicalPlan, BoxedUnit> apply(SparkSession session) {
@@ -111,6 +123,7 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
   private static void check(SparkSession session, LogicalPlan plan) {
     try {
       new Check(session, null).analysed(plan);
+      new Protect(session).check(plan);
     } catch (ParseException error) {
       throw sneaky(error);
     }

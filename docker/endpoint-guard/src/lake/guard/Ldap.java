@@ -26,7 +26,7 @@ import javax.security.sasl.AuthenticationException;
 
 /**
  * Users of an LDAP directory, where LAKE_LDAP_URL names one: whoever can bind with the password and is found by one of
- * the two filters, as that user, has its role. The directory is asked with the user's own password, so at logins alone: a
+ * the filters, as that user, has its role. The directory is asked with the user's own password, so at logins alone: a
  * role is remembered until the directory takes that user's next one.
  */
 final class Ldap {
@@ -34,6 +34,7 @@ final class Ldap {
   private static final String BIND = setting("LAKE_LDAP_BIND");
   private static final String BASE = setting("LAKE_LDAP_BASE");
   private static final String ANALYSTS = setting("LAKE_LDAP_ANALYSTS");
+  private static final String STEWARDS = setting("LAKE_LDAP_STEWARDS");
   private static final String ENGINEERS = setting("LAKE_LDAP_ENGINEERS");
   private static final String AUTHORITIES = setting("LAKE_LDAP_AUTHORITIES");
   private static final String PATIENCE_MS = "5000";
@@ -74,9 +75,10 @@ final class Ldap {
     try {
       context = new InitialLdapContext(environment(principal, password), null);
       String role = finds(context, ENGINEERS, user, principal) ? "engineer"
+          : finds(context, STEWARDS, user, principal) ? "steward"
           : finds(context, ANALYSTS, user, principal) ? "analyst" : null;
       if (role == null) {
-        System.err.println("endpoint-guard: " + user + " is known to the directory, and neither analyst nor engineer");
+        System.err.println("endpoint-guard: " + user + " is known to the directory, and found by none of the filters");
         ROLES.remove(user);
         return false;
       }

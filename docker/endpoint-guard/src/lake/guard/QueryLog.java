@@ -3,6 +3,7 @@ package lake.guard;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.time.Instant;
+import java.util.Collection;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -28,10 +29,22 @@ import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerSessio
 public final class QueryLog extends SparkListener {
   private static final Logger LOG = LogManager.getLogger("query");
   private static final ObjectMapper JSON = new ObjectMapper();
+  private static final Object LEFT_OUT = new Object();
   private static final int LONGEST = 8_000; // characters; Docker splits a line of 16 KiB
 
   private final Map<String, String> addresses = new HashMap<>(); // by session
   private final Map<String, SparkListenerThriftServerOperationStart> running = new HashMap<>();
+
+  /** Tables with ids that a statement reads, and how it sees these; by statement, until that ends. */
+  private record Reads(Collection<String> tables, String ids) {}
+
+  private static final Map<String, Reads> READS = Login.bounded();
+
+  static void reads(String statement, Collection<String> tables, String ids) {
+    if (statement != null) {
+      READS.put(statement, new Reads(tables, ids));
+    }
+  }
 
   /** One listener's events come one after the other. */
   @Override
@@ -60,10 +73,12 @@ public final class QueryLog extends SparkListener {
 
   private void ended(String id, long at, String end) {
     SparkListenerThriftServerOperationStart start = running.remove(id);
+    Reads reads = READS.remove(id);
     if (start != null) {
       Metrics.query(end, (at - start.startTime()) / 1000.0);
       log("query", start.userName(), "address", addresses.get(start.sessionId()), "statement", start.statement(),
-          "started", Instant.ofEpochMilli(start.startTime()), "seconds", (at - start.startTime()) / 1000.0, "end", end);
+          "started", Instant.ofEpochMilli(start.startTime()), "seconds", (at - start.startTime()) / 1000.0, "end", end,
+          "ids", reads == null ? LEFT_OUT : reads.ids(), "ids_of", reads == null ? LEFT_OUT : String.join(" ", reads.tables()));
     }
   }
 
@@ -77,6 +92,9 @@ public final class QueryLog extends SparkListener {
     line.put("user", user);
     for (int index = 0; index < pairs.length; index += 2) {
       Object value = pairs[index + 1];
+      if (value == LEFT_OUT) {
+        continue;
+      }
       line.put((String) pairs[index], value instanceof Number || value == null ? value : shortened(value.toString()));
     }
     try {

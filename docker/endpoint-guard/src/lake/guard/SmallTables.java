@@ -301,7 +301,8 @@ final class SmallTables extends SparkStrategy {
   }
 
   private static boolean cheap(Expression expression) {
-    return !expression.exists(node -> !SIMPLE.contains(node.getClass()) && !CHEAP.contains(node.getClass()));
+    return !expression.exists(
+        node -> !SIMPLE.contains(node.getClass()) && !CHEAP.contains(node.getClass()) && !Pseudonyms.is(node));
   }
 
   private static boolean small(LogicalRelation read) {

@@ -93,9 +93,14 @@ final class Users {
   static boolean mayRead(String role, String schema) {
     return switch (role) {
       case "engineer" -> true;
-      case "analyst" -> ANALYST_SCHEMAS.contains(schema);
+      case "analyst", "steward" -> ANALYST_SCHEMAS.contains(schema);
       default -> false;
     };
+  }
+
+  /** Whether a role sees ids; others see pseudonyms, if there are any ({@link Protect}). */
+  static boolean seesIds(String role) {
+    return "steward".equals(role) || "engineer".equals(role);
   }
 
   /** The users of the file as it is now: it is read again when it was changed. Without a file that can be read there are none. */
@@ -124,7 +129,7 @@ final class Users {
       JsonNode user = entry.getValue();
       String role = user.required("role").asText();
       int iterations = user.required("iterations").asInt();
-      if (!List.of("analyst", "engineer").contains(role) || iterations < 100_000) {
+      if (!List.of("analyst", "steward", "engineer").contains(role) || iterations < 100_000) {
         throw new IOException("the entry of " + entry.getKey() + " is not one that 'lake users' writes");
       }
       Base64.Decoder decoder = Base64.getDecoder();
