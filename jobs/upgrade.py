@@ -33,6 +33,8 @@ BY_DATE = {
     DAILY_PRODUCT: "mart.daily_product_consumption",
 }
 
+KNOWN = ("date", "meterpoint_id", "agreement_id", "product_display_name")  # what sums by half hour ask of an agreement
+
 
 def run(spark: SparkSession) -> None:
     """Write what an older version did not have, once, as a load of the kind upgrade. Readers see the same."""
@@ -106,7 +108,8 @@ def _region_marts(spark: SparkSession, dates: Collection[str], of_regions: DataF
     calendar = _calendar(spark)
     daily = _daily(spark, calendar)
     readings = tables.read(spark, READINGS, tables.locations(spark, READINGS, dates))
-    by_half_hour = marts.consumption_by_half_hour(readings, marts.with_region(daily, of_regions), calendar)
+    known = marts.with_region(daily.select(*KNOWN), of_regions)
+    by_half_hour = marts.consumption_by_half_hour(readings, known, calendar)
     return {
         HALF_HOURLY_REGION: marts.half_hourly_region_consumption(by_half_hour),
         DAILY_REGION: marts.daily_region_consumption(daily, of_regions),

@@ -2,14 +2,16 @@
 
     python -m tests.bench.scale measure --meterpoints 20000 --out 20k.json
     python -m tests.bench.scale measure --meterpoints 200000 --out 200k.json
-    python -m tests.bench.scale table 20k.json 200k.json
+    python -m tests.bench.scale table tests/bench/measured/*.json
+    python -m tests.bench.scale growth
 
 `measure` loads embedded, each load in a process of its own: the first date with the tables' making and the reference
 snapshot; the second date, which is what every day costs; nothing new; and the second date again with one meterpoint in
 a hundred corrected. It counts seconds of processors (user and system, of the process and all its children), which other
 work on the machine changes less than it changes the time; the highest resident memory; bytes and files by table.
 
-`table` takes the line through both measurements (fixed cost and cost a meterpoint) and prints docs/scale.md's tables.
+`table` takes the line through both measurements (fixed cost and cost a meterpoint), bytes from the smaller one, and
+prints the table of docs/scale.md.
 """
 
 import json
@@ -163,7 +165,7 @@ def table(
     rewritten = line(lambda each: each["corrected"]["processor_seconds"])
     listed = line(lambda each: each["nothing new"]["peak_mib"])  # two files a meterpoint are in the landing place
     per = {
-        name: large["daily"]["added"][name]["bytes"] / large["meterpoints"]
+        name: small["daily"]["added"][name]["bytes"] / small["meterpoints"]
         for name in ("silver.readings", "ops.claims", "ops.load_files", "mart.daily_meterpoint_consumption")
     }
     kept = sum(per.values())
@@ -175,7 +177,7 @@ def table(
         "minutes, with 8 cores kept busy": [f"{60 * each / 8:.0f}" for each in hours],
         "cores for 30 minutes": [f"{2 * each:.1f}" for each in hours],
         "core-hours of a load that corrects 1 % of a date": [f"{rewritten(count) / 3600:.2f}" for count in SIZES],
-        "input, GB": [f"{count * large['bytes_a_file'] / 1e9:.1f}" for count in SIZES],
+        "input, GB": [f"{count * small['bytes_a_file'] / 1e9:.1f}" for count in SIZES],
         "tables, GB a date": [f"{count * kept / 1e9:.2f}" for count in SIZES],
         "of it silver.readings": [f"{count * per['silver.readings'] / 1e9:.2f}" for count in SIZES],
         "of it ops.load_files": [f"{count * per['ops.load_files'] / 1e9:.2f}" for count in SIZES],
@@ -183,7 +185,7 @@ def table(
             f"{(listed(count) - listed(0)) / 2 * 2**20 / 1e9:.1f}" for count in SIZES
         ],
         "network, GB: input, tables written and read twice": [
-            f"{count * (large['bytes_a_file'] + 3 * kept) / 1e9:.1f}" for count in SIZES
+            f"{count * (small['bytes_a_file'] + 3 * kept) / 1e9:.1f}" for count in SIZES
         ],
         "processors, US$": [f"{each * core_hour / busy:.3f}" for each in hours],
         "a year's storage of the date, US$": [f"{12 * count * kept / 1e9 * gigabyte_month:.3f}" for count in SIZES],

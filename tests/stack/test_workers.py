@@ -105,7 +105,7 @@ def test_the_endpoint_answers_from_the_cluster_as_from_itself(stack: Stack, work
         ask = ["docker", "exec", "--interactive", name, "python", "-c", ASK, stack.passwords["engineer"]]
         asked = subprocess.run(
             ask,
-            input=json.dumps(QUERIES | {"settings": "SET"}),
+            input=json.dumps(QUERIES),
             capture_output=True,
             text=True,
             check=False,
@@ -113,11 +113,10 @@ def test_the_endpoint_answers_from_the_cluster_as_from_itself(stack: Stack, work
         )
         assert asked.returncode == 0, asked.stderr
         found: dict[str, Any] = json.loads(asked.stdout)
-        settings = found.pop("settings")
-        logs = [settings, asked.stderr, *(printed(container) for container in [name, *workers])]
+        logs = [asked.stderr, *(printed(container) for container in [name, *workers])]
 
     assert found == {each: [[str(value) for value in row] for row in stack.query(sql)] for each, sql in QUERIES.items()}
-    assert ["spark.master", MASTER] in settings
+    assert "org.apache.spark.executor.CoarseGrainedExecutorBackend" in logs[-1]
     for secret in ("LAKE_SPARK_SECRET", "LAKE_S3_JOBS_SECRET", "LAKE_S3_ENDPOINT_SECRET"):
         assert stack.secret(secret) not in str(logs), secret
 
@@ -130,7 +129,9 @@ def printed(container: str) -> str:
     return (inside + logs.stdout + logs.stderr).decode(errors="replace")
 
 
-def test_no_worker_has_the_memory_or_the_folders__and_one_line_says_so(stack: Stack, workers: list[str]) -> None:
+def test_a_folder_that_executors_do_not_see_and_a_wrong_secret_are_one_line_each(
+    stack: Stack, workers: list[str]
+) -> None:
     other = ["--volume", f"{stack.landing}:/elsewhere:ro", "--env", "LAKE_LANDING=/elsewhere"]
     unseen = stack.call(on_the_cluster(*other, "jobs", "run"), timeout=300, check=False)
     assert unseen.returncode == 1

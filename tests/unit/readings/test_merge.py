@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.readings.ingest import CLAIMS_SCHEMA, READINGS_SCHEMA
@@ -101,6 +101,7 @@ def flagged(claims: pa.Table, is_new: bool, dropped_loads: list[str]) -> pa.Tabl
     return claims.append_column("is_new", pa.repeat(is_new, claims.num_rows)).append_column("is_dropped", is_dropped)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(
@@ -132,6 +133,7 @@ def test_any_order_of_versions_retractions_and_rollbacks_ends_as_the_model_says(
         assert product.believed() == model.believed()
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.one_of(st.lists(versions, max_size=3, unique_by=lambda each: each[0]), st.just("retract")), max_size=8)
 )
