@@ -184,24 +184,11 @@ class Oracle:
 
     def _with_shares(self, name: str, answer: Answer) -> Answer:
         """With what is divided here, where decimals are exact, in place of the counts that the view does not show."""
-        found = []
-        for row in (dict(zip(answer[0], row, strict=True)) for row in answer[1]):
-            if name == "half_hourly_product_consumption":
-                row["average_kwh"] = _share(row["consumption_kwh"], row["meterpoint_count"])
-            if "received_readings" in row and name != "meterpoint_day_completeness":
-                row["received_share"] = _share(row["received_readings"], row["expected_readings"])
-            if "rated" in row:
-                row["actual_share"] = _share(row.pop("actual"), row.pop("rated"))
-            if name == "meterpoint_daily":
-                row |= {each: row.pop(each) for each in ("min_kwh", "max_kwh")}
-                row["average_kwh"] = _share(row["consumption_kwh"], row["received_readings"])
-            if name in COUNTS_HIDDEN:
-                row = {
-                    each: value for each, value in row.items() if each not in ("expected_readings", "received_readings")
-                }
-            found.append(row)
-        columns = list(found[0]) if found else answer[0]
-        return columns, sorted((tuple(row.values()) for row in found), key=repr)
+        columns, rows = answer
+        shown = [_shown(name, dict(zip(columns, row, strict=True))) for row in rows]
+        # Of no row the columns are those of any.
+        columns = list(_shown(name, dict.fromkeys(columns, 1)))
+        return columns, sorted((tuple(row.values()) for row in shown), key=repr)
 
     def _answer(self, sql: str, parameters: list[Any] | None = None) -> Answer:
         result = self.db.execute(sql, parameters or [])
@@ -250,6 +237,22 @@ class Oracle:
                 start += timedelta(minutes=30)
             periods = [[local, *each] for local in seen for each in in_periods(local)]
             self.db.executemany("INSERT INTO in_period VALUES (?, ?, ?)", periods)
+
+
+def _shown(name: str, row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a view, of the row that was asked for it."""
+    if name == "half_hourly_product_consumption":
+        row["average_kwh"] = _share(row["consumption_kwh"], row["meterpoint_count"])
+    if "received_readings" in row and name != "meterpoint_day_completeness":
+        row["received_share"] = _share(row["received_readings"], row["expected_readings"])
+    if "rated" in row:
+        row["actual_share"] = _share(row.pop("actual"), row.pop("rated"))
+    if name == "meterpoint_daily":
+        row |= {each: row.pop(each) for each in ("min_kwh", "max_kwh")}
+        row["average_kwh"] = _share(row["consumption_kwh"], row["received_readings"])
+    if name in COUNTS_HIDDEN:
+        row = {each: value for each, value in row.items() if each not in ("expected_readings", "received_readings")}
+    return row
 
 
 def _share(part: Decimal | int | None, whole: int) -> Decimal | None:
