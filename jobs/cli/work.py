@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from jobs import overview
-from jobs.cli.terminal import console, fail, say
+from jobs.cli.terminal import console, fail, say, warn
 from jobs.schedule_state import TRY_AGAIN
 from jobs.settings import Settings
 from jobs.telemetry import lineage, logs
@@ -107,14 +107,17 @@ def job() -> Iterator[Job]:
     except typer.Exit:  # which is a RuntimeError, too
         raise
     except (LakeError, RuntimeError, OSError) as error:
-        lineage.failed(settings, str(error), say)
+        lineage.failed(str(error), warn)
         passing = isinstance(error, lock.Busy | OSError | RuntimeError)
         raise fail(str(error), TRY_AGAIN if passing else 1) from None
     except (PySparkException, Py4JError) as error:
         log = "" if settings.metastore else f"; more in {settings.state}/spark.log"
         last = next(reversed(this.stages), "no stage") if this else "no stage"
-        lineage.failed(settings, f"Spark failed after {last!r}", say)
+        lineage.failed(f"Spark failed after {last!r}", warn)
         raise fail(f"Spark failed after {last!r}: {_cause(error)}{log}", TRY_AGAIN) from None
+    except BaseException as error:  # a person stops it, or a fault of the code
+        lineage.failed(type(error).__name__, warn)
+        raise
 
 
 def _cause(error: Exception) -> str:
