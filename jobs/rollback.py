@@ -24,9 +24,7 @@ class RollbackError(LakeError):
     """The load cannot be rolled back."""
 
 
-def run(
-    spark: SparkSession, settings: Settings, undone: str, stage: Stage, tell: Tell = lambda _: None
-) -> Summary:
+def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage, tell: Tell = lambda _: None) -> Summary:
     """Publish what was there before `undone`, judge it first, and record that as a load of its own.
 
     `undone` is the newest load that is in effect, or the newest rollback: what that took away comes back then. The

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
@@ -161,7 +162,8 @@ class Scheduler:
         if self.settings.metrics_file:
             from jobs.telemetry import metrics
 
-            metrics.publish(self.settings)
+            with suppress(OSError):  # a full disk: what is old in the page tells
+                metrics.publish(self.settings)
 
     def _update(self, name: str, **values: Any) -> None:
         with self._lock:

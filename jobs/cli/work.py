@@ -85,6 +85,12 @@ class Job:
             found = None  # and the next `lake status` asks the tables, where they cannot be asked now
             with suppress(PySparkException), self.stage("note the status"):
                 found = overview.ask(overview.of_session(spark), overview.empty_tables(spark))
+        # With an endpoint the scheduler's checks do it, and a run need not wait.
+        if self.settings.metrics_file and not self.settings.endpoint:
+            from jobs.telemetry import metrics
+
+            with suppress(PySparkException, OSError), self.stage("note the metrics"):
+                metrics.after_run(self.settings, overview.of_session(spark))
         overview.end_session(spark, self.settings, found)
 
 

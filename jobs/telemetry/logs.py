@@ -1,4 +1,4 @@
-"""Lines for people or for machines: LAKE_LOG_FORMAT is `text`, `json`, or `auto`, which is JSON where nobody watches."""
+"""Lines for people or for machines. LAKE_LOG_FORMAT: `text`, `json`, or `auto`, JSON where nobody watches."""
 
 import json
 import logging
