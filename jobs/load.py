@@ -325,7 +325,13 @@ def _notes(found: landing.Landing) -> list[str]:
 
 def _dates_between(spark: SparkSession, first: date | None, last: date | None) -> set[str]:
     begin, end = str(first or ""), str(last or "9999")
-    return {day for day in tables.partitions(spark, READINGS) if begin <= day <= end}
+    return {day for day in _read_dates(spark) if begin <= day <= end}
+
+
+def _read_dates(spark: SparkSession) -> set[str]:
+    """Dates that have readings. Those of which the readings are kept no longer still have totals, which must stay."""
+    held = tables.all_locations(spark, READINGS)
+    return {day for day, folder in held.items() if not tables.is_empty(folder)}
 
 
 def _merge(
@@ -368,12 +374,12 @@ def _write_marts(
     dates = set(readings.get(READINGS, {})) | asked_for
     before = after = spark.table("silver.agreement"), spark.table("silver.product")
     of_regions = tables.read(spark, REGIONS, snapshot.get(REGIONS) or tables.all_locations(spark, REGIONS))
-    if REGIONS in snapshot and (others := tables.partitions(spark, READINGS) - dates):
+    if REGIONS in snapshot and (others := _read_dates(spark) - dates):
         dates |= regions.changed_dates(spark, others, of_regions)
     if CURRENT_SNAPSHOT in snapshot:
         agreement, product = (snapshots.content(spark, name, snapshot, load_id) for name in ("agreement", "product"))
         after = agreement, product
-        others = tables.partitions(spark, READINGS) - dates
+        others = _read_dates(spark) - dates
         if others:
             dates |= {str(row.date) for row in marts.changed_dates(_calendar(spark, others), before, after).collect()}
     if not dates:

@@ -24,6 +24,7 @@ TIMED_OUT = 124  # as the command `timeout` has it
 STOP_SECONDS = 30  # a child that does not end after SIGTERM in this time is killed
 HEARTBEAT_SECONDS = 20
 LONGEST_BACKOFF = 3600.0
+EXPIRY = [time(3, 30)]  # local
 
 
 def jobs_of(settings: Settings) -> dict[str, list[time]]:
@@ -105,6 +106,8 @@ class Scheduler:
                 scheduler.add_job(self.load, LocalTimes(times), args=[name], id=name)
         first = now + timedelta(minutes=5)  # services that start with it answer by then
         scheduler.add_job(self.check, "interval", hours=1, id="check", executor="check", next_run_time=first)
+        if expiry := next_slot(EXPIRY, now):
+            scheduler.add_job(self.expire, LocalTimes(EXPIRY), id="expire", next_run_time=expiry)
         scheduler.add_job(self.beat, "interval", seconds=HEARTBEAT_SECONDS, id="beat", executor="beat")
         self.beat()
         scheduler.start()
@@ -147,6 +150,12 @@ class Scheduler:
         log("run", "error" if result == "failed" else "info", job=name, result=result, **ran)
         if not stopped:
             self.check()
+
+    def expire(self) -> None:
+        """Take away what is kept no longer. A night that is missed is made up for by the next."""
+        if not self.stopping.is_set():
+            status = self._run("expire", timeout=self.settings.schedule_timeout_seconds)
+            log(event="expire", exit_status=status)
 
     def check(self) -> None:
         """Check, and send alarms."""

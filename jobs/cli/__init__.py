@@ -21,7 +21,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     *(load.run, load.retract, load.reload, load.rebuild, load.rollback),
     *(look.status, look.history, look.sql),
     *(watch.schedule, watch.scheduler, watch.check),
-    *(care.sample, care.collect, care.move, care.serve),
+    *(care.sample, care.collect, care.expire, care.move, care.serve),
 )
 for command in COMMANDS:
     app.command()(command)

@@ -109,6 +109,7 @@ class Place(NamedTuple):
     staging_uri: str  # the same as Spark names it
     load_id: str
     started_at: datetime  # UTC
+    kept_from: date | None = None  # readings of earlier local dates are left out
 
 
 @dataclass
@@ -174,7 +175,7 @@ def ingest(files: Iterable[dict[str, Any]], read: Read, place: Place, task: int 
     named = list(files)
     for file, content in zip(named, read([file["source_file"] for file in named]), strict=True):
         modified_at = min(file["modified_at"], place.started_at)
-        batch.add(receipt, file, content, modified_at)
+        batch.add(receipt, file, content, modified_at, place.kept_from)
         if batch.rows >= MOST_ROWS or batch.kept_bytes >= MOST_BYTES:
             batch.write(place, f"part-{task}-{attempt}-{batch.number}.parquet")
             batch = _Batch(batch.number + 1)
@@ -193,7 +194,14 @@ class _Batch:
         self.rejected: list[dict[str, Any]] = []
         self.files: list[dict[str, Any]] = []
 
-    def add(self, receipt: Receipt, file: dict[str, Any], content: bytes | OSError, modified_at: datetime) -> None:
+    def add(
+        self,
+        receipt: Receipt,
+        file: dict[str, Any],
+        content: bytes | OSError,
+        modified_at: datetime,
+        kept_from: date | None,
+    ) -> None:
         """Judge a file, and count it into the receipt."""
         name = file["source_file"]
         record: dict[str, Any] = {"source_file": name, "kind": "readings", "modified_at": file["modified_at"]}
@@ -214,7 +222,7 @@ class _Batch:
             receipt.bytes_kept += len(kept or b"")
             self._reject(receipt, record | {"reason": error.reason, "detail": error.detail, "content": kept})
             return
-        self._add_rows(receipt, record, parsed, modified_at)
+        self._add_rows(receipt, record, _kept(parsed, kept_from) if kept_from else parsed, modified_at)
 
     def _record(self, receipt: Receipt, record: dict[str, Any]) -> None:
         receipt.files[record["status"]] += 1
@@ -282,6 +290,23 @@ class _Batch:
         for folder, rows, schema in (("rejected", self.rejected, REJECTED_SCHEMA), ("files", self.files, FILES_SCHEMA)):
             if rows:
                 write_file(place.lake, f"{place.staging}/{folder}", name, _table(rows, schema))
+
+
+def _kept(parsed: ParsedFile, first: date) -> ParsedFile:
+    """A file without its readings of local dates before `first`, which a warning counts."""
+    good = parsed.good
+    stays = good.interval_start // DAY >= (first - EPOCH).days
+    left_out = int(len(stays) - stays.sum())
+    if not left_out:
+        return parsed
+    kept = Good(
+        [name for name, each in zip(good.meterpoint_id, stays, strict=True) if each],
+        good.interval_start[stays],
+        good.interval_start_utc[stays],
+        good.consumption_kwh[stays],
+        [quality for quality, each in zip(good.reading_quality, stays, strict=False) if each],
+    )
+    return parsed._replace(good=kept, warnings=parsed.warnings | {"date_not_kept": left_out})
 
 
 def _example(receipt: Receipt, is_row: bool, name: str, position: int, text: str) -> None:

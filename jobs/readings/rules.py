@@ -65,6 +65,7 @@ Warning = Literal[
     "rising_values",
     "whole_numbers",
     "stamps_at_interval_end",
+    "date_not_kept",
 ]
 
 

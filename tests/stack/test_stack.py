@@ -117,6 +117,8 @@ def test_types_and_comments_arrive_at_a_client(stack: Stack) -> None:
         ("date", "date"),
         ("meterpoint_count", "bigint"),
         ("consumption_kwh", "decimal(18,6)"),
+        ("received_share", "decimal(9,6)"),
+        ("actual_share", "decimal(9,6)"),
     ]
     assert all(row[2] for row in described)
 
