@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum
@@ -15,7 +16,7 @@ from jobs.settings import Settings, clock_times
 from jobs.wording import counted
 
 if TYPE_CHECKING:
-    from jobs.query import Runner
+    from jobs.overview import Query
 
 LONDON = ZoneInfo("Europe/London")
 HEARTBEAT_LIMIT = timedelta(minutes=3)
@@ -186,7 +187,7 @@ def machine_facts(settings: Settings) -> dict[str, Any]:
     return facts
 
 
-def lake_facts(query: "Runner", now: datetime) -> dict[str, Any]:
+def lake_facts(query: "Query", now: datetime) -> dict[str, Any]:
     """What the tables tell, in five small queries. Raises QueryError."""
     if not query("SHOW SCHEMAS LIKE 'gold'").rows:
         return {"loaded": False}
@@ -237,7 +238,8 @@ def gather(settings: Settings, now: datetime) -> Facts:
             if settings.metrics_file and lake.get("loaded", True):
                 from jobs.telemetry import metrics
 
-                lake["figures"] = metrics.figures(query)
+                with suppress(QueryError):  # tables of an older version, until the next run
+                    lake["figures"] = metrics.figures(query)
     except lock.Busy:
         lake = {"busy": True}
     except (QueryError, RuntimeError, OSError) as error:

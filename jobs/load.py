@@ -170,6 +170,12 @@ class Plan(NamedTuple):
     dropped_dates: set[str]  # on which the retraction takes claims back
     mart_dates: set[str]  # to build anew, beside those that change
 
+    @property
+    def inputs(self) -> list[str]:
+        """What the load reads: kinds of files in the landing place, or silver.readings alone."""
+        files = [name for name, found in (("readings", self.readings), ("reference", self.reference)) if len(found)]
+        return files or [READINGS]
+
 
 def run(
     spark: SparkSession, settings: Settings, stage: Stage, wish: Wish | None = None, tell: Tell = lambda _: None
@@ -201,7 +207,7 @@ def run(
         load_id = ledger_writer.new_load_id(datetime.now(UTC), earlier, accept_clock=CLOCK in wish.accept)
         ledger_writer.become_writer(spark, load_id, after=writer)
         logs.load_id.set(load_id)
-        lineage.tell("START", load_id, settings, warn=tell)
+        lineage.begin(wish.kind, load_id, settings, plan.inputs, tell)
         begun = ledger.recover(spark, load_id) if interrupted else {}
         place = silver.place_of(spark, settings, load_id, started_at)
         silver.begin_staging(place)
@@ -233,12 +239,12 @@ def run(
         _record(spark, place, wish, summary, taken, new | snapshot, replaced, seconds)
         if summary.published:
             silver.delete_staging(place)
+        lineage.ended(spark, summary.verdicts, published=summary.published, errors=summary.errors, warn=tell)
     with stage("report"):
         quality.build_docs(settings.reports)
         front.publish(spark, settings, {load_id: summary.notes})
     with stage("collect"):
         collect.collect_replaced(spark, settings)
-    lineage.ended(settings, load_id, summary.verdicts, written.rows, summary.errors, tell)
     return summary
 
 

@@ -9,12 +9,13 @@ from jobs import audit, quality, tables
 from jobs.errors import LakeError
 from jobs.ledger import loads as ledger
 from jobs.ledger import writer as ledger_writer
-from jobs.load import Stage, Summary
+from jobs.load import Stage, Summary, Tell
 from jobs.names import with_hints
 from jobs.readings.merge import Changes
 from jobs.reports import front
 from jobs.settings import Settings
 from jobs.tables import DAILY_METERPOINT, LOADS, MARTS, READINGS, ROLLBACKS, SUPERSEDED, Locations
+from jobs.telemetry import lineage, logs
 
 Switches = dict[tuple[str, str], list[tuple[str, str]]]  # as of ledger.switches
 
@@ -23,7 +24,7 @@ class RollbackError(LakeError):
     """The load cannot be rolled back."""
 
 
-def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage) -> Summary:
+def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage, tell: Tell = lambda _: None) -> Summary:
     """Publish what was there before `undone`, judge it first, and record that as a load of its own.
 
     `undone` is the newest load that is in effect, or the newest rollback: what that took away comes back then. The
@@ -45,6 +46,8 @@ def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage) -> S
         before = _folders_with(spark, effective, switched)
         load_id = ledger_writer.new_load_id(datetime.now(UTC), ledger.recorded_loads(spark))
         ledger_writer.become_writer(spark, load_id, after=writer)
+        logs.load_id.set(load_id)
+        lineage.begin("rollback", load_id, settings, [*before], tell)
     judge = audit.Audit(load_id, started_at, settings.reports, kind="rollback")
     with stage("validate"):
         _audit(spark, judge, before)
@@ -61,6 +64,7 @@ def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage) -> S
     )
     if summary.blocking:
         errors.append(f"not rolled back, readers keep what they have: {'; '.join(summary.blocking)}")
+        lineage.ended(spark, summary.verdicts, published=False, errors=errors, warn=tell)
         quality.build_docs(settings.reports)
         return summary
     with stage("publish"):
@@ -84,6 +88,7 @@ def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage) -> S
             "warnings": len(summary.warnings),
         }
         ledger.append_rows(spark, [load], LOADS, load_id)
+        lineage.ended(spark, summary.verdicts, published=True, errors=errors, warn=tell)
     with stage("report"):
         quality.build_docs(settings.reports)
         front.publish(spark, settings)
