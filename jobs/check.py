@@ -196,11 +196,7 @@ def lake_facts(query: "Query", now: datetime) -> dict[str, Any]:
         return {"loaded": False}
     today = now.astimezone(LONDON).date()
     ((newest, snapshot),) = query("SELECT last_reading_date, snapshot_date FROM gold.data_freshness").rows
-    since = f"load_date >= DATE '{now.astimezone(UTC).date() - timedelta(days=1)}'"
-    ((rows, files),) = query(
-        f"SELECT (SELECT count(*) FROM quarantine.open_readings WHERE {since}),"
-        f" (SELECT count(*) FROM quarantine.open_files WHERE {since})"
-    ).rows
+    ((rows, files),) = query(newly_rejected(now)).rows
     facts = {
         "last_reading_date": _date(newest),
         "snapshot_date": _date(snapshot),
@@ -214,6 +210,15 @@ def lake_facts(query: "Query", now: datetime) -> dict[str, Any]:
         names = [row[0] for row in query(_SILENT.format(day=day, first=day - timedelta(days=7))).rows]
         facts |= {"silent": len(names), "silent_examples": names[:SILENT_NAMED]}
     return facts
+
+
+def newly_rejected(now: datetime) -> str:
+    """Asks how many rows and whole files were rejected since yesterday, and are open."""
+    since = f"load_date >= DATE '{now.astimezone(UTC).date() - timedelta(days=1)}'"
+    return (
+        f"SELECT (SELECT count(*) FROM quarantine.open_readings WHERE {since}),"
+        f" (SELECT count(*) FROM quarantine.open_files WHERE {since})"
+    )
 
 
 _SILENT = """
