@@ -6,6 +6,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -98,7 +99,8 @@ class Stack:
     def told(self, mark: str) -> list[dict[str, Any]]:
         """What the SQL endpoint told of who asked what, of the lines that have the mark."""
         log = self.compose("logs", "--no-color", "--no-log-prefix", "sql-endpoint").stdout
-        lines = [json.loads(line) for line in log.splitlines() if line.startswith("{") and mark in line]
+        # Compose begins a line with a code for terminals, whatever it is asked for.
+        lines = [json.loads(line) for line in re.findall(r'\{"at":.*', log) if mark in line]
         return [line["message"] for line in lines if line["logger"] == "query"]
 
     def container(self, service: str) -> str:
