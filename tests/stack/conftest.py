@@ -6,6 +6,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
