@@ -209,7 +209,10 @@ def test_metrics_of_loads_checks_and_the_endpoint_are_beside_the_reports(stack: 
         series = [line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#")]
         return {name: float(value) for name, value in series}
 
-    while not (found := lines()).get('lake_loads_total{status="published"}') and time.monotonic() < deadline:
+    def whole(found: dict[str, float]) -> bool:
+        return 'lake_loads_total{status="published"}' in found and found.get("lake_endpoint_up") == 1
+
+    while not whole(found := lines()) and time.monotonic() < deadline:
         time.sleep(2)
 
     assert checked.returncode in (0, 1, 2), checked.stderr
