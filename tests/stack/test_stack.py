@@ -361,7 +361,7 @@ def test_data_survives_down_and_up_with_other_secrets(stack: Stack) -> None:
     stack.env.update({name: token_hex(24) for name in names})
     stack.make("up")
 
-    assert len(names) == 9
+    assert len(names) == 10
 
     assert elsewhere.returncode != 0
     assert "the stack is down: make up" in elsewhere.stderr
