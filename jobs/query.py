@@ -155,8 +155,7 @@ def show(result: Result, form: Format) -> None:
         rows = [dict(zip(result.columns, map(_plain, row), strict=True)) for row in result.rows]
         print(json.dumps(rows, indent=1))
     elif form is Format.lines:
-        for row in result.rows:
-            _print_lines(result.columns, row)
+        _print_lines(result)
     else:
         _print_table(result)
 
@@ -182,15 +181,15 @@ def _print_table(result: Result) -> None:
     if least <= console.width or not rows:
         console.print(table)
         return
-    for number, values in enumerate(result.rows):
+    _print_lines(result)
+
+
+def _print_lines(result: Result) -> None:
+    for number, row in enumerate(result.rows):
         if number:
-            print()
-        _print_lines(result.columns, values)
-
-
-def _print_lines(columns: Sequence[str], row: Sequence[Any]) -> None:
-    for column, value in zip(columns, row, strict=True):
-        print(f"{column}: {'' if value is None else _text(value)}")
+            print()  # between two rows
+        for column, value in zip(result.columns, row, strict=True):
+            print(f"{column}: {'' if value is None else _text(value)}")
 
 
 def _plain(value: Any) -> Any:
