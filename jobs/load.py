@@ -67,7 +67,7 @@ from jobs.tables import (
     SUPERSEDED,
     Locations,
 )
-from jobs.telemetry import lineage, logs
+from jobs.telemetry import lineage
 
 Stage = Callable[[str], AbstractContextManager[None]]
 Tell = Callable[[str], None]
@@ -206,7 +206,6 @@ def run(
         earlier = [*ledger.recorded_loads(spark), *([writer] if writer else [])]
         load_id = ledger_writer.new_load_id(datetime.now(UTC), earlier, accept_clock=CLOCK in wish.accept)
         ledger_writer.become_writer(spark, load_id, after=writer)
-        logs.load_id.set(load_id)
         lineage.begin(wish.kind, load_id, settings, plan.inputs, tell)
         begun = ledger.recover(spark, load_id) if interrupted else {}
         place = silver.place_of(spark, settings, load_id, started_at)

@@ -15,7 +15,7 @@ from jobs.readings.merge import Changes
 from jobs.reports import front
 from jobs.settings import Settings
 from jobs.tables import DAILY_METERPOINT, LOADS, MARTS, READINGS, ROLLBACKS, SUPERSEDED, Locations
-from jobs.telemetry import lineage, logs
+from jobs.telemetry import lineage
 
 Switches = dict[tuple[str, str], list[tuple[str, str]]]  # as of ledger.switches
 
@@ -46,7 +46,6 @@ def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage, tell
         before = _folders_with(spark, effective, switched)
         load_id = ledger_writer.new_load_id(datetime.now(UTC), ledger.recorded_loads(spark))
         ledger_writer.become_writer(spark, load_id, after=writer)
-        logs.load_id.set(load_id)
         lineage.begin("rollback", load_id, settings, [*before], tell)
     judge = audit.Audit(load_id, started_at, settings.reports, kind="rollback")
     with stage("validate"):

@@ -21,7 +21,7 @@ from jobs.settings import Settings
 if TYPE_CHECKING:
     from jobs.overview import Query
 
-ENDPOINT_SECONDS = 2  # the endpoint has to answer in, or its metrics are left out
+ENDPOINT_SECONDS = 5  # the endpoint has to answer in, or its metrics are left out
 _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 _LOADS = """
