@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pyarrow.fs import FileSelector, LocalFileSystem, copy_files
 
+from jobs import erasures
 from jobs.landing import open_folder
 from jobs.settings import Settings
 
@@ -22,7 +23,10 @@ def copy_out(settings: Settings, folder: Path) -> None:
     copy_files(warehouse, str(folder / "warehouse"), source_filesystem=file_system, destination_filesystem=local)
     for name, path in _local_folders(settings).items():
         if path.exists():
-            shutil.copytree(path, folder / name, ignore=shutil.ignore_patterns(".*"))  # locks and drafts
+            shutil.copytree(path, folder / name, ignore=shutil.ignore_patterns(".*"))  # locks, drafts, ids to erase
+    if (stones := settings.state / erasures.FOLDER / erasures.STONES).exists():
+        (folder / erasures.FOLDER).mkdir()
+        shutil.copy2(stones, folder / erasures.FOLDER / erasures.STONES)
 
 
 def copy_in(settings: Settings, folder: Path) -> None:
@@ -46,6 +50,8 @@ def copy_in(settings: Settings, folder: Path) -> None:
     for name, path in _local_folders(settings).items():
         if (folder / name).exists():
             shutil.copytree(folder / name, path, dirs_exist_ok=True)
+    if (folder / erasures.FOLDER).exists():
+        erasures.merge(settings.state, erasures.read(folder))
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:

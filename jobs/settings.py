@@ -107,6 +107,9 @@ class Settings(BaseSettings):
     retention_hours: float = Field(
         24, ge=0, le=24 * 366 * 100, description="How long a folder stays after another took its place"
     )
+    erase_wait_seconds: int = Field(
+        60, ge=0, le=86_400, description="In the stack: how long queries that began before an erasure may still read"
+    )
     lock_wait_seconds: int = Field(
         60, ge=0, le=86_400, description="How long a run waits for another one to end before it gives up"
     )

@@ -23,6 +23,7 @@ from pyspark.sql import functions as F
 from jobs import tables
 from jobs.landing import open_folder, read_ahead
 from jobs.readings import ingest
+from jobs.readings.erased import Erased
 from jobs.readings.ingest import (
     CLAIMS_SCHEMA,
     CONTESTED_SCHEMA,
@@ -88,7 +89,9 @@ class Written:
         return sum(each.changed + each.removed for each in self.changes.values())
 
 
-def place_of(spark: SparkSession, settings: Settings, load_id: str, started_at: datetime) -> Place:
+def place_of(
+    spark: SparkSession, settings: Settings, load_id: str, started_at: datetime, erased: Erased | None = None
+) -> Place:
     """Where the tasks of a load read and write."""
     landing, landing_folder = open_folder(settings.landing, settings.s3_endpoint)
     lake, staging = open_folder(staging_folder(settings, load_id), settings.s3_endpoint)
@@ -103,6 +106,7 @@ def place_of(spark: SparkSession, settings: Settings, load_id: str, started_at: 
         staging_uri=staging_folder(settings, load_id),
         load_id=load_id,
         started_at=started_at,
+        erased=erased or Erased(),
     )
 
 

@@ -25,8 +25,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
+from jobs.readings.erased import Erased
 from jobs.readings.parse import Good, ParsedFile, parse_file
 from jobs.readings.rules import FileRejected
+from jobs.wording import counted
 
 EPOCH = date(1970, 1, 1)
 EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
@@ -109,6 +111,7 @@ class Place(NamedTuple):
     staging_uri: str  # the same as Spark names it
     load_id: str
     started_at: datetime  # UTC
+    erased: Erased = Erased()
 
 
 @dataclass
@@ -121,6 +124,7 @@ class Receipt:
     warnings: Counter[str] = field(default_factory=Counter)
     readings: Counter[str] = field(default_factory=Counter)  # good rows by date
     rows_rejected: int = 0
+    rows_not_kept: int = 0  # of erased ids, or of dates past retention: neither loaded nor in quarantine
     lost_days: int = 0
     claims: int = 0
     bytes_read: int = 0
@@ -136,6 +140,7 @@ class Receipt:
             self.warnings + other.warnings,
             self.readings + other.readings,
             self.rows_rejected + other.rows_rejected,
+            self.rows_not_kept + other.rows_not_kept,
             self.lost_days + other.lost_days,
             self.claims + other.claims,
             self.bytes_read + other.bytes_read,
@@ -164,20 +169,20 @@ Read = Callable[[list[str]], Iterable[bytes | OSError]]
 
 
 def ingest(files: Iterable[dict[str, Any]], read: Read, place: Place, task: int = 0, attempt: int = 0) -> Receipt:
-    """Read, judge and write the given files (columns of plan.to_read).
+    """Read, judge and write the given files (columns as of ledger.files.to_read).
 
     A file counts as modified when the load began at the latest: a clock that is ahead must not win for ever. `read`
     gives the bytes of files, or the error, in the order in which it is asked for them.
     """
     receipt = Receipt(attempts={str(task): attempt})
-    batch = _Batch()
+    batch = _Batch(place.erased)
     named = list(files)
-    for file, content in zip(named, read([file["source_file"] for file in named]), strict=True):
+    for file, content in zip(named, read([file["path"] for file in named]), strict=True):
         modified_at = min(file["modified_at"], place.started_at)
         batch.add(receipt, file, content, modified_at)
         if batch.rows >= MOST_ROWS or batch.kept_bytes >= MOST_BYTES:
             batch.write(place, f"part-{task}-{attempt}-{batch.number}.parquet")
-            batch = _Batch(batch.number + 1)
+            batch = _Batch(place.erased, batch.number + 1)
     batch.write(place, f"part-{task}-{attempt}-{batch.number}.parquet")
     return receipt
 
@@ -185,7 +190,8 @@ def ingest(files: Iterable[dict[str, Any]], read: Read, place: Place, task: int 
 class _Batch:
     """Columns that a task collects, until it writes them."""
 
-    def __init__(self, number: int = 0) -> None:
+    def __init__(self, erased: Erased, number: int = 0) -> None:
+        self.erased = erased
         self.number = number
         self.rows = self.kept_bytes = 0
         self.readings: list[tuple[str, Good]] = []
@@ -199,7 +205,8 @@ class _Batch:
         record: dict[str, Any] = {"source_file": name, "kind": "readings", "modified_at": file["modified_at"]}
         if isinstance(content, OSError):
             reason = getattr(content, "reason", "unreadable")
-            self._reject(receipt, record | {"reason": reason, "detail": str(content), "size_bytes": file["size_bytes"]})
+            detail = self.erased.redacted(str(content))
+            self._reject(receipt, record | {"reason": reason, "detail": detail, "size_bytes": file["size_bytes"]})
             return
         receipt.bytes_read += len(content)
         record |= {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -209,12 +216,13 @@ class _Batch:
         try:
             parsed = parse_file(name, content, (modified_at - EPOCH_UTC) // timedelta(microseconds=1))
         except FileRejected as error:
-            kept = content if len(content) <= LARGEST_IN_QUARANTINE else None
+            kept = content if len(content) <= LARGEST_IN_QUARANTINE and not self.erased.holds(content) else None
             self.kept_bytes += len(kept or b"")
             receipt.bytes_kept += len(kept or b"")
-            self._reject(receipt, record | {"reason": error.reason, "detail": error.detail, "content": kept})
+            detail = self.erased.redacted(error.detail)
+            self._reject(receipt, record | {"reason": error.reason, "detail": detail, "content": kept})
             return
-        self._add_rows(receipt, record, parsed, modified_at)
+        self._add_rows(receipt, record, *self.erased.without(parsed), modified_at)
 
     def _record(self, receipt: Receipt, record: dict[str, Any]) -> None:
         receipt.files[record["status"]] += 1
@@ -229,8 +237,18 @@ class _Batch:
         )
         self._record(receipt, record | {"status": "rejected"})
 
-    def _add_rows(self, receipt: Receipt, record: dict[str, Any], parsed: ParsedFile, modified_at: datetime) -> None:
+    def _add_rows(
+        self,
+        receipt: Receipt,
+        record: dict[str, Any],
+        parsed: ParsedFile,
+        not_kept: Counter[str],
+        modified_at: datetime,
+    ) -> None:
         name = record["source_file"]
+        receipt.reasons += not_kept
+        receipt.rows_not_kept += not_kept.total()
+        told = [f"{counted(rows, 'row')} not kept: {reason}" for reason, rows in not_kept.items()]
         count, bad = len(parsed.good.meterpoint_id), len(parsed.rejected)
         good_days = _days(parsed)
         lost = {(row.meterpoint_id, row.date) for row in parsed.rejected if row.meterpoint_id and row.date is not None}
@@ -261,9 +279,9 @@ class _Batch:
             record
             | {
                 "status": "loaded",
-                "detail": parsed.note,
-                "rows_read": count + bad,
-                "rows_rejected": bad,
+                "detail": "; ".join([*([parsed.note] if parsed.note else []), *told]) or None,
+                "rows_read": count + bad + not_kept.total(),
+                "rows_rejected": bad + not_kept.total(),
                 "first_date": min(dates, default=None),
                 "last_date": max(dates, default=None),
                 "warnings": list(parsed.warnings.items()),

@@ -46,13 +46,19 @@ class Parsed(NamedTuple):
 def parsed(files: dict[str, bytes | OSError], known: dict[str, str] | None = None, modified: datetime = FAR) -> Parsed:
     """What a task writes of files by path."""
     delivered = [
-        {"source_file": path, "modified_at": modified, "size_bytes": 1, "known_sha256": (known or {}).get(path)}
+        {
+            "source_file": path,
+            "modified_at": modified,
+            "size_bytes": 1,
+            "path": path,
+            "known_sha256": (known or {}).get(path),
+        }
         for path in files
     ]
     with TemporaryDirectory() as folder:
         local = LocalFileSystem()
         roots = {name: f"{folder}/{name}" for name in ("readings", "contested", "claims", "staging")}
-        place = ingest.Place(local, "", local, **roots, staging_uri="", load_id="load", started_at=FAR)
+        place = ingest.Place(local, "", local, **roots, staging_uri="", load_id="load", started_at=FAR)  # type: ignore[arg-type]
         receipt = ingest.ingest(delivered, lambda paths: [files[path] for path in paths], place)
 
         def written(pattern: str) -> pa.Table:
