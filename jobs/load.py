@@ -24,8 +24,6 @@ from jobs import (
     accept,
     audit,
     collect,
-    erase,
-    erasures,
     landing,
     marts,
     move,
@@ -38,6 +36,8 @@ from jobs import (
     versions,
 )
 from jobs.accept import CLOCK, FAULTS
+from jobs.erasure import run as erase
+from jobs.erasure import state as erasures
 from jobs.errors import LakeError
 from jobs.ledger import files as ledger_files
 from jobs.ledger import loads as ledger

@@ -5,7 +5,8 @@ from datetime import UTC, date, datetime
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from jobs import audit, erasures, quality, tables
+from jobs import audit, quality, tables
+from jobs.erasure import state as erasures
 from jobs.errors import LakeError
 from jobs.ledger import loads as ledger
 from jobs.ledger import writer as ledger_writer

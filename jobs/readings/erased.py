@@ -130,7 +130,7 @@ class Erased:
         if not self.names:
             return text
         found, at = [], 0
-        for start, end, name in sorted(self._found(text)):
+        for start, end, name in sorted(self.found(text)):
             if start >= at:
                 found += [text[at:start], name]
                 at = end
@@ -138,9 +138,9 @@ class Erased:
 
     def holds(self, content: bytes) -> bool:
         """Whether an erased id is in the bytes of a file, which may be packed."""
-        return bool(self.names) and any(next(self._found(text), None) is not None for text in texts_of(content))
+        return bool(self.names) and any(next(self.found(text), None) is not None for text in texts_of(content))
 
-    def _found(self, text: str) -> Iterator[tuple[int, int, str]]:
+    def found(self, text: str) -> Iterator[tuple[int, int, str]]:
         small = text.lower() if len(text.lower()) == len(text) else text
         for run in _WORD.finditer(small) if self.word_lengths else ():
             for length in self.word_lengths:

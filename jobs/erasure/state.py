@@ -65,9 +65,12 @@ class Pending:
     meterpoints: list[str]
     accounts: list[str]
     tenancies: list[tuple[str, str, str]]  # meterpoint, first and last local date
+    erasure: str = ""  # its id; none, if it only does an earlier one again
+    said: dict[str, str] = field(default_factory=dict)  # at, by, reason
     restate: bool = False  # whether totals are to be built anew
     landing: bool = False  # whether files in the landing place go, too
     files: list[str] = field(default_factory=list)  # in the landing place, that may hold them
+    dates: list[str] = field(default_factory=list)  # of which marts have something of them
     removed: dict[str, int] = field(default_factory=dict)  # by table, as found before anything went
 
 
@@ -78,7 +81,11 @@ def new_erasure() -> str:
 
 def read(state: Path) -> State:
     """What is kept; nothing, if nothing was ever erased. Raises LakeError where the file cannot be understood."""
-    path = state / FOLDER / STONES
+    return read_file(state / FOLDER / STONES)
+
+
+def read_file(path: Path) -> State:
+    """The same of a file of that form."""
     try:
         text = path.read_text()
     except FileNotFoundError:
@@ -148,11 +155,10 @@ def begin(state: Path, what: Pending) -> None:
     _write(state, PENDING, asdict(what))
 
 
-def end(state: Path, restate: Iterable[str]) -> None:
+def end(state: Path, what: Pending) -> None:
     """It is done, but for the marts of dates that are to be built anew."""
-    dates = set(restate) | to_restate(state)
-    if dates:
-        _write(state, RESTATE, {"dates": sorted(dates)})
+    if what.restate and what.dates:
+        _write(state, RESTATE, {"dates": sorted({*what.dates, *to_restate(state)})})
     (state / FOLDER / PENDING).unlink(missing_ok=True)
 
 
