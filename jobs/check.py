@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum
@@ -15,7 +16,7 @@ from jobs.settings import Settings, clock_times
 from jobs.wording import counted
 
 if TYPE_CHECKING:
-    from jobs.query import Runner
+    from jobs.overview import Query
 
 LONDON = ZoneInfo("Europe/London")
 HEARTBEAT_LIMIT = timedelta(minutes=3)
@@ -186,7 +187,7 @@ def machine_facts(settings: Settings) -> dict[str, Any]:
     return facts
 
 
-def lake_facts(query: "Runner", now: datetime) -> dict[str, Any]:
+def lake_facts(query: "Query", now: datetime) -> dict[str, Any]:
     """What the tables tell, in five small queries. Raises QueryError."""
     if not query("SHOW SCHEMAS LIKE 'gold'").rows:
         return {"loaded": False}
@@ -195,11 +196,7 @@ def lake_facts(query: "Runner", now: datetime) -> dict[str, Any]:
         return {"loaded": False}
     today = now.astimezone(LONDON).date()
     ((newest, snapshot),) = query("SELECT last_reading_date, snapshot_date FROM gold.data_freshness").rows
-    since = f"load_date >= DATE '{now.astimezone(UTC).date() - timedelta(days=1)}'"
-    ((rows, files),) = query(
-        f"SELECT (SELECT count(*) FROM quarantine.open_readings WHERE {since}),"
-        f" (SELECT count(*) FROM quarantine.open_files WHERE {since})"
-    ).rows
+    ((rows, files),) = query(newly_rejected(now)).rows
     facts = {
         "last_reading_date": _date(newest),
         "snapshot_date": _date(snapshot),
@@ -213,6 +210,15 @@ def lake_facts(query: "Runner", now: datetime) -> dict[str, Any]:
         names = [row[0] for row in query(_SILENT.format(day=day, first=day - timedelta(days=7))).rows]
         facts |= {"silent": len(names), "silent_examples": names[:SILENT_NAMED]}
     return facts
+
+
+def newly_rejected(now: datetime) -> str:
+    """Asks how many rows and whole files were rejected since yesterday, and are open."""
+    since = f"load_date >= DATE '{now.astimezone(UTC).date() - timedelta(days=1)}'"
+    return (
+        f"SELECT (SELECT count(*) FROM quarantine.open_readings WHERE {since}),"
+        f" (SELECT count(*) FROM quarantine.open_files WHERE {since})"
+    )
 
 
 _SILENT = """
@@ -237,7 +243,8 @@ def gather(settings: Settings, now: datetime) -> Facts:
             if settings.metrics_file and lake.get("loaded", True):
                 from jobs.telemetry import metrics
 
-                lake["figures"] = metrics.figures(query)
+                with suppress(QueryError):  # tables of an older version, until the next run
+                    lake["figures"] = metrics.figures(query)
     except lock.Busy:
         lake = {"busy": True}
     except (QueryError, RuntimeError, OSError) as error:

@@ -92,8 +92,9 @@ def require_master(settings: Settings) -> None:
 
 
 def why_no_session(error: str) -> str:
-    """What Spark means by an error at its start. It stops when no master has taken it for a minute."""
-    if "stopped SparkContext" in error:
+    """What Spark means by an error at its start. When no master has taken it for a minute it stops, and whatever it is
+    at says that something is stopped."""
+    if "stopped" in error:
         return f"the master took no application of this process; has it another secret ({SECRET})?"
     return error
 

@@ -70,7 +70,7 @@ from jobs.tables import (
     SUPERSEDED,
     Locations,
 )
-from jobs.telemetry import lineage, logs
+from jobs.telemetry import lineage
 
 Stage = Callable[[str], AbstractContextManager[None]]
 Tell = Callable[[str], None]
@@ -126,7 +126,7 @@ class Summary:
 
     @property
     def readings_rejected(self) -> int:
-        return self.receipt.rows_rejected + self.receipt.rows_not_kept
+        return self.receipt.rows_rejected + self.receipt.rows_erased
 
     @property
     def rejections(self) -> list[str]:
@@ -174,6 +174,12 @@ class Plan(NamedTuple):
     mart_dates: set[str]  # to build anew, beside those that change
     erased: Erased  # whose rows are not kept
 
+    @property
+    def inputs(self) -> list[str]:
+        """What the load reads: kinds of files in the landing place, or silver.readings alone."""
+        files = [name for name, found in (("readings", self.readings), ("reference", self.reference)) if len(found)]
+        return files or [READINGS]
+
 
 def run(
     spark: SparkSession, settings: Settings, stage: Stage, wish: Wish | None = None, tell: Tell = lambda _: None
@@ -208,8 +214,7 @@ def run(
         earlier = [*ledger.recorded_loads(spark), *([writer] if writer else [])]
         load_id = ledger_writer.new_load_id(datetime.now(UTC), earlier, accept_clock=CLOCK in wish.accept)
         ledger_writer.become_writer(spark, load_id, after=writer)
-        logs.load_id.set(load_id)
-        lineage.tell("START", load_id, settings, warn=tell)
+        lineage.begin(wish.kind, load_id, settings, plan.inputs, tell)
         begun = ledger.recover(spark, load_id) if interrupted else {}
         place = silver.place_of(spark, settings, load_id, started_at, erased)
         silver.begin_staging(place)
@@ -243,12 +248,12 @@ def run(
             silver.delete_staging(place)
             if restated:
                 erasures.restated(settings.state)
+        lineage.ended(spark, summary.verdicts, published=summary.published, errors=summary.errors, warn=tell)
     with stage("report"):
         quality.build_docs(settings.reports)
         front.publish(spark, settings, {load_id: summary.notes})
     with stage("collect"):
         collect.collect_replaced(spark, settings)
-    lineage.ended(settings, load_id, summary.verdicts, written.rows, summary.errors, tell)
     return summary
 
 
@@ -338,7 +343,13 @@ def _notes(found: landing.Landing, erased: Erased) -> list[str]:
 
 def _dates_between(spark: SparkSession, first: date | None, last: date | None) -> set[str]:
     begin, end = str(first or ""), str(last or "9999")
-    return {day for day in tables.partitions(spark, READINGS) if begin <= day <= end}
+    return {day for day in _read_dates(spark) if begin <= day <= end}
+
+
+def _read_dates(spark: SparkSession) -> set[str]:
+    """Dates that have readings. Those of which the readings are kept no longer still have totals, which must stay."""
+    held = tables.all_locations(spark, READINGS)
+    return {day for day, folder in held.items() if not tables.is_empty(folder)}
 
 
 def _merge(
@@ -381,12 +392,12 @@ def _write_marts(
     dates = set(readings.get(READINGS, {})) | asked_for
     before = after = spark.table("silver.agreement"), spark.table("silver.product")
     of_regions = tables.read(spark, REGIONS, snapshot.get(REGIONS) or tables.all_locations(spark, REGIONS))
-    if REGIONS in snapshot and (others := tables.partitions(spark, READINGS) - dates):
+    if REGIONS in snapshot and (others := _read_dates(spark) - dates):
         dates |= regions.changed_dates(spark, others, of_regions)
     if CURRENT_SNAPSHOT in snapshot:
         agreement, product = (snapshots.content(spark, name, snapshot, load_id) for name in ("agreement", "product"))
         after = agreement, product
-        others = tables.partitions(spark, READINGS) - dates
+        others = _read_dates(spark) - dates
         if others:
             dates |= {str(row.date) for row in marts.changed_dates(_calendar(spark, others), before, after).collect()}
     if not dates:

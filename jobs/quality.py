@@ -30,7 +30,7 @@ from decimal import Decimal
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 from threading import Thread
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from jobs.errors import LakeError
 from jobs.reports.site import template, write
@@ -62,6 +62,14 @@ class Suite:
     definition: dict[str, Any]
 
 
+class Check(NamedTuple):
+    """An expectation, and whether it held."""
+
+    rule: str
+    is_critical: bool
+    passed: bool
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What the expectations said of one table of one load."""
@@ -79,6 +87,10 @@ class Verdict:
     """The validation's HTML page, relative to the reports folder; written by `build_docs`."""
     notes: tuple[str, ...] = ()
     """Facts of severity `info`, counted and never a warning."""
+    checks: tuple[Check, ...] = ()
+    """All but those of severity `info`."""
+    rows: int | None = None
+    """Rows that were judged; None where the suite does not count them."""
 
 
 class SuiteError(LakeError, ValueError):
@@ -184,6 +196,10 @@ def judge(
             evaluated=len(checks),
             page=_page(key.to_tuple()),
             notes=failed["info"],
+            checks=tuple(
+                Check(c["rule"], c["severity"] == "critical", c["passed"]) for c in checks if c["severity"] != "info"
+            ),
+            rows=cast("int | None", measures.get("rows")),
         )
         cast("dict[str, Any]", result.meta).update(
             table=suite.table,

@@ -139,6 +139,10 @@ def reads_only(spark: Any, sql: str) -> bool:
     return True
 
 
+_WIDEST = 1_000  # letters of a table's line, where nothing says how many there is room for
+_FOLDED = 20  # letters of a word that is folded for want of room
+
+
 def show(result: Result, form: Format) -> None:
     """Print rows on standard output, and nothing else. Raises QueryError."""
     if form is Format.csv:
@@ -151,18 +155,41 @@ def show(result: Result, form: Format) -> None:
         rows = [dict(zip(result.columns, map(_plain, row), strict=True)) for row in result.rows]
         print(json.dumps(rows, indent=1))
     elif form is Format.lines:
-        for row in result.rows:
-            for column, value in zip(result.columns, row, strict=True):
-                print(f"{column}: {'' if value is None else _text(value)}")
+        _print_lines(result)
     else:
-        table = Table()
-        for column in result.columns:
-            # What is cut off, or an id that goes over two lines, cannot be copied.
-            table.add_column(column, overflow="fold", no_wrap=column.endswith("load_id"))
-        for row in result.rows:
-            # As it is: in a plain str rich would take brackets for its own markup.
-            table.add_row(*(Text("" if value is None else str(_text(value))) for value in row))
-        Console().print(table)
+        _print_table(result)
+
+
+def _print_table(result: Result) -> None:
+    """A table; where it is too wide to be read, a line a value: a column with no room for a letter says nothing."""
+    # As it is: in a plain str rich would take brackets for its own markup.
+    rows = [[Text("" if value is None else str(_text(value))) for value in row] for row in result.rows]
+    table, least = Table(), 1
+    for number, column in enumerate(result.columns):
+        words = [*column.split("_"), *(word for row in rows for word in row[number].plain.split())]
+        room = min(max(map(len, words)), _FOLDED)
+        # What is cut off, or an id that goes over two lines, cannot be copied.
+        is_id = column.endswith("load_id")
+        least += 3 + (max(len(row[number]) for row in rows) if is_id and rows else room)
+        table.add_column(column, overflow="fold", no_wrap=is_id)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:  # a pipe or a file has no width
+        wanted = table.__rich_measure__(console, console.options.update(max_width=_WIDEST)).maximum
+        console = Console(width=max(wanted, console.width))
+    if least <= console.width or not rows:
+        console.print(table)
+        return
+    _print_lines(result)
+
+
+def _print_lines(result: Result) -> None:
+    for number, row in enumerate(result.rows):
+        if number:
+            print()  # between two rows
+        for column, value in zip(result.columns, row, strict=True):
+            print(f"{column}: {'' if value is None else _text(value)}")
 
 
 def _plain(value: Any) -> Any:

@@ -10,12 +10,13 @@ from jobs.erasure import state as erasures
 from jobs.errors import LakeError
 from jobs.ledger import loads as ledger
 from jobs.ledger import writer as ledger_writer
-from jobs.load import Stage, Summary
+from jobs.load import Stage, Summary, Tell
 from jobs.names import with_hints
 from jobs.readings.merge import Changes
 from jobs.reports import front
 from jobs.settings import Settings
 from jobs.tables import DAILY_METERPOINT, LOADS, MARTS, READINGS, ROLLBACKS, SUPERSEDED, Locations
+from jobs.telemetry import lineage
 
 Switches = dict[tuple[str, str], list[tuple[str, str]]]  # as of ledger.switches
 
@@ -24,7 +25,7 @@ class RollbackError(LakeError):
     """The load cannot be rolled back."""
 
 
-def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage) -> Summary:
+def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage, tell: Tell = lambda _: None) -> Summary:
     """Publish what was there before `undone`, judge it first, and record that as a load of its own.
 
     `undone` is the newest load that is in effect, or the newest rollback: what that took away comes back then. The
@@ -48,6 +49,7 @@ def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage) -> S
         before = _folders_with(spark, effective, switched)
         load_id = ledger_writer.new_load_id(datetime.now(UTC), ledger.recorded_loads(spark))
         ledger_writer.become_writer(spark, load_id, after=writer)
+        lineage.begin("rollback", load_id, settings, [*before], tell)
     judge = audit.Audit(load_id, started_at, settings.reports, kind="rollback")
     with stage("validate"):
         _audit(spark, judge, before)
@@ -64,6 +66,7 @@ def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage) -> S
     )
     if summary.blocking:
         errors.append(f"not rolled back, readers keep what they have: {'; '.join(summary.blocking)}")
+        lineage.ended(spark, summary.verdicts, published=False, errors=errors, warn=tell)
         quality.build_docs(settings.reports)
         return summary
     with stage("publish"):
@@ -87,6 +90,7 @@ def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage) -> S
             "warnings": len(summary.warnings),
         }
         ledger.append_rows(spark, [load], LOADS, load_id)
+        lineage.ended(spark, summary.verdicts, published=True, errors=errors, warn=tell)
     with stage("report"):
         quality.build_docs(settings.reports)
         front.publish(spark, settings)
@@ -104,9 +108,8 @@ def _event(spark: SparkSession, undone: str) -> ledger.Event:
         raise RollbackError(f"{hint}: there is no such load; `lake status` lists them")
     if found.kind == "upgrade":
         raise RollbackError(f"{undone} took over a lakehouse of an older version: restore a backup to go back")
-    if final := next((each for each in events[events.index(found) :] if each.kind in ("erase", "expire")), None):
-        did = "erased ids" if final.kind == "erase" else "deleted what was kept for long enough"
-        raise RollbackError(f"{final.load_id} {did}: that cannot be rolled back, nor what came before it")
+    if final := next((each for each in events[events.index(found) :] if each.kind == "erase"), None):
+        raise RollbackError(f"{final.load_id} erased ids: that cannot be rolled back, nor what came before it")
     now = events[-1].effective
     if found.effective == now:
         return found

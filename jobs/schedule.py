@@ -1,12 +1,12 @@
 """The scheduler: starts loads at their times, one at a time, and tells when something is wrong."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
@@ -18,11 +18,13 @@ from jobs import schedule_state
 from jobs.check import LONDON
 from jobs.schedule_state import TRY_AGAIN
 from jobs.settings import Settings, clock_times
+from jobs.telemetry import logs
 
 TIMED_OUT = 124  # as the command `timeout` has it
 STOP_SECONDS = 30  # a child that does not end after SIGTERM in this time is killed
 HEARTBEAT_SECONDS = 20
 LONGEST_BACKOFF = 3600.0
+EXPIRY = [time(3, 30)]  # local
 
 
 def jobs_of(settings: Settings) -> dict[str, list[time]]:
@@ -63,9 +65,9 @@ def backoff(attempt: int, first: float) -> float:
     return min(first * 2.0 ** (attempt - 1), LONGEST_BACKOFF)
 
 
-def log(**fields: Any) -> None:
+def log(event: str, level: str = "info", **fields: Any) -> None:
     """One line of JSON on standard output."""
-    print(json.dumps({"at": _now(), **fields}, ensure_ascii=False), flush=True)
+    print(logs.line(level, event, event=event, **fields), flush=True)
 
 
 def _now() -> str:
@@ -104,17 +106,19 @@ class Scheduler:
                 scheduler.add_job(self.load, LocalTimes(times), args=[name], id=name)
         first = now + timedelta(minutes=5)  # services that start with it answer by then
         scheduler.add_job(self.check, "interval", hours=1, id="check", executor="check", next_run_time=first)
+        if expiry := next_slot(EXPIRY, now):
+            scheduler.add_job(self.expire, LocalTimes(EXPIRY), id="expire", next_run_time=expiry)
         scheduler.add_job(self.beat, "interval", seconds=HEARTBEAT_SECONDS, id="beat", executor="beat")
         self.beat()
         scheduler.start()
-        log(event="started", **{name: _text(next_slot(times, now)) for name, times in jobs_of(self.settings).items()})
+        log("started", **{name: _text(next_slot(times, now)) for name, times in jobs_of(self.settings).items()})
         self.stopping.wait()
         with self._lock:
             children = list(self._children)
         for child in children:
             _signal(child, signal.SIGTERM)
         scheduler.shutdown(wait=True)
-        log(event="stopped")
+        log("stopped")
 
     def stop(self, *_: Any) -> None:
         """Also a signal handler."""
@@ -143,15 +147,21 @@ class Scheduler:
         # A load that was stopped did not happen: it runs once at the next start.
         self._update(name, **ran, **({} if stopped else {"seen": ran["started"]}))
         result = "stopped" if stopped else "ok" if status == 0 else "failed"
-        log(event="run", job=name, result=result, **ran)
+        log("run", "error" if result == "failed" else "info", job=name, result=result, **ran)
         if not stopped:
             self.check()
+
+    def expire(self) -> None:
+        """Take away what is kept no longer. A night that is missed is made up for by the next."""
+        if not self.stopping.is_set():
+            status = self._run("expire", timeout=self.settings.schedule_timeout_seconds)
+            log(event="expire", exit_status=status)
 
     def check(self) -> None:
         """Check, and send alarms."""
         if not self.stopping.is_set():
             status = self._run("check", "--alarm", timeout=600, quiet=True)
-            log(event="check", exit_status=status)
+            log("check", exit_status=status)
 
     def beat(self) -> None:
         """Say that the scheduler lives; `healthy` reads it."""
@@ -161,7 +171,8 @@ class Scheduler:
         if self.settings.metrics_file:
             from jobs.telemetry import metrics
 
-            metrics.publish(self.settings)
+            with suppress(OSError):  # a full disk: what is old in the page tells
+                metrics.publish(self.settings)
 
     def _update(self, name: str, **values: Any) -> None:
         with self._lock:

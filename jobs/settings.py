@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from datetime import time
 from pathlib import Path
+from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import ByteSize, Field, ValidationError, field_validator, model_validator
@@ -107,6 +108,12 @@ class Settings(BaseSettings):
     retention_hours: float = Field(
         24, ge=0, le=24 * 366 * 100, description="How long a folder stays after another took its place"
     )
+    keep_readings_months: int = Field(0, ge=0, description="Months that readings are kept; 0: for ever")
+    keep_snapshots_months: int = Field(0, ge=0, description="Months that reference snapshots are kept; 0: for ever")
+    keep_quarantine_months: int = Field(0, ge=0, description="Months that what was rejected is kept; 0: for ever")
+    keep_superseded_months: int = Field(
+        14, ge=0, description="Months that values which a load replaced are kept, to look back; 0: for ever"
+    )
     erase_wait_seconds: int = Field(
         60, ge=0, le=86_400, description="In the stack: how long queries that began before an erasure may still read"
     )
@@ -126,6 +133,9 @@ class Settings(BaseSettings):
     snapshot_days: int = Field(1, ge=0, description="Age in days at which a reference snapshot is not yet stale")
     certificate_days: int = Field(30, ge=0, description="Days before the end of the certificate from which it is told")
     disk_free_percent: float = Field(10, ge=0, le=100, description="Free disk below which it is told; half: critical")
+    log_format: Literal["text", "json", "auto"] = Field(
+        "text", description="Form of the log's lines; auto: text on a terminal, else JSON"
+    )
     metrics_file: Path | None = Field(None, description="File that each check writes, in Prometheus' text format")
     endpoint_metrics: str | None = Field(None, description="http:// URL of the SQL endpoint's metrics, for that page")
     endpoint_metrics_port: int = Field(
@@ -252,7 +262,7 @@ _OTHERS = """
     COMMAND DASHBOARD_CPUS DASHBOARD_MEMORY DASHBOARD_PASSWORD DASHBOARD_PORT
     DASHBOARD_SECRET DASHBOARD_SQL_PASSWORD DB_ENDPOINT_PASSWORD DB_METASTORE_PASSWORD EMBEDDED ENDPOINT_CORES
     ENDPOINT_CPUS ENDPOINT_HEAP ENDPOINT_MEMORY ENDPOINT_PIDS GID INIT_MEMORY JOBS_CPUS JOBS_HEAP JOBS_MEMORY JOBS_PIDS
-    LANDING_DIR LDAP_AUTHORITIES LOG_FORMAT METADATA_DB_CPUS METADATA_DB_MEMORY METASTORE_CPUS METASTORE_MEMORY
+    LANDING_DIR LDAP_AUTHORITIES METADATA_DB_CPUS METADATA_DB_MEMORY METASTORE_CPUS METASTORE_MEMORY
     OBJECT_STORE_CPUS PSEUDONYM_KEY
     OBJECT_STORE_MEMORY REPORTS_CPUS REPORTS_MEMORY REPORTS_PORT S3_ADMIN S3_ADMIN_SECRET S3_BIND S3_CONSOLE_PORT
     S3_ENDPOINT_SECRET S3_ENDPOINT_USER S3_JOBS S3_JOBS_SECRET S3_PORT SERVICE_PIDS SIEGE_MINUTES SOAK_MINUTES

@@ -20,7 +20,7 @@ from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import tables
+from jobs import expire, tables
 from jobs.landing import open_folder, read_ahead
 from jobs.readings import ingest
 from jobs.readings.erased import Erased
@@ -106,6 +106,7 @@ def place_of(
         staging_uri=staging_folder(settings, load_id),
         load_id=load_id,
         started_at=started_at,
+        kept_from=expire.kept_from(settings, expire.local_today(started_at)),
         erased=erased or Erased(),
     )
 

@@ -164,7 +164,7 @@ def serve(settings: Settings) -> None:
     submit = [str(Path(spark_home()) / "bin" / "spark-submit"), "--name", "sql-endpoint"]
     for key, value in conf.items():
         submit += ["--conf", f"{key}={value}"]
-    log = (ASSETS / "log4j2-console.properties").as_uri()
+    log = (ASSETS / f"log4j2-{'json' if settings.log_format == 'json' else 'console'}.properties").as_uri()
     java_options = [*_java_options(patience=5), *MEMORY_SHORT, f"-Dlog4j2.configurationFile={log}"]
     submit += ["--conf", f"spark.driver.extraJavaOptions={' '.join(java_options)}"]
     submit += ["--class", "lake.guard.Endpoint", "spark-internal"]

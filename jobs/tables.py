@@ -57,7 +57,6 @@ PUBLICATIONS = "ops.publications"
 PUBLISHING = "ops.publishing"
 ROLLBACKS = "ops.rollbacks"
 ERASED = "ops.erased"
-EXPIRED = "ops.expired"
 SUPERSEDED = "silver.superseded_readings"
 REJECTED_READINGS = "quarantine.readings"
 REJECTED_FILES = "quarantine.files"
@@ -75,7 +74,6 @@ OF_LOADS = (
     PUBLICATIONS,
     ROLLBACKS,
     ERASED,
-    EXPIRED,
 )
 ALL = (*DATA, LOADS, PUBLISHING, *OF_LOADS, VERSIONS, PERIODS)
 
@@ -220,23 +218,6 @@ def each_file(
 
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(of_folder, locations.keys(), locations.values()))
-
-
-def drop_partitions(spark: SparkSession, table: str, values: Collection[str]) -> None:
-    """Have a table no longer have partitions. Their files stay."""
-    if not values:
-        return
-    name = table.split(".")
-    column = root_and_column(spark, table)[1]
-    specs = _jvm(spark).org.apache.spark.api.python.PythonUtils.toSeq([_map(spark, {column: each}) for each in values])
-    _catalog(spark).dropPartitions(*name, specs, True, False, True)  # if they exist, not purged, data retained
-    _changed(spark, table)
-
-
-def rows_in(spark: SparkSession, location: str) -> int:
-    """Rows of a partition's files, as their footers have it."""
-    file_system, files = _files_in(spark, location)
-    return sum(pq.read_metadata(file.path, filesystem=file_system).num_rows for file in files)
 
 
 def size(spark: SparkSession, locations: Locations) -> int:

@@ -10,7 +10,7 @@ WHERE date BETWEEN DATE '2021-01-01' AND DATE '2021-01-31' AND received_share < 
 ORDER BY received_share;
 
 -- Is a low day a day of little use, or one of missing readings?
-SELECT date, sum(consumption_kwh) AS consumption_kwh, any_value(received_share) AS received_share
+SELECT date, sum(consumption_kwh) AS consumption_kwh, any_value(daily_completeness.received_share) AS received_share
 FROM gold.half_hourly_consumption
 JOIN gold.daily_completeness USING (date)
 WHERE date BETWEEN DATE '2021-01-01' AND DATE '2021-01-31'

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from jobs.cli import access, care, load, look, periods, privacy, quarantine, watch
 from jobs.cli.terminal import command_name, fail, warn
 from jobs.settings import Settings, unknown_names, wrong_values
+from jobs.telemetry import logs
 
 app = typer.Typer(
     help="A lakehouse for half-hourly smart-meter readings. Settings are variables LAKE_…, see docs/configuration.md.",
@@ -21,7 +22,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     privacy.erase,
     *(look.status, look.history, look.sql),
     *(watch.schedule, watch.scheduler, watch.check),
-    *(care.sample, care.collect, care.move, care.serve),
+    *(care.sample, care.collect, care.expire, care.move, care.serve),
 )
 for command in COMMANDS:
     app.command()(command)
@@ -35,6 +36,7 @@ app.add_typer(access.certificate, name="certificate")
 
 def main() -> None:
     """The command `lake`. A setting that will not do is an error in a line, whichever command meets it."""
+    logs.set_up()
     for text in unknown_names(os.environ):
         warn(text)
     try:

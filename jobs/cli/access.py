@@ -79,8 +79,11 @@ def list_users() -> None:
     from jobs.users import users as all_users
 
     try:
-        for name, role in all_users(Settings().users).items():
+        found = all_users(Settings().users)
+        for name, role in found.items():
             print(f"{name}\t{role.value}")
+        if not found:
+            say("There are no users yet: `lake users add NAME` adds one.")
     except (UserError, OSError) as error:
         raise fail(str(error)) from None
 

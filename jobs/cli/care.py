@@ -54,6 +54,32 @@ def collect(
     say(f"{counted(len(folders), 'folder')} {what}")
 
 
+def expire(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Take away what is older than the settings LAKE_KEEP_… allow. The scheduler does it each night."""
+    require_loads(Settings())
+
+    from datetime import UTC, datetime
+
+    from jobs import expire as work
+
+    with job() as this:
+        spark = this.start_spark()
+        with this.stage("expire"):
+            found = work.find(spark, this.settings, work.local_today(datetime.now(UTC)))
+            load_id = None if dry_run else work.run(spark, this.settings, found, say)
+        this.changed = bool(load_id)
+    for table, setting, values in found:
+        print(f"{table}: {counted(len(values), 'date')}, {values[0]} to {values[-1]} ({setting})")
+    if not found:
+        say("Nothing is older than it may be.")
+    elif dry_run:
+        say("Nothing was changed: without --dry-run these go.")
+    else:
+        say(f"Expired by load {load_id}; `lake rollback` brings it back until the files are deleted.")
+
+
 def move() -> None:
     """Take over a warehouse that was moved or copied to where LAKE_WAREHOUSE says. No file is touched."""
     require_loads(Settings())

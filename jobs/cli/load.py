@@ -125,7 +125,7 @@ def rollback(
     from jobs import rollback as undo
 
     with job() as this:
-        summary = undo.run(this.start_spark(), this.settings, load, this.stage)
+        summary = undo.run(this.start_spark(), this.settings, load, this.stage, warn)
     print_end(this, summary)
 
 

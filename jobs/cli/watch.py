@@ -78,7 +78,10 @@ def check(
     if settings.metrics_file:
         from jobs.telemetry import metrics
 
-        metrics.write(settings.metrics_file, facts, findings)
+        try:
+            metrics.write(settings.metrics_file, facts, findings)
+        except OSError as problem:  # alarms are sent all the same
+            warn(f"LAKE_METRICS_FILE: {problem}")
     if alarm:
         for error in alarms.tell(settings, findings, now):
             warn(error)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from jobs import overview
-from jobs.cli.terminal import console, fail, say
+from jobs.cli.terminal import console, fail, say, warn
 from jobs.schedule_state import TRY_AGAIN
 from jobs.settings import Settings
 from jobs.telemetry import lineage, logs
@@ -85,6 +85,12 @@ class Job:
             found = None  # and the next `lake status` asks the tables, where they cannot be asked now
             with suppress(PySparkException), self.stage("note the status"):
                 found = overview.ask(overview.of_session(spark), overview.empty_tables(spark))
+        # With an endpoint the scheduler's checks do it, and a run need not wait.
+        if self.settings.metrics_file and not self.settings.endpoint:
+            from jobs.telemetry import metrics
+
+            with suppress(PySparkException, OSError), self.stage("note the metrics"):
+                metrics.after_run(self.settings, overview.of_session(spark))
         overview.end_session(spark, self.settings, found)
 
 
@@ -107,14 +113,17 @@ def job() -> Iterator[Job]:
     except typer.Exit:  # which is a RuntimeError, too
         raise
     except (LakeError, RuntimeError, OSError) as error:
-        lineage.failed(settings, str(error), say)
+        lineage.failed(str(error), warn)
         passing = isinstance(error, lock.Busy | OSError | RuntimeError)
         raise fail(str(error), TRY_AGAIN if passing else 1) from None
     except (PySparkException, Py4JError) as error:
         log = "" if settings.metastore else f"; more in {settings.state}/spark.log"
         last = next(reversed(this.stages), "no stage") if this else "no stage"
-        lineage.failed(settings, f"Spark failed after {last!r}", say)
+        lineage.failed(f"Spark failed after {last!r}", warn)
         raise fail(f"Spark failed after {last!r}: {_cause(error)}{log}", TRY_AGAIN) from None
+    except BaseException as error:  # a person stops it, or a fault of the code
+        lineage.failed(type(error).__name__, warn)
+        raise
 
 
 def _cause(error: Exception) -> str:

@@ -37,7 +37,6 @@ from jobs.tables import (
     READINGS,
     Locations,
 )
-from jobs.telemetry import logs
 from jobs.wording import counted
 
 # Of these a partition is a day of loads, and their switches are not recorded.
@@ -178,7 +177,6 @@ def finish(
     earlier = [*ledger.recorded_loads(spark), *([found.writer] if found.writer else [])]
     load_id = ledger_writer.new_load_id(started_at, earlier)
     ledger_writer.become_writer(spark, load_id, after=found.writer)
-    logs.load_id.set(load_id)
     changes = _write(spark, found, load_id)
     new = {table: changes.locations[table] for table in tables.DATA if table in changes.locations}
     # Recorded first: until all is switched, the next run does it again.

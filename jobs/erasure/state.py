@@ -40,9 +40,9 @@ class State:
     erasures: dict[str, dict[str, str]] = field(default_factory=dict)  # at, by, reason
     stones: list[Kept] = field(default_factory=list)
 
-    def erased(self, kept_from: date | None = None) -> Erased:
+    def erased(self) -> Erased:
         """What tasks of a load look by."""
-        return Erased.of(self.keys, [each.stone for each in self.stones], kept_from)
+        return Erased.of(self.keys, [each.stone for each in self.stones])
 
     def key(self) -> bytes:
         """The key of new stones; it is made with the first one."""

@@ -210,7 +210,7 @@ def is_of(loads: Collection[str]) -> pc.Expression:
 
 
 # Loads that cannot be rolled back, nor any that came before them.
-FINAL = ("upgrade", "erase", "expire")
+FINAL = ("upgrade", "erase")
 
 
 class Event(NamedTuple):

@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 from jobs import tables
 from jobs.errors import LakeError
 from jobs.tables import LOADS, Locations
+from jobs.telemetry import logs
 
 _TIME = "%Y%m%dT%H%M%S"
 _WRITER = "writer"  # mark on ops.loads: the load that may publish
@@ -69,6 +70,7 @@ def become_writer(spark: SparkSession, load_id: str, after: str | None) -> None:
     """
     require_writer(spark, after)
     tables.mark(spark, LOADS, _WRITER, load_id)
+    logs.load_id.set(load_id)
 
 
 def publish(spark: SparkSession, table: str, locations: Locations, load_id: str) -> Locations:

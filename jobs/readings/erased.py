@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -69,7 +69,7 @@ def alias(name_digest: str) -> str:
 
 @dataclass(frozen=True)
 class Erased:
-    """All that were erased, and the first date that is kept. Tasks get it with their files."""
+    """All that were erased. Tasks get it with their files."""
 
     keys: tuple[bytes, ...] = ()
     meterpoints: frozenset[str] = frozenset()  # digests
@@ -80,10 +80,9 @@ class Erased:
     names: frozenset[str] = frozenset()
     word_lengths: frozenset[int] = frozenset()
     other_lengths: frozenset[int] = frozenset()
-    kept_from: date | None = None  # local date before which readings are not kept
 
     @staticmethod
-    def of(keys: Mapping[str, bytes], stones: Iterable[Stone], kept_from: date | None = None) -> "Erased":
+    def of(keys: Mapping[str, bytes], stones: Iterable[Stone]) -> "Erased":
         """Stones of which the key is not there tell nothing."""
         known = [each for each in stones if each.key_id in keys]
         tenancies: dict[str, tuple[tuple[date, date], ...]] = defaultdict(tuple)
@@ -99,7 +98,6 @@ class Erased:
             names=frozenset(each.name_digest for each in named),
             word_lengths=frozenset(each.length for each in named if each.is_word),
             other_lengths=frozenset(each.length for each in named if not each.is_word),
-            kept_from=kept_from,
         )
 
     def _digests(self, text: str) -> list[str]:
@@ -157,13 +155,8 @@ class Erased:
                 if name in self.names:
                     yield start, end, alias(name)
 
-    def without(self, parsed: ParsedFile) -> tuple[ParsedFile, Counter[str]]:
-        """What is kept of a file, and how many of its rows are not, by reason."""
-        found, erased = self._without_erased(parsed)
-        kept, past = self._without_past(found)
-        return kept, +Counter({"erased": erased, "past_retention": past})
-
-    def _without_erased(self, parsed: ParsedFile) -> tuple[ParsedFile, int]:
+    def without(self, parsed: ParsedFile) -> tuple[ParsedFile, int]:
+        """A file without rows of erased ids, and how many these are."""
         if not self.keys:
             return parsed, 0
         names = set(parsed.good.meterpoint_id)
@@ -189,15 +182,6 @@ class Erased:
     def says(self, row_json: str, day: date | None = None) -> bool:
         """Whether a row as it was delivered has an erased id for one of its values."""
         return any(self.is_gone(value, day) or self.has_account(value) for value in values_of(row_json))
-
-    def _without_past(self, parsed: ParsedFile) -> tuple[ParsedFile, int]:
-        if not self.kept_from:
-            return parsed, 0
-        first = (self.kept_from - EPOCH).days
-        keep = np.asarray(parsed.good.interval_start, dtype=np.int64) // DAY >= first
-        rejected = [row for row in parsed.rejected if row.date is None or row.date >= first]
-        past = int((~keep).sum()) + len(parsed.rejected) - len(rejected)
-        return (parsed._replace(good=_only(parsed.good, keep), rejected=rejected), past) if past else (parsed, 0)
 
 
 def _only(good: Good, keep: "np.ndarray[Any, np.dtype[np.bool_]]") -> Good:

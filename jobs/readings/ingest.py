@@ -111,6 +111,7 @@ class Place(NamedTuple):
     staging_uri: str  # the same as Spark names it
     load_id: str
     started_at: datetime  # UTC
+    kept_from: date | None = None  # readings of earlier local dates are left out
     erased: Erased = Erased()
 
 
@@ -124,7 +125,7 @@ class Receipt:
     warnings: Counter[str] = field(default_factory=Counter)
     readings: Counter[str] = field(default_factory=Counter)  # good rows by date
     rows_rejected: int = 0
-    rows_not_kept: int = 0  # of erased ids, or of dates past retention: neither loaded nor in quarantine
+    rows_erased: int = 0  # of erased ids: neither loaded nor in quarantine
     lost_days: int = 0
     claims: int = 0
     bytes_read: int = 0
@@ -140,7 +141,7 @@ class Receipt:
             self.warnings + other.warnings,
             self.readings + other.readings,
             self.rows_rejected + other.rows_rejected,
-            self.rows_not_kept + other.rows_not_kept,
+            self.rows_erased + other.rows_erased,
             self.lost_days + other.lost_days,
             self.claims + other.claims,
             self.bytes_read + other.bytes_read,
@@ -179,7 +180,7 @@ def ingest(files: Iterable[dict[str, Any]], read: Read, place: Place, task: int 
     named = list(files)
     for file, content in zip(named, read([file["path"] for file in named]), strict=True):
         modified_at = min(file["modified_at"], place.started_at)
-        batch.add(receipt, file, content, modified_at)
+        batch.add(receipt, file, content, modified_at, place.kept_from)
         if batch.rows >= MOST_ROWS or batch.kept_bytes >= MOST_BYTES:
             batch.write(place, f"part-{task}-{attempt}-{batch.number}.parquet")
             batch = _Batch(place.erased, batch.number + 1)
@@ -199,7 +200,14 @@ class _Batch:
         self.rejected: list[dict[str, Any]] = []
         self.files: list[dict[str, Any]] = []
 
-    def add(self, receipt: Receipt, file: dict[str, Any], content: bytes | OSError, modified_at: datetime) -> None:
+    def add(
+        self,
+        receipt: Receipt,
+        file: dict[str, Any],
+        content: bytes | OSError,
+        modified_at: datetime,
+        kept_from: date | None,
+    ) -> None:
         """Judge a file, and count it into the receipt."""
         name = file["source_file"]
         record: dict[str, Any] = {"source_file": name, "kind": "readings", "modified_at": file["modified_at"]}
@@ -222,7 +230,8 @@ class _Batch:
             detail = self.erased.redacted(error.detail)
             self._reject(receipt, record | {"reason": error.reason, "detail": detail, "content": kept})
             return
-        self._add_rows(receipt, record, *self.erased.without(parsed), modified_at)
+        parsed, erased = self.erased.without(parsed)
+        self._add_rows(receipt, record, _kept(parsed, kept_from) if kept_from else parsed, erased, modified_at)
 
     def _record(self, receipt: Receipt, record: dict[str, Any]) -> None:
         receipt.files[record["status"]] += 1
@@ -242,13 +251,13 @@ class _Batch:
         receipt: Receipt,
         record: dict[str, Any],
         parsed: ParsedFile,
-        not_kept: Counter[str],
+        erased: int,
         modified_at: datetime,
     ) -> None:
         name = record["source_file"]
-        receipt.reasons += not_kept
-        receipt.rows_not_kept += not_kept.total()
-        told = [f"{counted(rows, 'row')} not kept: {reason}" for reason, rows in not_kept.items()]
+        receipt.reasons += Counter(erased=erased)
+        receipt.rows_erased += erased
+        told = [f"{counted(erased, 'row')} of erased ids not kept"] if erased else []
         count, bad = len(parsed.good.meterpoint_id), len(parsed.rejected)
         good_days = _days(parsed)
         lost = {(row.meterpoint_id, row.date) for row in parsed.rejected if row.meterpoint_id and row.date is not None}
@@ -280,8 +289,8 @@ class _Batch:
             | {
                 "status": "loaded",
                 "detail": "; ".join([*([parsed.note] if parsed.note else []), *told]) or None,
-                "rows_read": count + bad + not_kept.total(),
-                "rows_rejected": bad + not_kept.total(),
+                "rows_read": count + bad + erased,
+                "rows_rejected": bad + erased,
                 "first_date": min(dates, default=None),
                 "last_date": max(dates, default=None),
                 "warnings": list(parsed.warnings.items()),
@@ -300,6 +309,23 @@ class _Batch:
         for folder, rows, schema in (("rejected", self.rejected, REJECTED_SCHEMA), ("files", self.files, FILES_SCHEMA)):
             if rows:
                 write_file(place.lake, f"{place.staging}/{folder}", name, _table(rows, schema))
+
+
+def _kept(parsed: ParsedFile, first: date) -> ParsedFile:
+    """A file without its readings of local dates before `first`, which a warning counts."""
+    good = parsed.good
+    stays = good.interval_start // DAY >= (first - EPOCH).days
+    left_out = int(len(stays) - stays.sum())
+    if not left_out:
+        return parsed
+    kept = Good(
+        [name for name, each in zip(good.meterpoint_id, stays, strict=True) if each],
+        good.interval_start[stays],
+        good.interval_start_utc[stays],
+        good.consumption_kwh[stays],
+        [quality for quality, each in zip(good.reading_quality, stays, strict=False) if each],
+    )
+    return parsed._replace(good=kept, warnings=parsed.warnings | {"date_not_kept": left_out})
 
 
 def _example(receipt: Receipt, is_row: bool, name: str, position: int, text: str) -> None:

@@ -60,13 +60,14 @@ RowReason = Literal[
     "day_held_absurd",
 ]
 # Rows that are counted, and neither loaded nor put into quarantine.
-NotKept = Literal["erased", "past_retention"]
+NotKept = Literal["erased"]
 Warning = Literal[
     "repeated_hour_not_told",
     "hourly_values",
     "rising_values",
     "whole_numbers",
     "stamps_at_interval_end",
+    "date_not_kept",
 ]
 
 

@@ -85,6 +85,7 @@ ADVICE = {
     "hourly_values": Advice("days with values on the hour alone", "Ask whether half is missing, or these are sums."),
     "rising_values": Advice("days whose values never fall", "Ask whether it is a register."),
     "whole_numbers": Advice("days of large whole numbers", "Ask whether these are watt-hours."),
+    "date_not_kept": Advice("readings of dates that are kept no longer", "Nothing: LAKE_KEEP_READINGS_MONTHS says so."),
     "stamps_at_interval_end": Advice("times that may be ends of half hours", "Ask the sender: starts are meant."),
 }
 

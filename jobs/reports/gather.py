@@ -144,6 +144,8 @@ def overview(
         lambda: worst_meterpoints(spark, newest) if newest else [],
     )
     rows, files = since_yesterday(loads, now)
+    if rows or files:  # which costs Spark jobs; mostly there are none
+        rows, files = spark.sql(check.newly_rejected(now)).collect()[0]
     facts = check.Facts(
         now=now,
         loaded=bool(loads),

@@ -1,7 +1,9 @@
-"""Lines for people or for machines: text on a terminal, JSON in containers (LAKE_LOG_FORMAT)."""
+"""Lines for people or for machines. LAKE_LOG_FORMAT: `text`, `json`, or `auto`, JSON where nobody watches."""
 
 import json
+import logging
 import os
+import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +14,8 @@ load_id: ContextVar[str | None] = ContextVar("load_id", default=None)
 
 def is_json() -> bool:
     """Whether lines are JSON."""
-    return os.environ.get("LAKE_LOG_FORMAT") == "json"
+    form = os.environ.get("LAKE_LOG_FORMAT")
+    return form == "json" or (form == "auto" and not sys.stderr.isatty())
 
 
 def line(level: str, message: str, **fields: Any) -> str:
@@ -22,3 +25,19 @@ def line(level: str, message: str, **fields: Any) -> str:
     return json.dumps(
         {"at": at, "level": level, **named, "message": message, **fields}, ensure_ascii=False, default=str
     )
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        trace = {"trace": self.formatException(record.exc_info)} if record.exc_info else {}
+        return line(record.levelname.lower(), record.getMessage(), logger=record.name, **trace)
+
+
+def set_up() -> None:
+    """Have what libraries log, and errors that nobody caught, be lines of JSON, too, if lines are JSON."""
+    if is_json():
+        handler = logging.StreamHandler()
+        handler.setFormatter(_Formatter())
+        logging.basicConfig(handlers=[handler], level=logging.WARNING)
+        logging.captureWarnings(True)
+        sys.excepthook = lambda kind, error, trace: logging.critical("%s", error, exc_info=(kind, error, trace))

@@ -7,20 +7,22 @@ code, but for the names of folders.
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
+from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from prometheus_client import CollectorRegistry, generate_latest, write_to_textfile
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from jobs import schedule_state
+from jobs import check, schedule_state
 from jobs.check import Facts, Finding
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
-    from jobs.query import Runner
+    from jobs.overview import Query
 
-ENDPOINT_SECONDS = 2  # the endpoint has to answer in, or its metrics are left out
+ENDPOINT_SECONDS = 5  # the endpoint has to answer in, or its metrics are left out
+_NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 _LOADS = """
     SELECT
@@ -45,7 +47,7 @@ _NEWEST = """
 """
 
 
-def figures(query: "Runner") -> dict[str, list[Sequence[Any]]]:
+def figures(query: "Query") -> dict[str, list[Sequence[Any]]]:
     """What the tables tell, by name of the question; of a lakehouse that was loaded. Raises QueryError."""
     asked = {"loads": _LOADS, "stages": _STAGES, "reasons": _REASONS, "open": _OPEN, "newest": _NEWEST}
     return {name: list(query(statement).rows) for name, statement in asked.items()}
@@ -107,7 +109,8 @@ def of_check(facts: Facts, findings: Sequence[Finding]) -> Iterable[Metric]:
     for name, level, _ in findings:
         levels.add_metric([name], int(level))
     yield levels
-    yield GaugeMetricFamily("lake_silent_meterpoints", "Meterpoints that fell silent", value=facts.silent)
+    if facts.last_reading_date is not None:
+        yield GaugeMetricFamily("lake_silent_meterpoints", "Meterpoints that fell silent", value=facts.silent)
     free = GaugeMetricFamily("lake_disk_free_ratio", "Free share of the disk of a folder", labels=["folder"])
     for folder, percent in facts.free_percent.items():
         free.add_metric([folder], percent / 100)
@@ -157,10 +160,20 @@ def registry_of(*parts: Iterable[Metric]) -> CollectorRegistry:
 
 
 def write(path: Path, facts: Facts, findings: Sequence[Finding]) -> None:
-    """Replace the file in one step. Where the lake could not be asked, its figures are missing."""
+    """Replace the file in one step. Where the lake could not be asked, its figures are missing. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lake = of_lake(facts.figures) if facts.figures else ()
     write_to_textfile(str(path), registry_of(of_check(facts, findings), lake))
+
+
+def after_run(settings: Settings, query: "Query") -> None:
+    """Write the file with what a run left, asked by its own session. Raises OSError."""
+    now = datetime.now(UTC)
+    lake = check.lake_facts(query, now)
+    if lake.get("loaded", True):
+        lake["figures"] = figures(query)
+    facts = Facts(now=now, **check.machine_facts(settings), **lake)
+    write(cast("Path", settings.metrics_file), facts, check.judge(facts, settings))
 
 
 def page(settings: Settings) -> bytes:
@@ -171,10 +184,11 @@ def page(settings: Settings) -> bytes:
     answers = 0
     if settings.endpoint_metrics:
         try:
-            with urllib.request.urlopen(settings.endpoint_metrics, timeout=ENDPOINT_SECONDS) as answer:
+            # Without a proxy that the environment names: it is a service beside this one.
+            with _NO_PROXY.open(settings.endpoint_metrics, timeout=ENDPOINT_SECONDS) as answer:
                 parts.append(answer.read())
             answers = 1
-        except OSError:
+        except (OSError, HTTPException, ValueError):
             pass
         up = GaugeMetricFamily("lake_endpoint_up", "Whether the SQL endpoint gave its metrics", value=answers)
         parts.append(generate_latest(registry_of([up])))
@@ -182,7 +196,7 @@ def page(settings: Settings) -> bytes:
 
 
 def publish(settings: Settings) -> None:
-    """Put the page beside the reports, as `metrics`, in one step."""
+    """Put the page beside the reports, as `metrics`, in one step. Raises OSError."""
     settings.reports.mkdir(parents=True, exist_ok=True)
     draft = settings.reports / ".metrics"
     draft.write_bytes(page(settings))

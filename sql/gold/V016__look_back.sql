@@ -4,7 +4,7 @@
 CREATE OR REPLACE VIEW gold.restatements (
   load_id COMMENT 'Load that restated the date, see gold.load_history',
   restated_at COMMENT 'When the load ended, UTC',
-  kind COMMENT 'load; retract, reload, rebuild, erase: a person asked for it; rollback',
+  kind COMMENT 'load; retract, reload, rebuild: a person asked for it; rollback',
   date COMMENT 'Local date of the readings',
   readings_added COMMENT 'Half hours of meterpoints that had no reading before',
   readings_changed COMMENT 'Half hours of meterpoints with another consumption or quality than before',

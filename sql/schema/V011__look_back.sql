@@ -29,7 +29,7 @@ ALTER TABLE ops.publications ALTER COLUMN readings_changed COMMENT 'Of silver.re
 
 -- Readings as they were known at a moment (UTC): what loads had brought that had ended by then.
 --   SELECT * FROM silver.readings_as_of(TIMESTAMP '2021-11-02 09:00:00') WHERE date = DATE '2021-10-31'
--- Values are kept for LAKE_KEEP_SUPERSEDED; of an earlier moment only what did not change since then is told.
+-- Values are kept for LAKE_KEEP_SUPERSEDED_MONTHS; of an earlier moment only what did not change since then is told.
 CREATE OR REPLACE FUNCTION silver.readings_as_of(moment TIMESTAMP COMMENT 'Moment, UTC')
 RETURNS TABLE (
   meterpoint_id STRING COMMENT 'Meterpoint that was read',

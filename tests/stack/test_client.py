@@ -90,9 +90,9 @@ def test_columns_have_types_and_comments(inspector: sqlalchemy.Inspector) -> Non
 
     assert [column["name"] for column in columns] == GOLD["half_hourly_consumption"]
     assert [type(column["type"]) for column in columns] == [
-        types.DateTime, types.DateTime, types.Date, types.BigInteger, types.DECIMAL,
+        types.DateTime, types.DateTime, types.Date, types.BigInteger, types.DECIMAL, types.DECIMAL, types.DECIMAL,
     ]  # fmt: skip
-    assert repr(columns[-1]["type"]) == "DECIMAL(precision=18, scale=6)"
+    assert repr(columns[4]["type"]) == "DECIMAL(precision=18, scale=6)"
     assert all(column["comment"] for column in columns)
     assert inspector.get_table_comment("half_hourly_consumption", "gold")["text"]
     with pytest.raises(sqlalchemy.exc.NoSuchTableError):

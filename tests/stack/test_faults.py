@@ -156,6 +156,8 @@ def killed_run(stack: Stack, point: Point) -> CompletedProcess[str]:
 def assert_like_undisturbed(stack: Stack) -> None:
     """Silver, marts, quarantine and ops are what they would be had every run come to its end."""
     for view, (columns, raw) in Oracle(stack.landing).gold().items():
+        if view.endswith("period_consumption"):
+            continue  # by periods that a person sets: what they add up is in half_hourly_product_consumption
         rows = stack.query(f"SELECT {', '.join(columns)} FROM gold.{view}")
         assert sorted(map(_texts, rows)) == sorted(map(_texts, raw)), view
     files = {str(path.relative_to(stack.landing)): path for path in (stack.landing / "readings").rglob("*.json*")}

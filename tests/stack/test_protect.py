@@ -1,7 +1,6 @@
 """What analysts see of ids: pseudonyms, whatever they ask. Statements are in statements/inference.txt and shown.txt."""
 
 import hmac
-import json
 import re
 from collections.abc import Iterator
 from contextlib import closing
@@ -162,9 +161,7 @@ def test_the_log_says_whose_rows_were_read_and_how(stack: Stack, cursor: Any, st
 
     for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(1)):
         with attempt:
-            log = stack.compose("logs", "--no-color", "--no-log-prefix", "sql-endpoint").stdout
-            logged = [json.loads(line.partition(" INFO query: ")[2]) for line in log.splitlines() if mark in line]
-            analysts, stewards, sums = logged
+            analysts, stewards, sums = stack.told(mark)
 
     assert (analysts["user"], analysts["ids"]) == ("analyst", "pseudonyms")
     assert {"mart.daily_meterpoint_consumption", "silver.readings"} <= set(analysts["ids_of"].split())

@@ -135,7 +135,7 @@ def conditions(draw: Any, rows: pd.DataFrame, table: str, depth: int = 2) -> str
 
 AGGREGATES = "count(*), min(interval_start), max(product_display_name), sum(consumption_kwh), sum(meterpoint_count)"
 QUERIES = [
-    "SELECT * FROM {view} a WHERE {condition}",
+    f"SELECT {', '.join(f'a.{name}' for name in TYPES)} FROM {{view}} a WHERE {{condition}}",
     f"SELECT {AGGREGATES} FROM {{view}} a WHERE {{condition}}",
     f"SELECT date, {AGGREGATES} FROM {{view}} a WHERE {{condition}} GROUP BY date",
     """SELECT a.interval_start, a.average_kwh, b.consumption_kwh FROM {view} a JOIN {view} b

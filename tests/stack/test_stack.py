@@ -117,6 +117,8 @@ def test_types_and_comments_arrive_at_a_client(stack: Stack) -> None:
         ("date", "date"),
         ("meterpoint_count", "bigint"),
         ("consumption_kwh", "decimal(18,6)"),
+        ("received_share", "decimal(9,6)"),
+        ("actual_share", "decimal(9,6)"),
     ]
     assert all(row[2] for row in described)
 
@@ -207,7 +209,10 @@ def test_metrics_of_loads_checks_and_the_endpoint_are_beside_the_reports(stack: 
         series = [line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#")]
         return {name: float(value) for name, value in series}
 
-    while not (found := lines()).get('lake_loads_total{status="published"}') and time.monotonic() < deadline:
+    def whole(found: dict[str, float]) -> bool:
+        return 'lake_loads_total{status="published"}' in found and found.get("lake_endpoint_up") == 1
+
+    while not whole(found := lines()) and time.monotonic() < deadline:
         time.sleep(2)
 
     assert checked.returncode in (0, 1, 2), checked.stderr
@@ -356,7 +361,7 @@ def test_data_survives_down_and_up_with_other_secrets(stack: Stack) -> None:
     stack.env.update({name: token_hex(24) for name in names})
     stack.make("up")
 
-    assert len(names) == 9
+    assert len(names) == 10
 
     assert elsewhere.returncode != 0
     assert "the stack is down: make up" in elsewhere.stderr

@@ -47,6 +47,12 @@ def test_a_master_that_does_not_answer_is_told_in_one_line(tmp_path: Path, maste
     assert str(raised.value) == f"the master {master} (LAKE_SPARK_MASTER) does not answer: Connection refused"
 
 
+@pytest.mark.parametrize("error", ["Cannot call methods on a stopped SparkContext.", "LiveListenerBus is stopped."])
+def test_a_master_that_takes_no_application_is_told_as_that(error: str) -> None:
+    assert "has it another secret (_SPARK_AUTH_SECRET)?" in cluster.why_no_session(error)
+    assert cluster.why_no_session("no space left") == "no space left"
+
+
 def test_no_setting_holds_a_key_or_the_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*cluster.KEYS, SECRET):
         monkeypatch.setenv(name, f"hidden-{name}")

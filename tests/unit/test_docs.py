@@ -137,6 +137,27 @@ def test_operators_guide__should_say_of_each_check_what_to_do() -> None:
         assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == checks
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/analysts.md"])
+def test_each_view__should_be_found_from_readme_and_the_analysts_guide(page: str) -> None:
+    views = {path.stem for path in (PROJECT / "docs" / "queries").iterdir() if not path.stem.endswith("_as_of")}
+    named = set(re.findall(r"gold\.\w+", (PROJECT / page).read_text()))
+
+    assert views - named == set()
+
+
+def test_each_command__should_be_in_readme_or_a_guide() -> None:
+    text = "".join(
+        (PROJECT / name).read_text() for name in ("README.md", "docs/operations.md", "docs/configuration.md")
+    )
+    commands: Any = typer.main.get_command(app)
+    shown = {name for name, command in commands.commands.items() if not command.hidden}
+
+    assert {name for name in shown if not re.search(rf"(?:docker/)?lake {name}\b|make {name}\b", text)} == set()
+    first = (PROJECT / "README.md").read_text()
+    meant = {"check", "collect", "expire", "history", "move", "quarantine", "rebuild", "reload", "retract", "rollback"}
+    assert {name for name in meant | {"periods", "status"} if f"`lake {name}" not in first} == set()
+
+
 def test_example_queries__should_call_only_functions_that_the_endpoint_allows() -> None:
     [listed] = (PROJECT / "docker" / "endpoint-guard").rglob("functions.txt")
     words = {"as", "filter", "over", "using"}  # which may stand before a bracket

@@ -66,12 +66,14 @@ def test_rule_of_the_developers_guide__should_be_one_that_code_pages_model_and_c
         )
     shutil.copytree(PROJECT / "jobs" / "reports", tmp_path / "jobs" / "reports")
     [patch] = re.findall(r"```diff\n(.*?)```", (PROJECT / "docs" / "development.md").read_text(), re.DOTALL)
+    changed = {path.split("/")[0] for path in re.findall(r"^\+\+\+ b/(.*)$", patch, re.MULTILINE)}
     subprocess.run(["git", "apply", "-"], cwd=tmp_path, input=patch, text=True, check=True)
     tests = ["tests/unit/test_rules.py", "tests/unit/readings/test_scenarios.py", "-k", "not guide"]
 
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
+    assert changed == {"docs", "jobs", "tests"}
     assert done.returncode == 0, done.stdout
     cases = sum(1 for _ in (PROJECT / "tests" / "scenarios").iterdir())
     assert f"{cases + 1 + 2 * len(REASONS) + 1} passed" in done.stdout

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 import stat
 from pathlib import Path
 
@@ -144,6 +145,14 @@ def test_command__should_print_no_password_that_was_not_stored() -> None:
     assert done.exit_code == 1
     assert done.stdout == ""
     assert done.stderr.splitlines() == ["error: there is no user nobody"]
+
+
+@pytest.mark.usefixtures("path")
+def test_command__should_say_so_where_there_is_nobody_to_list() -> None:
+    done = CliRunner().invoke(app, ["users", "list"])
+
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert re.fullmatch(r"There are no users yet: `.* users add NAME` adds one\.\n", done.stderr)
 
 
 def test_command__should_list_and_remove(path: Path) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import random
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,7 +43,12 @@ class Parsed(NamedTuple):
     receipt: ingest.Receipt
 
 
-def parsed(files: dict[str, bytes | OSError], known: dict[str, str] | None = None, modified: datetime = FAR) -> Parsed:
+def parsed(
+    files: dict[str, bytes | OSError],
+    known: dict[str, str] | None = None,
+    modified: datetime = FAR,
+    kept: date | None = None,
+) -> Parsed:
     """What a task writes of files by path."""
     delivered = [
         {
@@ -57,8 +62,10 @@ def parsed(files: dict[str, bytes | OSError], known: dict[str, str] | None = Non
     ]
     with TemporaryDirectory() as folder:
         local = LocalFileSystem()
-        roots = {name: f"{folder}/{name}" for name in ("readings", "contested", "claims", "staging")}
-        place = ingest.Place(local, "", local, **roots, staging_uri="", load_id="load", started_at=FAR)  # type: ignore[arg-type]
+        readings, contested, claims, staging = (
+            f"{folder}/{name}" for name in ("readings", "contested", "claims", "staging")
+        )
+        place = ingest.Place(local, "", local, readings, contested, claims, staging, "", "load", FAR, kept)
         receipt = ingest.ingest(delivered, lambda paths: [files[path] for path in paths], place)
 
         def written(pattern: str) -> pa.Table:
@@ -159,3 +166,14 @@ def test_file_of_the_future__should_count_as_modified_when_the_load_began() -> N
     (claim,) = rows_of(parsed({"a.json": WHOLE}, modified=datetime(2150, 1, 1, tzinfo=UTC)).claims)
 
     assert claim["modified_at"] == FAR
+
+
+def test_readings_of_dates_that_are_kept_no_longer_are_left_out_and_counted() -> None:
+    file = document(row('"2020-12-31 23:30:00"'), row('"2021-01-01 00:00:00"'), row('"2021-01-01 00:30:00"'))
+
+    found = parsed({"a.json": file, "old.json": document(row('"2020-01-01 00:00:00"'))}, kept=date(2021, 1, 1))
+
+    assert found.readings["date_of_folder"].to_pylist() == ["date=2021-01-01"] * 2
+    assert found.receipt.warnings == {"date_not_kept": 2}
+    assert found.receipt.files == {"loaded": 2} and found.receipt.claims == 1
+    assert found.receipt.rows_rejected == 0

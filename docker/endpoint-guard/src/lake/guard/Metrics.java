@@ -6,6 +6,7 @@ import java.lang.management.ManagementFactory;
 import java.lang.management.MemoryUsage;
 import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
+import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.ConcurrentSkipListMap;
@@ -31,6 +32,13 @@ final class Metrics {
     for (int index = 0; index < SECONDS.length; index++) {
       WITHIN[index] = new LongAdder();
     }
+    // A counter that begins with its first event hides that one from rate().
+    for (String end : List.of("done", "error", "limit", "read_only", "permission", "canceled", "timeout", "closed")) {
+      QUERIES.put(end, new LongAdder());
+    }
+    for (String event : List.of("login", "login refused", "refused", "session ended", "result dropped", "self-check failed")) {
+      EVENTS.put(event, new LongAdder());
+    }
   }
 
   private Metrics() {}
@@ -45,7 +53,10 @@ final class Metrics {
         exchange.getResponseBody().write(page);
       }
     });
-    server.start();
+    // Its thread is as the one that starts it: another than a daemon would keep a process that has to end.
+    Thread starter = new Thread(server::start, "metrics");
+    starter.setDaemon(true);
+    starter.start();
   }
 
   /** A statement that ended: its rows are ready, or it has an error. */
@@ -77,7 +88,8 @@ final class Metrics {
     if (end.equals("done") || end.equals("canceled") || end.equals("timeout") || end.equals("closed")) {
       return end;
     }
-    return end.contains("[LIMIT]") ? "limited" : end.contains("[READ_ONLY]") || end.contains("[PERMISSION]") ? "refused" : "error";
+    return end.contains("[LIMIT]") ? "limit" : end.contains("[READ_ONLY]") ? "read_only"
+        : end.contains("[PERMISSION]") ? "permission" : "error";
   }
 
   private static String page() {

@@ -9,6 +9,7 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
+import org.apache.logging.log4j.message.ObjectMessage;
 import org.apache.spark.scheduler.SparkListener;
 import org.apache.spark.scheduler.SparkListenerEvent;
 import org.apache.spark.sql.hive.thriftserver.ui.SparkListenerThriftServerOperationCanceled;
@@ -87,7 +88,7 @@ public final class QueryLog extends SparkListener {
     if (!event.equals("query")) {
       Metrics.event(event);
     }
-    Map<String, Object> line = new LinkedHashMap<>();
+    Map<String, Object> line = new Line();
     line.put("event", event);
     line.put("user", user);
     for (int index = 0; index < pairs.length; index += 2) {
@@ -97,10 +98,18 @@ public final class QueryLog extends SparkListener {
       }
       line.put((String) pairs[index], value instanceof Number || value == null ? value : shortened(value.toString()));
     }
-    try {
-      LOG.info(JSON.writeValueAsString(line));
-    } catch (JsonProcessingException error) {
-      throw new IllegalStateException(error);
+    LOG.info(new ObjectMessage(line));
+  }
+
+  /** An object for a log in JSON, and its JSON for one in text. */
+  private static final class Line extends LinkedHashMap<String, Object> {
+    @Override
+    public String toString() {
+      try {
+        return JSON.writeValueAsString(this);
+      } catch (JsonProcessingException error) {
+        throw new IllegalStateException(error);
+      }
     }
   }
 

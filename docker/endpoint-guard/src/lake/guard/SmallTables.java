@@ -90,6 +90,7 @@ import org.apache.spark.sql.execution.datasources.parquet.ParquetFileFormat;
 import org.apache.spark.sql.execution.joins.ShuffledHashJoinExec;
 import org.apache.spark.sql.types.DataTypes;
 import org.apache.spark.sql.types.StructType;
+import org.apache.spark.unsafe.types.UTF8String;
 import scala.Function1;
 import scala.Option;
 import scala.Tuple3;
@@ -134,6 +135,8 @@ final class SmallTables extends SparkStrategy {
       OneRowRelation.class, Project.class, Sort.class);
   /** Rows that the joins of a query could make, at worst, times what is evaluated for each: about a second. */
   private static final double MOST = 10_000_000;
+  /** Bytes of a text from which on a query is a job. */
+  private static final int LONG = 100_000;
 
   private record Partition(StructType schema, List<String> files) {}
 
@@ -301,8 +304,13 @@ final class SmallTables extends SparkStrategy {
   }
 
   private static boolean cheap(Expression expression) {
-    return !expression.exists(
-        node -> !SIMPLE.contains(node.getClass()) && !CHEAP.contains(node.getClass()) && !Pseudonyms.is(node));
+    return !expression.exists(node -> isLong(node)
+        || !SIMPLE.contains(node.getClass()) && !CHEAP.contains(node.getClass()) && !Pseudonyms.is(node));
+  }
+
+  /** A text that was written, or worked out while the query was planned, and that each row would have. */
+  private static boolean isLong(Expression node) {
+    return node instanceof Literal literal && literal.value() instanceof UTF8String text && text.numBytes() > LONG;
   }
 
   private static boolean small(LogicalRelation read) {

@@ -1,0 +1,105 @@
+"""What is kept no longer goes, and nothing else does."""
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from jobs import expire
+from jobs.expire import Expired
+from jobs.settings import Settings
+from tests.integration.lake import Agreement, Lake, Rows, day
+
+TODAY = date(2021, 3, 1)
+TOTALS = (
+    "half_hourly_consumption",
+    "daily_product_consumption",
+    "daily_completeness",
+    "half_hourly_region_consumption",
+)
+
+
+@pytest.fixture(scope="module")
+def lake(new_lake: Callable[[], Lake]) -> Lake:
+    """Two dates, of which the first is too old; a correction and a rejected row of both."""
+    lake = new_lake()
+    lake.landing.reference([Agreement(1, "a")], ["a", "b"])
+    for number, kwh in enumerate((1, 2)):
+        after = timedelta(hours=number)
+        rows = [*day("a", "2021-01-31", kwh), *day("a", "2021-02-01", kwh), ["2021-02-01 00:00:00", -1, "b"]]
+        lake.landing.readings("a.json", rows, after=after)
+        lake.load()
+    return lake
+
+
+def keeping(lake: Lake, **months: int) -> Settings:
+    return lake.settings.model_copy(update={f"keep_{name}_months": number for name, number in months.items()})
+
+
+def find(lake: Lake, today: date = TODAY, **months: int) -> list[Expired]:
+    return expire.find(lake.spark, keeping(lake, **months), today)
+
+
+def totals(lake: Lake) -> dict[str, Rows]:
+    return {view: lake.view(f"gold.{view}") for view in TOTALS}
+
+
+def test_nothing_goes_that_is_young_enough_or_shown(lake: Lake) -> None:
+    assert find(lake, readings=2, superseded=14, quarantine=0, snapshots=0) == []
+    # The snapshot is of this year, and would be too old a hundred years later.
+    assert find(lake, date(2126, 1, 1), superseded=0, snapshots=1) == []
+    found = find(lake, date(2126, 1, 1), superseded=1, quarantine=1)
+    assert [each.table for each in found] == ["quarantine.readings", "silver.superseded_readings"]
+
+
+def test_readings_that_are_too_old_go_and_the_totals_of_their_date_stay(lake: Lake) -> None:
+    before, told = totals(lake), []  # type: tuple[dict[str, Rows], list[str]]
+    found = find(lake, readings=1)
+
+    load_id = expire.run(lake.spark, keeping(lake, readings=1), found, told.append)
+
+    assert {(each.table, *each.values) for each in found} == {
+        (table, "2021-01-31") for table in ("silver.readings", "ops.claims", "mart.daily_meterpoint_consumption")
+    }
+    assert lake.rows("SELECT DISTINCT date FROM silver.readings") == [(date(2021, 2, 1),)]
+    assert lake.rows("SELECT DISTINCT date FROM gold.meterpoint_daily") == [(date(2021, 2, 1),)]
+    assert totals(lake) == before
+    assert lake.rows(f"SELECT kind, status, accepted FROM gold.load_history WHERE load_id = '{load_id}'") == [
+        ("expire", "published", ["LAKE_KEEP_READINGS_MONTHS"])
+    ]
+    assert find(lake, readings=1) == []
+
+    # Another product in all of the past changes the totals of what is kept alone, and a rebuild nothing else.
+    lake.landing.reference([Agreement(1, "a", product_id="P3")], ["a", "b"], after=timedelta(hours=1))
+    lake.load()
+    lake.load(kind="rebuild", rebuild=(None, None))
+    by_product = dict(lake.rows("SELECT date, product_display_name FROM gold.daily_product_consumption"))
+    assert by_product == {date(2021, 1, 31): "Fixed", date(2021, 2, 1): "Variable"}
+    assert totals(lake)["half_hourly_consumption"] == before["half_hourly_consumption"]
+
+
+def test_a_delivery_of_dates_that_are_kept_no_longer_changes_nothing(lake: Lake) -> None:
+    before = totals(lake)
+    kept = keeping(lake, readings=1)  # of today, so that nothing of 2021 is
+    lake.landing.readings("late.json", day("a", "2021-01-31", 0.9), after=timedelta(hours=3))
+    settings, lake.settings = lake.settings, kept
+
+    summary = lake.load()
+
+    lake.settings = settings
+    assert (summary.readings_loaded, summary.dates) == (0, [])
+    assert summary.receipt.warnings == {"date_not_kept": 48}
+    assert totals(lake) == before
+
+
+def test_files_go_when_their_time_has_come_and_the_rest_stays(lake: Lake) -> None:
+    before = totals(lake)
+    old = Path(lake.settings.warehouse) / "silver/readings/date=2021-01-31"
+    assert any(old.rglob("*.parquet"))
+
+    expire.run(lake.spark, keeping(lake).model_copy(update={"retention_hours": 0}), [], lambda _: None)
+
+    assert not any(old.rglob("*.parquet"))
+    assert totals(lake) == before
+    assert lake.run() is None

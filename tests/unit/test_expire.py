@@ -1,0 +1,33 @@
+"""Until when something is kept."""
+
+from datetime import UTC, date, datetime
+
+import pytest
+
+from jobs.expire import kept_from, local_today, months_before
+from jobs.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("day", "months", "expected"),
+    [
+        (date(2021, 3, 15), 1, date(2021, 2, 15)),
+        (date(2021, 3, 31), 1, date(2021, 2, 28)),
+        (date(2024, 3, 31), 1, date(2024, 2, 29)),
+        (date(2021, 1, 31), 1, date(2020, 12, 31)),
+        (date(2021, 12, 31), 14, date(2020, 10, 31)),
+        (date(2021, 1, 1), 12, date(2020, 1, 1)),
+        (date(2021, 12, 5), 24, date(2019, 12, 5)),
+    ],
+)
+def test_months_are_those_of_the_calendar(day: date, months: int, expected: date) -> None:
+    assert months_before(day, months) == expected
+
+
+def test_readings_are_kept_for_ever_unless_a_setting_says_otherwise() -> None:
+    assert kept_from(Settings(), date(2021, 1, 1)) is None
+    assert kept_from(Settings(keep_readings_months=24), date(2021, 1, 1)) == date(2019, 1, 1)
+
+
+def test_today_is_the_local_date() -> None:
+    assert local_today(datetime(2021, 6, 30, 23, 30, tzinfo=UTC)) == date(2021, 7, 1)
