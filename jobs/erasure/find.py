@@ -212,11 +212,14 @@ def _look_into(
 
 
 def _ids(spark: SparkSession) -> set[str]:
-    """Ids of meterpoints and accounts that the newest snapshot has, for a hint."""
-    history = tables.all_locations(spark, AGREEMENTS)
-    newest = {value: history[value] for value in sorted(history)[-1:]}
-    rows = tables.read_rows(spark, AGREEMENTS, newest, only=("meterpoint_id", "account_id"))
-    return {each for name in ("meterpoint_id", "account_id") for each in pc.unique(rows[name]).to_pylist() if each}
+    """Ids of meterpoints and accounts of the newest snapshot and the newest date, for a hint."""
+    found: set[str] = set()
+    for table in (AGREEMENTS, DAILY_METERPOINT):
+        places = tables.all_locations(spark, table)
+        newest = {value: places[value] for value in sorted(places)[-1:]}
+        rows = tables.read_rows(spark, table, newest, only=("meterpoint_id", "account_id"))
+        found |= {each for name in rows.column_names for each in pc.unique(rows[name]).to_pylist() if each}
+    return found
 
 
 def brought_back(spark: SparkSession, erased: Erased) -> Pending:
