@@ -148,11 +148,11 @@ def without_erased(found: reference.Reference, erased: Erased) -> tuple[referenc
         return found, 0
     kept = {}
     for name, table in found.tables.items():
-        gone = pa.array([False] * table.num_rows)
+        gone = pa.array([False] * table.num_rows, pa.bool_())
         for column, is_erased in (("meterpoint_id", erased.has_meterpoint), ("account_id", erased.has_account)):
             if column in table.column_names:
                 values = table[column].to_pylist()
-                gone = pc.or_(gone, pa.array([value is not None and is_erased(value) for value in values]))
+                gone = pc.or_(gone, pa.array([value is not None and is_erased(value) for value in values], pa.bool_()))
         kept[name] = table.filter(pc.invert(gone))
     rejected = [each for each in found.rejected if not erased.says(each.row_json)]
     rejected = [each._replace(detail=erased.redacted(each.detail)) for each in rejected]

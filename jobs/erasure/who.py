@@ -137,7 +137,7 @@ class Who:
         return kept, removed, changed
 
     def _gone(self, rows: pa.Table, day: date | None) -> pa.Array:
-        gone = pa.array([False] * rows.num_rows) if not rows.num_rows else pa.repeat(False, rows.num_rows)
+        gone = pa.array([False] * rows.num_rows, pa.bool_())
         columns = rows.column_names
         if "meterpoint_id" in columns:
             ids = rows["meterpoint_id"].combine_chunks()

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import backup, collect, tables
+from jobs import backup, tables
 from jobs.erasure import files, find
 from jobs.erasure import run as erase
 from jobs.erasure import state as erasures
@@ -25,10 +25,11 @@ from jobs.ledger import writer
 from jobs.reports import front
 from jobs.rollback import RollbackError
 from tests.integration.lake import COLUMNS, Agreement, Lake, day
+from tests.integration.typed import on
 
 GONE, OTHER, MOVED = "0432df65f7", "1b2c3d4e5f", "99aa88bb77"
 ACCOUNT = "Account/17 é"
-LATER = [f"{number:x}ffe00{number:x}a{number:x}" for number in range(1, 8)]
+LATER = [f"{number:x}ffe00{number:x}a{number:x}" for number in range(1, 7)]
 
 
 class Died(Exception):
@@ -94,7 +95,6 @@ def lake(new_lake: Callable[[], Lake]) -> Lake:
             Agreement(100, MOVED, "2020-01-01", "2021-10-31", account_id=ACCOUNT),
             Agreement(101, MOVED, "2021-10-31", account_id="next"),
             Agreement(102, "unknown", account_id=ACCOUNT),
-            Agreement(103, f"{GONE}x"),
         ],
         [GONE, OTHER, MOVED, *LATER],
     )
@@ -114,7 +114,7 @@ def test_every_text_of_every_table_is_known_to_the_erasure_as_one_that_may_name_
         for table in tables.ALL
         for field in tables.schema(lake.spark, table)
         # Keys of maps are names of reasons and stages.
-        if re.match("string|binary|list", str(field.type)) and field.name not in known
+        if re.match("string|binary|list.*string", str(field.type)) and field.name not in known
     }
 
     assert unknown == set()
@@ -134,7 +134,8 @@ def test_a_meterpoint_is_erased_from_everything_and_its_loads_cannot_be_rolled_b
     sums = ("half_hourly_consumption", "daily_product_consumption", "monthly_consumption")
     assert {view: lake.view(f"gold.{view}") for view in sums} == {view: totals[view] for view in sums}
     assert lake.value("SELECT count(*) FROM gold.restatements WHERE kind = 'erase'") == 0
-    assert done.removed["silver.readings"] == 48 + 50 + 48
+    # What goes, and a day of another meterpoint in a file with its name.
+    assert done.removed["silver.readings"] == 48 + 50 + 48 + 48
     assert lake.rows("SELECT DISTINCT subject, reason, erased_by FROM ops.erased") == [
         ("meterpoint", "asked for", "somebody")
     ]
@@ -183,7 +184,7 @@ def test_an_account_takes_its_agreements_and_the_readings_of_their_dates_and_no_
         f"SELECT date, count(*) FROM silver.readings WHERE meterpoint_id = '{MOVED}' GROUP BY ALL ORDER BY ALL"
     )
     lake.landing.readings(
-        f"{MOVED}.json", day(MOVED, "2021-10-30") + day(MOVED, "2021-10-31"), after=timedelta(hours=3)
+        f"{MOVED}.json", day(MOVED, "2021-10-30", 1) + day(MOVED, "2021-10-31", 1), after=timedelta(hours=3)
     )
     summary = lake.load()
 
@@ -203,7 +204,8 @@ def test_totals_are_restated_and_files_of_the_landing_place_go_where_a_person_wa
     lake.load(kind="rebuild")
 
     after = lake.value("SELECT sum(consumption_kwh) FROM gold.half_hourly_consumption WHERE date = '2021-10-30'")
-    assert before - after == 12
+    # Its own, and those of the account, whose totals stayed until something else changed the date.
+    assert before - after == 12 + 12
     assert lake.rows(
         "SELECT date, readings_removed, meterpoint_count, kwh_before - kwh_after FROM gold.restatements"
         " WHERE kind = 'erase' ORDER BY date LIMIT 1"
@@ -220,9 +222,7 @@ def test_totals_are_restated_and_files_of_the_landing_place_go_where_a_person_wa
 DEATHS: list[tuple[Any, str]] = [
     (tables, "rewrite"),
     (ledger, "append_publications"),
-    (ledger, "append_rows"),
     (writer, "publish"),
-    (collect, "sweep"),
     (front, "publish"),
 ]
 
@@ -236,7 +236,7 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next_run(
 
     def dies_at_the_third(*arguments: Any, **named: Any) -> Any:
         calls.append(arguments)
-        if len(calls) == (1 if function in ("append_publications", "sweep") or module is front else 3):
+        if len(calls) == (1 if function == "append_publications" or module is front else 3):
             raise Died
         return whole(*arguments, **named)
 
@@ -287,6 +287,30 @@ def test_without_the_key_nothing_is_loaded_until_it_is_back_or_given_up(lake: La
     erasures.merge(lake.settings.state, erasures.read_file(tmp_path / "elsewhere" / erasures.STONES))
     assert lake.run() is None
     assert lake.told == []
+
+
+def test_the_command_says_what_would_go_erases_and_never_tells_whom_afterwards(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed, name = on(lake, monkeypatch, capsys), LATER[5]
+    asked = ("erase", "--meterpoint", name, "--reason", "letter of 12 May", "--by", "ana")
+    loads = lake.value("SELECT count(*) FROM ops.loads")
+
+    dry = typed(*asked, "--dry-run")
+    not_yet = typed(*asked)
+    between = lake.value("SELECT count(*) FROM ops.loads")
+    done = typed(*asked, "--yes", "--totals", "restate")
+    listed = typed("erase", "--list")
+
+    assert "silver.readings: 98 rows" in dry.text
+    assert "Totals of past dates stay as they are. Backups that hold them, and stay: none found." in dry.text
+    assert (not_yet.status, between) == (1, loads)
+    assert "nothing was erased: add --yes" in not_yet.text
+    assert (done.status, "Nothing before it can be rolled back" in done.text) == (0, True), done.text
+    assert "Rebuild" in done.text
+    assert "ana letter of 12 May 1 0" in listed.text
+    assert name not in done.text + listed.text
+    assert holding(name, *places(lake)) == []
 
 
 def test_an_unknown_id_is_an_error_with_the_names_that_are_near(lake: Lake) -> None:
