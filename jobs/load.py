@@ -200,10 +200,9 @@ def run(
         applied = versions.apply_versions(spark, SQL, settings.warehouse, before_views=lambda: upgrade.run(spark))
         if applied and not is_new:
             tell(f"Applied: {', '.join(each.path for each in applied)}.")
-    with stage("look for erased ids"):
+    with stage("discover"):
         erased = erase.before_load(spark, settings, tell)
         restated = erasures.to_restate(settings.state)
-    with stage("discover"):
         writer = ledger_writer.writer(spark)
         interrupted = ledger.interrupted(spark)
         plan = _plan(spark, settings, wish, interrupted, erased, tell)
