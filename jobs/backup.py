@@ -17,7 +17,9 @@ from jobs.settings import Settings
 
 
 def copy_out(settings: Settings, folder: Path) -> None:
-    """Copy them to `folder`."""
+    """Copy them to `folder`. Raises RuntimeError while an erasure is to be finished: its ids must not be in it."""
+    if erasures.pending(settings.state):
+        raise RuntimeError("an erasure was killed; `lake run` has to finish it first")
     file_system, warehouse = open_folder(settings.warehouse, settings.s3_endpoint)
     local = LocalFileSystem()
     copy_files(warehouse, str(folder / "warehouse"), source_filesystem=file_system, destination_filesystem=local)

@@ -288,7 +288,9 @@ def _plan(spark: SparkSession, settings: Settings, wish: Wish, interrupted: bool
     if "://" not in settings.landing and not Path(folder).is_dir():
         raise LakeError(f"the landing place {settings.landing} is no folder; is it mounted?")
     found = landing.look(file_system, folder)
-    named = set(wish.again) | set(ledger_files.of_load(spark, wish.again_load) if wish.again_load else ())
+    named = set(map(erased.redacted, wish.again)) | set(
+        ledger_files.of_load(spark, wish.again_load) if wish.again_load else ()
+    )
     there = (
         {erased.redacted(file.source_file) for file in [*found.readings, *found.reference]}
         if named or wish.retry is not None or wish.rebuild

@@ -96,7 +96,7 @@ def _erase(this: "Job", spark: "SparkSession", request: "Request", *, yes: bool,
     try:
         with this.stage("look for them"):
             what, found = find.find(spark, this.settings, request)
-            pages = sum(1 for _ in files.holding(this.settings, found.who.words))
+            pages = sum(1 for _ in files.holding(files.texts(this.settings), found.who.words))
             backups = files.in_backups(Path(os.environ.get("LAKE_BACKUPS") or "backups"), what)
     except find.Unknown as error:
         # The line names ids, which are for a terminal: lines of JSON are kept by whoever collects logs.

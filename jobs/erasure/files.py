@@ -1,25 +1,23 @@
 """Erased ids in what is no table: reports, logs, the landing place, backups."""
 
+import mmap
 import os
-from collections.abc import Iterator
-from datetime import date, timedelta
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from pyarrow import dataset
 
 from jobs import landing
 from jobs.erasure import state as erasures
 from jobs.erasure.state import Pending
-from jobs.erasure.who import Who, Words, who_of
-from jobs.readings.erased import values_of
+from jobs.erasure.who import CONTENT, OF_ROWS, TEXTS, Who, Words, who_of
+from jobs.readings.erased import DAY, EPOCH
 from jobs.readings.parse import parse_file
-from jobs.readings.rules import FileRejected, spelling
+from jobs.readings.rules import FileRejected
 from jobs.settings import Settings
-
-LARGEST_TEXT = 256 * 1024 * 1024  # bytes of a file of reports or state
 
 
 def texts(settings: Settings) -> Iterator[Path]:
@@ -32,23 +30,22 @@ def texts(settings: Settings) -> Iterator[Path]:
             yield from (path for path in paths if path.is_file() and not path.is_symlink())
 
 
-def holding(settings: Settings, words: Words) -> Iterator[tuple[Path, bytes]]:
-    """Pages and logs that hold ids, and their bytes without."""
-    pattern = words.bytes_pattern
-    for path in texts(settings) if pattern else ():
-        if path.stat().st_size > LARGEST_TEXT:
-            continue
-        content = path.read_bytes()
-        hidden = pattern.sub(lambda found: b"*" * len(found[0]), content)  # type: ignore[union-attr]
-        if hidden != content:
-            yield path, hidden
+def holding(paths: Iterable[Path], words: Words) -> Iterator[Path]:
+    """Files that hold ids, whatever they are."""
+    for path in paths:
+        if words.bytes_pattern and path.stat().st_size:
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                is_held = words.bytes_pattern.search(content) is not None
+            if is_held:
+                yield path
 
 
 def redact_files(settings: Settings, words: Words) -> None:
     """Write asterisks over ids in pages and logs. In their place, so that whoever appends to a log still can."""
-    for path, hidden in holding(settings, words):
-        with path.open("r+b") as file:
-            file.write(hidden)
+    for path in holding(texts(settings), words):
+        with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
+            for start, end in [found.span() for found in words.bytes_pattern.finditer(content)]:  # type: ignore[union-attr]
+                content[start:end] = b"*" * (end - start)
 
 
 def of_landing(settings: Settings, what: Pending) -> tuple[list[str], list[tuple[str, str]]]:
@@ -76,6 +73,8 @@ def of_landing(settings: Settings, what: Pending) -> tuple[list[str], list[tuple
             remaining.append((name, "it cannot be read as a readings file"))
         except OSError as error:
             remaining.append((name, f"it cannot be opened or deleted: {type(error).__name__}"))
+    odd = [name for name in there.ignored if who.words.redacted(name) != name]
+    remaining += [(name, "by its name it is no input") for name in odd]
     for file in there.reference:
         try:
             with landing.open_file(file_system, folder, file.source_file, landing.LARGEST_REFERENCE) as stream:
@@ -89,18 +88,15 @@ def of_landing(settings: Settings, what: Pending) -> tuple[list[str], list[tuple
 def _rows_of(name: str, content: bytes, who: Who) -> tuple[int, int]:
     """How many rows of a file are others', and how many theirs. Raises FileRejected."""
     parsed = parse_file(name, content, 2**62)
-    days = [date(1970, 1, 1) + timedelta(days=int(start) // 86_400_000_000) for start in parsed.good.interval_start]
-    rows: list[tuple[str, date | None]] = [*zip(parsed.good.meterpoint_id, days, strict=True)]
-    for row in parsed.rejected:
-        named = [spelling(each) for each in values_of(row.row_json)]
-        day = None if row.date is None else date(1970, 1, 1) + timedelta(days=row.date)
-        rows.append((next((each for each in named if each in who.meterpoints or each in who.tenancies), ""), day))
+    days = [EPOCH + timedelta(days=int(start) // DAY) for start in parsed.good.interval_start]
     theirs = sum(
-        each in who.meterpoints
-        or any(day is None or first <= day <= last for first, last in who.tenancies.get(each, ()))
-        for each, day in rows
+        name in who.meterpoints or who.had(name, day) for name, day in zip(parsed.good.meterpoint_id, days, strict=True)
     )
-    return len(rows) - theirs, theirs
+    theirs += sum(
+        who.says(row.row_json, None if row.date is None else EPOCH + timedelta(days=row.date))
+        for row in parsed.rejected
+    )
+    return len(days) + len(parsed.rejected) - theirs, theirs
 
 
 def _in_stream(stream: Any, words: Words, piece: int = 16 * 1024 * 1024) -> bool:
@@ -113,26 +109,23 @@ def _in_stream(stream: Any, words: Words, piece: int = 16 * 1024 * 1024) -> bool
 
 
 def in_backups(folder: Path, what: Pending) -> list[str]:
-    """Names of backups of which a table has one of the ids."""
+    """Names of backups that have one of the ids in a table, a report or a log."""
     who = who_of(what)
     found = []
     for backup in sorted(folder.iterdir()) if folder.is_dir() else ():
-        files = sorted((backup / "warehouse").rglob("*.parquet"))
-        if any(_is_in(path, who) for path in files):
+        files = [path for path in sorted(backup.rglob("*")) if path.is_file() and not path.is_symlink()]
+        others = (path for path in files if path.suffix != ".parquet")
+        if any(_is_in(path, who) for path in files if path.suffix == ".parquet") or any(holding(others, who.words)):
             found.append(f"{folder.name}/{backup.name}")
     return found
 
 
 def _is_in(path: Path, who: Who) -> bool:
     try:
-        columns = set(pq.read_schema(path).names) & {"meterpoint_id", "account_id"}
-        rows = pq.read_table(path, columns=sorted(columns), partitioning=None) if columns else None
+        content = dataset.dataset(path, format="parquet", partitioning=None)
+        columns = [name for name in content.schema.names if name in (*OF_ROWS, *TEXTS, CONTENT)]
+        rows = content.to_table(columns=columns, filter=who.condition((), columns))
     except (OSError, pa.ArrowException):
         return False
-    if rows is None:
-        return False
-    ids = {name: set(filter(None, pc.unique(rows[name]).to_pylist())) for name in columns}
-    return bool(
-        ids.get("meterpoint_id", set()) & who.meterpoints
-        or {spelling(each) for each in ids.get("account_id", set())} & who.accounts
-    )
+    _, removed, changed = who.clean(rows, None)
+    return bool(removed or changed)

@@ -19,7 +19,7 @@ from jobs.errors import LakeError
 from jobs.ledger import loads as ledger
 from jobs.ledger import writer as ledger_writer
 from jobs.names import with_hints
-from jobs.readings.erased import Erased, cut, values_of
+from jobs.readings.erased import Erased, cut, texts_of, values_of
 from jobs.readings.rules import TIME_ZONE, spelling
 from jobs.settings import Settings
 from jobs.tables import (
@@ -32,6 +32,7 @@ from jobs.tables import (
 )
 
 AGREEMENTS = "silver.agreement_history"
+MOST_IDS = 1_000  # names and texts are searched for all of them at once
 
 
 class Unknown(LakeError):
@@ -77,12 +78,7 @@ def find(spark: SparkSession, settings: Settings, request: Request) -> tuple[Pen
     """What an erasure would do. Raises Unknown where nothing is known of an id, LakeError where it cannot be done."""
     if ledger.interrupted(spark):
         raise LakeError("a run was killed while it published; `lake run` has to put that right first")
-    asked = {
-        kind: frozenset(map(spelling, names)) - {""}
-        for kind, names in (("m", request.meterpoints), ("a", request.accounts))
-    }
-    if not (asked["m"] or asked["a"]):
-        raise LakeError("name whom to erase: --meterpoint ID, --account ID or --file FILE")
+    asked = asked_for(request)
     tenancies = _tenancies(spark, asked["a"]) if asked["a"] else {}
     what = Pending(
         sorted(asked["m"]),
@@ -104,6 +100,17 @@ def find(spark: SparkSession, settings: Settings, request: Request) -> tuple[Pen
         raise Unknown(f"{with_hints(unknown, _ids(spark))}: nothing is known of this id, so nothing was erased")
     what.files, what.dates, what.removed = sorted(found.who.files), sorted(found.dates), found.counts()
     return what, found
+
+
+def asked_for(request: Request) -> dict[str, frozenset[str]]:
+    """Ids of meterpoints (m) and accounts (a), in the spelling of the tables. Raises LakeError: none, or too many."""
+    kinds = (("m", request.meterpoints), ("a", request.accounts))
+    asked = {kind: frozenset(map(spelling, names)) - {""} for kind, names in kinds}
+    if not (asked["m"] or asked["a"]):
+        raise LakeError("name whom to erase: --meterpoint ID, --account ID or --file FILE")
+    if len(asked["m"]) + len(asked["a"]) > MOST_IDS:
+        raise LakeError(f"more than {MOST_IDS:,} ids: erase so many at a time")
+    return asked
 
 
 def _tenancies(spark: SparkSession, accounts: frozenset[str]) -> dict[str, list[tuple[date, date]]]:
@@ -230,20 +237,28 @@ def brought_back(spark: SparkSession, erased: Erased) -> Pending:
 
     def see(_: str, rows: pa.Table) -> None:
         for name in rows.column_names:
-            for text in filter(None, pc.unique(rows[name]).to_pylist()):
+            for text in _values(rows[name]):
                 if name == "meterpoint_id":
                     meterpoints.update({text} if erased.has_meterpoint(text) else ())
                     tenancies.update((text, str(first), str(last)) for first, last in erased.spans(text))
                 elif name == "account_id":
                     accounts.update({spelling(text)} if erased.has_account(text) else ())
                 elif name == "row_json":
-                    meterpoints.update(spelling(each) for each in values_of(text) if erased.has_meterpoint(each))
-                    accounts.update(spelling(each) for each in values_of(text) if erased.has_account(each))
+                    values = values_of(text)
+                    meterpoints.update(spelling(each) for each in values if erased.has_meterpoint(each))
+                    accounts.update(spelling(each) for each in values if erased.has_account(each))
+                    meterpoints.update(word for each in values for word in erased.words_in(each))
                 else:
-                    meterpoints.update(text[start:end] for start, end, _ in erased.found(text))
+                    for part in texts_of(text) if name == CONTENT else [text]:
+                        meterpoints.update(part[start:end] for start, end, _ in erased.found(part))
 
     for table in tables.ALL:
-        columns = [name for name in _columns_of(spark, table) if name in (*OF_ROWS, "source_file")]
-        if columns and table not in (READINGS, CONTESTED):  # whose ids and names are all in claims
+        if (columns := _columns_of(spark, table)) and table not in (READINGS, CONTESTED):  # all of which is in claims
             tables.each_file(spark, table, tables.all_locations(spark, table), columns, None, see)
     return Pending(sorted(meterpoints), sorted(accounts), sorted(tenancies))
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """The different values of a column, also of lists."""
+    values = pc.list_flatten(column) if pa.types.is_list(column.type) else column
+    return pc.unique(values).drop_null().to_pylist()  # type: ignore[no-any-return]

@@ -6,6 +6,7 @@ then all that was replaced is deleted. Nothing before an erasure can be rolled b
 """
 
 import time
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -102,7 +103,8 @@ def before_load(spark: SparkSession, settings: Settings, tell: Callable[[str], N
     if len(known) < len(state.stones):
         erasures.write(settings.state, state)
     in_tables = {(row["erasure"], row["digest"], row["first_date"]) for row in recorded}
-    if known - in_tables:
+    # Not before a load that was killed is put right: it begins from folders that an erasure deletes.
+    if known - in_tables and not ledger.interrupted(spark):
         erasures.begin(settings.state, brought_back(spark, state.erased()))
         finish(spark, settings, tell)
     return state.erased()
@@ -172,7 +174,10 @@ def finish(
         what.files = sorted({*what.files, *found.who.files})
         erasures.begin(settings.state, what)
     state = _keep_stones(settings, what)
-    found.who.words = Words(_aliases(state, what))
+    key = state.key()
+    found.who.words = Words(
+        [*what.meterpoints, *what.accounts], lambda text: alias(key, unicodedata.normalize("NFC", text))
+    )
     started_at = datetime.now(UTC)
     earlier = [*ledger.recorded_loads(spark), *([found.writer] if found.writer else [])]
     load_id = ledger_writer.new_load_id(started_at, earlier)
@@ -191,11 +196,6 @@ def finish(
     deleted, remaining = of_landing(settings, what) if what.landing else ([], [])
     erasures.end(settings.state, what)
     return Done(load_id, what.removed, deleted, remaining)
-
-
-def _aliases(state: State, what: Pending) -> dict[str, str]:
-    key = state.key()
-    return {name: alias(stone(key, "meterpoint", name).name_digest) for name in [*what.meterpoints, *what.accounts]}
 
 
 @dataclass

@@ -5,12 +5,14 @@ import json
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property, reduce
 from operator import or_
+from urllib.parse import quote
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -38,17 +40,19 @@ FEW_IDS = 50
 class Words:
     """Ids as they may stand in names and texts, and what takes their place."""
 
-    def __init__(self, names: Mapping[str, str]) -> None:
-        """`names` are ids and their aliases."""
+    def __init__(self, names: Iterable[str], alias_of: Callable[[str], str] = lambda _: "erased") -> None:
+        """`names` are ids. `alias_of` tells what takes the place of one, as it is spelled where it is found."""
         self.seen: set[str] = set()
         self._names = {variant.lower(): name for name in names for variant in _variants(name)}
-        self._aliases = dict(names)
+        self._alias_of = alias_of
         long, short = (
             [re.escape(each) for each in self._names if (len(each) >= SHORTEST) is is_long] for is_long in (True, False)
         )
         parts = [*sorted(long, key=len, reverse=True), *(f"(?<![^/\"'])(?:{each})(?![^./\"'])" for each in short)]
         self.pattern = re.compile("|".join(parts), re.IGNORECASE) if parts else None
         self.bytes_pattern = re.compile("|".join(parts).encode(), re.IGNORECASE) if parts else None
+        words = "|".join(each for each in long if each.isalnum())
+        self._words = re.compile(rf"(?<![^\W_])(?:{words})(?![^\W_])", re.IGNORECASE) if words else None
         # For Arrow, which looks through whole columns: what may be one.
         self.rough = "(?i)" + "|".join([*long, *short]) if parts else None
 
@@ -56,11 +60,14 @@ class Words:
         return self.pattern.sub(self._alias, text) if self.pattern else text
 
     def _alias(self, found: "re.Match[str]") -> str:
-        name = self._names.get(found[0].lower())
-        if name is None:
-            return "erased"
-        self.seen.add(name)
-        return self._aliases[name]
+        if name := self._names.get(found[0].lower()):
+            self.seen.add(name)
+        return self._alias_of(found[0])
+
+    def of_words(self, text: str) -> Iterator[str]:
+        """Ids that are a word of a text: `MP-1234567` names 1234567, and `12345678` does not."""
+        found = (self._names.get(match[0].lower()) for match in (self._words.finditer(text) if self._words else ()))
+        yield from filter(None, found)
 
     def are_in(self, content: bytes) -> bool:
         found = [match for text in texts_of(content) for match in self.pattern.finditer(text)] if self.pattern else []
@@ -69,7 +76,7 @@ class Words:
 
 
 def _variants(name: str) -> set[str]:
-    """An id as JSON, Python, HTML and other systems' Unicode spell it."""
+    """An id as JSON, Python, HTML, links and other systems' Unicode spell it."""
     spelled = {name, unicodedata.normalize("NFD", name)}
     return {
         variant
@@ -80,6 +87,7 @@ def _variants(name: str) -> set[str]:
             repr(each)[1:-1],
             html.escape(each),
             html.escape(each, quote=False),
+            quote(each),
         )
     }
 
@@ -101,7 +109,9 @@ class Who:
 
     def condition(self, names: Collection[str], columns: Collection[str]) -> pc.Expression | None:
         """Which rows to look at; None: all. Parquet's statistics are asked first, if there are few ids."""
-        if set(columns) & {"account_id", "row_json", CONTENT, "note", "detail", "error", "critical_failures"}:
+        if set(columns) & {"row_json", CONTENT, "note", "detail", "error", "critical_failures"}:
+            return None
+        if self.accounts and "account_id" in columns:  # which is kept as it is spelled
             return None
         ids = sorted(self.meterpoints | self.tenancies.keys())
         column = pc.field("meterpoint_id")
@@ -118,6 +128,7 @@ class Who:
         kept = rows.filter(pc.invert(gone)) if removed else rows
         if removed and "source_file" in rows.column_names:
             self.files |= {*filter(None, pc.unique(rows["source_file"].filter(gone)).to_pylist())}
+        names = kept["source_file"] if "source_file" in kept.column_names else None
         changed = 0
         for name in kept.column_names:
             if name in TEXTS and (texts := self._redacted(kept[name])) is not None:
@@ -131,6 +142,7 @@ class Who:
             held = [value is not None and self.words.are_in(value) for value in kept[CONTENT].to_pylist()]
             if any(held):
                 changed += sum(held)
+                self.files |= {*(names.filter(pa.array(held)).to_pylist() if names else ())}
                 place = kept.column_names.index(CONTENT)
                 emptied = pc.if_else(pa.array(held), pa.scalar(None, pa.binary()), kept[CONTENT])
                 kept = kept.set_column(place, kept.schema.field(place), emptied)
@@ -157,23 +169,36 @@ class Who:
             self.seen |= set(map(spelling, theirs))
             gone = pc.or_(gone, pc.fill_null(pc.is_in(ids, pa.array(theirs, pa.string())), False))
         if "row_json" in columns:
-            gone = pc.or_(gone, self._says(rows, gone))
+            gone = pc.or_(gone, self._of_rows_that_say(rows))
         return gone
 
-    def _says(self, rows: pa.Table, gone: pa.Array) -> pa.Array:
-        """Rows as they were delivered of which a value is an id, in whatever spelling."""
-        names = self.meterpoints | self.accounts
-        told = rows["meterpoint_id"].to_pylist() if "meterpoint_id" in rows.column_names else [None] * rows.num_rows
-        says = []
-        for text, meterpoint, is_gone in zip(rows["row_json"].to_pylist(), told, gone.to_pylist(), strict=True):
-            found = (
-                set()
-                if meterpoint is not None and not is_gone
-                else {spelling(each) for each in values_of(text)} & names
-            )
-            self.seen |= found
-            says.append(bool(found))
-        return pa.array(says, pa.bool_())
+    def _of_rows_that_say(self, rows: pa.Table) -> pa.Array:
+        texts = rows["row_json"].combine_chunks()
+        # An id stands there as it is, unless with a character that is escaped or beyond ASCII.
+        parts = [
+            *map(re.escape, self.tenancies),
+            *([self.words.rough.removeprefix("(?i)")] if self.words.rough else []),
+        ]
+        may_say = pc.match_substring_regex(texts, "|".join(["(?i)" + r"[^\x00-\x7F]|\\", *parts]))
+        days = rows["date"].to_pylist() if "date" in rows.column_names else [None] * rows.num_rows
+        says = np.zeros(rows.num_rows, bool)
+        for place in np.flatnonzero(pc.fill_null(may_say, False)):
+            says[place] = self.says(texts[place].as_py(), days[place])
+        return pa.array(says)
+
+    def says(self, row_json: str, day: date | None) -> bool:
+        """Whether a row as it was delivered names one of them, in whatever spelling. Of no date: as if of any."""
+        values = values_of(row_json)
+        spelled = set(map(spelling, values))
+        found = spelled & (self.meterpoints | self.accounts) | {
+            name for each in values for name in self.words.of_words(each)
+        }
+        self.seen |= found
+        return bool(found) or any(self.had(name, day) for name in spelled & self.tenancies.keys())
+
+    def had(self, meterpoint_id: str, day: date | None) -> bool:
+        """Whether an account had a meterpoint on a local date."""
+        return any(day is None or first <= day <= last for first, last in self.tenancies.get(meterpoint_id, ()))
 
     def _redacted(self, column: pa.ChunkedArray) -> pa.Array | None:
         """The column with aliases; None if it has no id, or no text."""
@@ -211,5 +236,5 @@ def who_of(what: Pending) -> Who:
         frozenset(what.meterpoints),
         frozenset(what.accounts),
         tenancies,
-        Words(dict.fromkeys([*what.meterpoints, *what.accounts], "erased")),
+        Words([*what.meterpoints, *what.accounts]),
     )

@@ -7,6 +7,7 @@ tables cannot try out ids. No I/O.
 import hashlib
 import json
 import re
+import unicodedata
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,6 +27,9 @@ LARGEST_UNPACKED = 256 * 1024 * 1024  # bytes of a rejected .gz that are looked 
 EPOCH = date(1970, 1, 1)
 DAY = 86_400_000_000  # microseconds
 _WORD = re.compile(r"[^\W_]+")
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
+# Numbers of these are amounts, or keys of something else.
+NO_IDS = frozenset({"interval_start", "consumption_delta", "agreement_id", "id", "is_variable"})
 
 Subject = Literal["meterpoint", "account", "tenancy"]
 
@@ -62,9 +66,9 @@ def stone(key: bytes, subject: Subject, name: str, first: date | None = None, la
     return Stone(subject, key_id(key), digest(key, name), of_names, len(small), is_word, first, last)
 
 
-def alias(name_digest: str) -> str:
-    """What stands in the place of an erased id in a name."""
-    return f"erased-{name_digest[:12]}"
+def alias(key: bytes, text: str) -> str:
+    """What stands in the place of an erased id in a name: another for each spelling, so that names stay different."""
+    return f"erased-{digest(key, text)[:12]}"
 
 
 @dataclass(frozen=True)
@@ -127,33 +131,39 @@ class Erased:
         """A name or a text with aliases in the place of erased ids."""
         if not self.names:
             return text
-        found, at = [], 0
-        for start, end, name in sorted(self.found(text)):
-            if start >= at:
-                found += [text[at:start], name]
-                at = end
-        return "".join([*found, text[at:]]) if found else text
+        for form in dict.fromkeys((text, unicodedata.normalize("NFC", text))):
+            parts, at = [], 0
+            for start, end, name in sorted(self.found(form), key=lambda each: (each[0], -each[1])):
+                if start >= at:
+                    parts += [form[at:start], name]
+                    at = end
+            if parts:
+                return "".join([*parts, form[at:]])
+        return text
 
     def holds(self, content: bytes) -> bool:
         """Whether an erased id is in the bytes of a file, which may be packed."""
         return bool(self.names) and any(next(self.found(text), None) is not None for text in texts_of(content))
 
     def found(self, text: str) -> Iterator[tuple[int, int, str]]:
-        small = text.lower() if len(text.lower()) == len(text) else text
+        """Where erased ids begin and end in a text, and their aliases."""
+        small = text.lower()
+        if len(small) != len(text):  # a letter of which the small one is two
+            small = "".join(each.lower() if len(each.lower()) == 1 else each for each in text)
         for run in _WORD.finditer(small) if self.word_lengths else ():
             for length in self.word_lengths:
-                yield from self._at(small, range(run.start(), run.end() - length + 1), length)
+                yield from self._at(text, small, range(run.start(), run.end() - length + 1), length)
         for length in self.other_lengths:
-            yield from self._at(small, range(len(small) - length + 1), length)
+            yield from self._at(text, small, range(len(small) - length + 1), length)
 
-    def _at(self, small: str, starts: range, length: int) -> Iterator[tuple[int, int, str]]:
+    def _at(self, text: str, small: str, starts: range, length: int) -> Iterator[tuple[int, int, str]]:
         for start in starts:
             end = start + length
             if length < SHORTEST and not stands_alone(small, start, end):
                 continue
-            for name in self._digests(small[start:end]):
-                if name in self.names:
-                    yield start, end, alias(name)
+            for key in self.keys:
+                if digest(key, small[start:end]) in self.names:
+                    yield start, end, alias(key, text[start:end])
 
     def without(self, parsed: ParsedFile) -> tuple[ParsedFile, int]:
         """A file without rows of erased ids, and how many these are."""
@@ -180,8 +190,22 @@ class Erased:
         return parsed._replace(good=good, rejected=rejected), gone
 
     def says(self, row_json: str, day: date | None = None) -> bool:
-        """Whether a row as it was delivered has an erased id for one of its values."""
-        return any(self.is_gone(value, day) or self.has_account(value) for value in values_of(row_json))
+        """Whether a row as it was delivered names an erased id."""
+        return any(
+            self.is_gone(value, day) or self.has_account(value) or any(self.words_in(value))
+            for value in values_of(row_json)
+        )
+
+    def words_in(self, value: str) -> Iterator[str]:
+        """Erased ids that are a word of a text: `MP-1234567` names 1234567, and `12345678` does not."""
+        for run in _WORD.finditer(value):
+            word = run[0].lower()
+            if (
+                len(word) >= SHORTEST
+                and len(word) in self.word_lengths
+                and not self.names.isdisjoint(self._digests(word))
+            ):
+                yield run[0]
 
 
 def _only(good: Good, keep: "np.ndarray[Any, np.dtype[np.bool_]]") -> Good:
@@ -202,27 +226,45 @@ def stands_alone(text: str, start: int, end: int) -> bool:
 
 
 def values_of(row_json: str | None) -> list[str]:
-    """The texts among the values of a row that is kept as JSON."""
+    """What may be an id in a row that is kept as JSON: its texts, at any depth, and numbers as texts."""
     try:
-        row = json.loads(row_json or "null")
-    except ValueError:
+        return [*_values(json.loads(row_json or "null"), None)]
+    except (ValueError, RecursionError):
         return []
-    values = row.values() if isinstance(row, dict) else row if isinstance(row, list) else [row]
-    return [value for value in values if isinstance(value, str)]
+
+
+def _values(value: Any, column: str | None) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            yield name
+            yield from _values(each, name)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _values(each, column)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and column not in NO_IDS:
+        text = str(value).removesuffix(".0")
+        if len(text) >= SHORTEST or column in ("meterpoint_id", "account_id"):
+            yield text
 
 
 def texts_of(content: bytes) -> Iterator[str]:
-    """The texts that a file may be, unpacked if it is packed: UTF-8, and where it has zero bytes UTF-16 as well."""
+    """The texts that a file may be, unpacked if it is packed: UTF-8, and where it has zero bytes UTF-16 as well; with
+    JSON's escapes read, and in the usual form of Unicode."""
     if content[:2] == b"\x1f\x8b":
         try:
             unpacked = zlib.decompressobj(wbits=31).decompress(content, LARGEST_UNPACKED)
         except zlib.error:
             unpacked = b""
         yield from texts_of(unpacked) if unpacked[:2] != b"\x1f\x8b" else ()
-    yield content.decode("utf-8", "replace")
-    if b"\0" in content:
-        yield content.decode("utf-16-le", "replace")
-        yield content.decode("utf-16-be", "replace")
+    for encoding in ("utf-8", *(("utf-16-le", "utf-16-be") if b"\0" in content else ())):
+        text = content.decode(encoding, "replace")
+        yield text
+        read = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text) if "\\u" in text else text
+        read = unicodedata.normalize("NFC", read)
+        if read != text:
+            yield read
 
 
 def cut(span: tuple[date, date], other: tuple[date, date]) -> list[tuple[date, date]]:

@@ -288,7 +288,7 @@ class _Batch:
             record
             | {
                 "status": "loaded",
-                "detail": "; ".join([*([parsed.note] if parsed.note else []), *told]) or None,
+                "detail": "; ".join([*([self.erased.redacted(parsed.note)] if parsed.note else []), *told]) or None,
                 "rows_read": count + bad + erased,
                 "rows_rejected": bad + erased,
                 "first_date": min(dates, default=None),

@@ -164,6 +164,7 @@ def clock(text: Any) -> datetime | None:
     return None
 
 
+@lru_cache(maxsize=100_000)
 def spelling(text: str) -> str:
     """An id in the one spelling that rows are loaded with: what `fault_of_id` finds fault with is put right, if it can
     be. Capitals stay: they make another id."""
