@@ -115,7 +115,7 @@ def _erase(this: "Job", spark: "SparkSession", request: "Request", *, yes: bool,
         work.begin(this.settings, what)
         done = work.finish(spark, this.settings, say, found)
     if done:
-        _print_done(done, what, backups)
+        _print_done(done, what, backups, in_stack=bool(this.settings.metastore))
     if what.restate:
         told: list[str] = []
         print_end(this, load.run(spark, this.settings, this.stage, load.Wish(kind="rebuild"), told.append))
@@ -132,7 +132,7 @@ def _print_plan(what: "Pending", pages: int, backups: list[str]) -> None:
     print(f"Backups that hold them, and stay: {', '.join(backups) or 'none found'}.")
 
 
-def _print_done(done: "Done", what: "Pending", backups: list[str]) -> None:
+def _print_done(done: "Done", what: "Pending", backups: list[str], *, in_stack: bool) -> None:
     rows = sum(done.removed.values())
     say(f"Erased {counted(rows, 'row')} by load {done.load_id}. Nothing before it can be rolled back.")
     if what.landing:
@@ -144,6 +144,8 @@ def _print_done(done: "Done", what: "Pending", backups: list[str]) -> None:
             warn(f"{name} of the landing place holds them still: {why}")
     if backups:
         warn(f"these backups hold them still: {', '.join(backups)}. One that is restored is cleaned by the next run")
+    if in_stack:
+        warn("logs of containers may name them: `docker compose up --detach --force-recreate` begins new ones")
 
 
 def _print_list(rows: list[dict[str, object]], *, as_json: bool) -> None:

@@ -24,12 +24,13 @@ from jobs.ledger import loads as ledger
 from jobs.ledger import writer
 from jobs.reports import front
 from jobs.rollback import RollbackError
-from tests.integration.lake import COLUMNS, Agreement, Lake, day
+from tests.integration.lake import COLUMNS, Agreement, Lake, as_if_much, day
 from tests.integration.typed import on
 
 GONE, OTHER, MOVED = "0432df65f7", "1b2c3d4e5f", "99aa88bb77"
 ACCOUNT = "Account/17 é"
-LATER = [f"{number:x}ffe00{number:x}a{number:x}" for number in range(1, 7)]
+NUMBER = 200012345678  # as a spreadsheet writes an id
+LATER = [f"{number:x}ffe00{number:x}a{number:x}" for number in range(1, 8)]
 
 
 class Died(Exception):
@@ -87,7 +88,11 @@ def lake(new_lake: Callable[[], Lake]) -> Lake:
     landing.readings("again.json", day(GONE, "2021-10-30", 0.1), after=timedelta(minutes=1))
     landing.readings(f"more_{GONE.upper()}and.json.gz", day(OTHER, "2021-10-28"))
     landing.readings(
-        "faults.json", [["2021-10-30 00:00:00", -1, GONE], ["x", 1, f" \u200b{GONE} "], ["x", 1, OTHER], [GONE]]
+        "faults.json",
+        [
+            *(["2021-10-30 00:00:00", -1, GONE], ["x", 1, f" \u200b{GONE} "], ["x", 1, OTHER], [GONE]),
+            *(["2021-10-30 00:00:00", 1, NUMBER], ["x", 1, f"MP-{NUMBER}"]),
+        ],
     )
     cut = json.dumps({"columns": COLUMNS, "data": day(GONE, "2021-10-27")}).encode()[:-9]
     landing.raw(f"readings/{GONE}_cut.json", cut)
@@ -130,10 +135,13 @@ def test_a_meterpoint_is_erased_from_everything_and_its_loads_cannot_be_rolled_b
     totals, others = lake.gold(), without_load(lake, GONE)
     newest = lake.value("SELECT max(load_id) FROM ops.loads")
 
-    done = erased(lake, f" {GONE}\u200b")
+    done = erased(lake, f" {GONE}\u200b", str(NUMBER))
 
     assert all(count > 0 for name, count in before.items() if name != "metastore")
-    assert holding(GONE, *places(lake)) == []
+    assert [holding(each, *places(lake)) for each in (GONE, str(NUMBER))] == [[], []]
+    assert lake.rows("SELECT DISTINCT get_json_object(row_json, '$.meterpoint_id') FROM quarantine.readings") == [
+        (OTHER,)
+    ]
     assert without_load(lake, "") == others
     sums = ("half_hourly_consumption", "daily_product_consumption", "monthly_consumption")
     assert {view: lake.view(f"gold.{view}") for view in sums} == {view: totals[view] for view in sums}
@@ -152,8 +160,8 @@ def test_what_is_delivered_of_an_erased_id_is_counted_and_not_kept(lake: Lake) -
     files_before = lake.value("SELECT count(*) FROM ops.load_files")
     for name, rows in {
         f"{GONE}.json": day(GONE, "2021-11-01"),
-        f"new-{GONE}.json": day(f"{GONE} ", "2021-11-01"),
-        "both.json": day(GONE, "2021-11-01") + day(OTHER, "2021-11-01"),
+        f"new-{GONE}.json.gz": day(f"{GONE} ", "2021-11-01"),
+        "both.json": [*day(GONE, "2021-11-01"), *day(OTHER, "2021-11-01"), ["2021-11-01 00:00:00", 1, NUMBER]],
     }.items():
         lake.landing.readings(name, rows, after=timedelta(hours=2))
     lake.landing.raw(f"readings/{GONE}_cut.json", f'{{"data": [["x", 1, "{GONE}"'.encode(), after=timedelta(hours=2))
@@ -166,7 +174,7 @@ def test_what_is_delivered_of_an_erased_id_is_counted_and_not_kept(lake: Lake) -
     summary = lake.load()
     again = lake.run()
 
-    assert summary.receipt.reasons == {"erased": 3 * 48, "not_json": 1}
+    assert summary.receipt.reasons == {"erased": 3 * 48 + 1, "not_json": 1}
     assert summary.readings_loaded == 48
     assert summary.published
     assert again is None
@@ -175,10 +183,13 @@ def test_what_is_delivered_of_an_erased_id_is_counted_and_not_kept(lake: Lake) -
         lake.value("SELECT count(*) FROM quarantine.files WHERE content IS NULL AND source_file LIKE '%erased-%'") > 0
     )
     assert lake.value("SELECT count(*) FROM silver.agreement") == 1 + len(LATER)
-    assert holding(GONE, *places(lake)) == []
+    assert [holding(each, *places(lake)) for each in (GONE, str(NUMBER))] == [[], []]
 
 
-def test_an_account_takes_its_agreements_and_the_readings_of_their_dates_and_no_others(lake: Lake) -> None:
+def test_an_account_takes_its_agreements_and_the_readings_of_their_dates_and_no_others(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_if_much(monkeypatch)
     before = lake.rows(
         f"SELECT date, count(*) FROM silver.readings WHERE meterpoint_id = '{MOVED}' GROUP BY ALL ORDER BY ALL"
     )
@@ -256,14 +267,30 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next_run(
     assert without_load(lake, name)[0][0] == OTHER
 
 
+def test_an_erasure_that_a_load_overtook_is_finished_by_the_next_one(lake: Lake) -> None:
+    name = LATER[6]
+    what, found = find.find(lake.spark, lake.settings, find.Request((name,), (), "asked for", "somebody"))
+    lake.landing.readings("between.json", day(name, "2021-11-01"), after=timedelta(hours=4))
+    lake.load()
+
+    erase.begin(lake.settings, what)
+    with pytest.raises(writer.Overtaken):
+        erase.finish(lake.spark, lake.settings, lambda _: None, found)
+    lake.run()
+
+    assert holding(name, *places(lake)) == []
+    assert lake.run() is None
+
+
 def test_what_a_restored_backup_brings_back_is_erased_by_the_first_run(lake: Lake, tmp_path: Path) -> None:
-    """A backup from before an erasure: tables with the id, and a state that knows better."""
-    name = "abcdef1234"
+    """A backup from before an erasure: tables with the ids, and a state that knows better."""
+    name, in_bytes = "abcdef1234", "fedcba4321"
     lake.landing.readings(
         "late.json", day(name, "2021-10-30") + day(OTHER, "2021-10-30", 0.5), after=timedelta(hours=4)
     )
+    lake.landing.raw("readings/broken.json", f'[["{in_bytes}"'.encode(), after=timedelta(hours=4))
     lake.load()
-    what, _ = find.find(lake.spark, lake.settings, find.Request((name,), (), "asked for", "somebody"))
+    what, _ = find.find(lake.spark, lake.settings, find.Request((name, in_bytes), (), "asked for", "somebody"))
     known = erasures.read(lake.settings.state)
     erase._keep_stones(lake.settings, what)
 
@@ -272,8 +299,8 @@ def test_what_a_restored_backup_brings_back_is_erased_by_the_first_run(lake: Lak
     assert files.in_backups(tmp_path, what) == [f"{tmp_path.name}/one"]
     lake.run()
 
-    assert holding(name, *places(lake)) == []
-    assert len(erasures.read(lake.settings.state).stones) == len(known.stones) + 1
+    assert [holding(each, *places(lake)) for each in (name, in_bytes)] == [[], []]
+    assert len(erasures.read(lake.settings.state).stones) == len(known.stones) + 2
     assert lake.value(f"SELECT count(*) FROM silver.readings WHERE meterpoint_id = '{OTHER}'") > 0
     assert len(erase.listed(lake.spark)) == lake.value("SELECT count(DISTINCT erasure) FROM ops.erased")
 
