@@ -32,7 +32,6 @@ from jobs.readings.merge import Changes
 from jobs.reports import front
 from jobs.settings import SQL, Settings
 from jobs.tables import (
-    DAILY_METERPOINT,
     ERASED,
     LOADS,
     READINGS,
@@ -286,16 +285,4 @@ def _record(
     replaced = {table: {value: found.places[table][value] for value in parts} for table, parts in new.items()}
     # Where totals stay, how much went of each date is told to nobody: it may be one customer's.
     ledger.append_publications(spark, new, replaced, written.changes if what.restate else {}, load_id)
-    dates = sorted(date.fromisoformat(day) for day in new.get(READINGS, {}))
-    load = {
-        "status": "published",
-        "kind": "erase",
-        "started_at": started_at,
-        "finished_at": datetime.now(UTC),
-        "dates_published": len(dates),
-        "mart_dates_published": len(new.get(DAILY_METERPOINT, {})),
-        "first_date": min(dates, default=None),
-        "last_date": max(dates, default=None),
-        "warnings": 0,
-    }
-    ledger.append_rows(spark, [load], LOADS, load_id)
+    ledger.append_change(spark, load_id, "erase", started_at, new)

@@ -5,7 +5,7 @@ ops.loads did not happen: that table is published last, and rows elsewhere of a 
 """
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -77,6 +77,25 @@ def _without_load_id(schema: pa.Schema) -> pa.Schema:
 
 def _load_date(load_id: str) -> date:
     return started_at(load_id).date()
+
+
+def append_change(
+    spark: SparkSession, load_id: str, kind: str, started_at: datetime, new: Mapping[str, Locations], **more: Any
+) -> None:
+    """Record a load that read no file: with that it has happened. `new` are the partitions that it switched."""
+    dates = sorted(map(date.fromisoformat, new.get(READINGS, {})))
+    load = {
+        "status": "published",
+        "kind": kind,
+        "started_at": started_at,
+        "finished_at": datetime.now(UTC),
+        "dates_published": len(dates),
+        "mart_dates_published": len(new.get(DAILY_METERPOINT, {})),
+        "first_date": min(dates, default=None),
+        "last_date": max(dates, default=None),
+        "warnings": 0,
+    }
+    append_rows(spark, [load | more], LOADS, load_id)
 
 
 def append_publications(
