@@ -22,7 +22,6 @@ from jobs.tables import (
     CONTESTED,
     CURRENT_SNAPSHOT,
     DAILY_METERPOINT,
-    LOADS,
     READINGS,
     REJECTED_FILES,
     REJECTED_READINGS,
@@ -106,17 +105,6 @@ def _take_away(spark: SparkSession, expired: list[Expired]) -> str:
     ledger.begin_publication(spark, load_id)
     replaced = {table: ledger_writer.publish(spark, table, folders, load_id) for table, folders in new.items()}
     ledger.append_publications(spark, new, replaced, {}, load_id)
-    dates = sorted(new.get(READINGS, {}))
-    load = {
-        "status": "published",
-        "kind": "expire",
-        "started_at": started_at,
-        "finished_at": datetime.now(UTC),
-        "dates_published": len(dates),
-        "mart_dates_published": len(new.get(DAILY_METERPOINT, {})),
-        "first_date": date.fromisoformat(dates[0]) if dates else None,
-        "last_date": date.fromisoformat(dates[-1]) if dates else None,
-        "accepted": sorted({each.setting for each in expired}),
-    }
-    ledger.append_rows(spark, [load], LOADS, load_id)
+    accepted = sorted({each.setting for each in expired})
+    ledger.append_change(spark, load_id, "expire", started_at, new, accepted=accepted)
     return load_id

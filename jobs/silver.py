@@ -23,6 +23,7 @@ from pyspark.sql import functions as F
 from jobs import expire, tables
 from jobs.landing import open_folder, read_ahead
 from jobs.readings import ingest
+from jobs.readings.erased import Erased
 from jobs.readings.ingest import (
     CLAIMS_SCHEMA,
     CONTESTED_SCHEMA,
@@ -88,7 +89,9 @@ class Written:
         return sum(each.changed + each.removed for each in self.changes.values())
 
 
-def place_of(spark: SparkSession, settings: Settings, load_id: str, started_at: datetime) -> Place:
+def place_of(
+    spark: SparkSession, settings: Settings, load_id: str, started_at: datetime, erased: Erased | None = None
+) -> Place:
     """Where the tasks of a load read and write."""
     landing, landing_folder = open_folder(settings.landing, settings.s3_endpoint)
     lake, staging = open_folder(staging_folder(settings, load_id), settings.s3_endpoint)
@@ -104,6 +107,7 @@ def place_of(spark: SparkSession, settings: Settings, load_id: str, started_at: 
         load_id=load_id,
         started_at=started_at,
         kept_from=expire.first_day(settings.keep_readings_months, expire.local_today(started_at)),
+        erased=erased or Erased(),
     )
 
 

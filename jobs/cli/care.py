@@ -1,5 +1,6 @@
 """The commands that look after a lakehouse, make input for it, or serve it."""
 
+import os
 from datetime import date
 from pathlib import Path
 from typing import Annotated
@@ -113,7 +114,7 @@ def restore(folder: Path) -> None:
     from jobs.backup import copy_in
 
     with job() as this, this.stage("copy tables and reports"):
-        copy_in(this.settings, folder)
+        copy_in(this.settings, folder, Path(os.environ.get("LAKE_BACKUPS") or "backups"))
 
 
 def serve() -> None:
