@@ -2,9 +2,11 @@
 
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from jobs.settings import PROJECT
 
@@ -135,3 +137,11 @@ def test_a_file_of_periods_is_handed_to_the_stack_from_where_the_caller_is(
     )
 
     assert done.stdout == f"{arguments}\n{given}"
+
+
+def test_each_image_of_the_stack_is_built_by_one_service_and_asked_of_no_registry() -> None:
+    services = YAML(typ="safe").load(PROJECT / "compose.yaml")["services"].values()
+    builders = Counter(each["image"] for each in services if "build" in each)
+
+    assert builders == Counter({each["image"] for each in services})
+    assert {each.get("pull_policy") for each in services if "build" not in each} == {"never"}
