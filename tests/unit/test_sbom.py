@@ -21,10 +21,9 @@ BILL: dict[str, Any] = {
         {"type": "operating-system", "name": "debian"},
     ],
 }
-UPGRADE = """NOTE: This is only a simulation!
-Inst libssl3t64 [3.5.1-1] (3.5.1-1+deb13u1 Debian-Security:13/stable-security [amd64])
-Inst openssl [3.5.1-1] (3.5.1-1+deb13u1 Debian-Security:13/stable-security [amd64]) []
-Conf libssl3t64 (3.5.1-1+deb13u1 Debian-Security:13/stable-security [amd64])
+UPGRADE = """Listing...
+libssl3t64/stable-security 3.5.1-1+deb13u1 amd64 [upgradable from: 3.5.1-1]
+openssl/stable-security,now 3.5.1-1+deb13u1 all [upgradable from: 3.5.1-1]
 """
 
 
@@ -48,7 +47,7 @@ def test_a_bill_that_breaks_the_schema__should_say_where(change: dict[str, Any],
     ("said", "status", "expected"),
     [
         (UPGRADE, 0, ["libssl3t64 3.5.1-1 → 3.5.1-1+deb13u1", "openssl 3.5.1-1 → 3.5.1-1+deb13u1"]),
-        ("", 0, []),
+        ("Listing...\n", 0, []),
         (UPGRADE, 100, None),
     ],
 )
