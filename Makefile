@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help doctor up user users certificate dashboard run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack soak soak-endpoint siege bench bench-endpoint fuzz lint format dictionary lock check
+.PHONY: help doctor up user users certificate dashboard run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack soak soak-endpoint siege bench bench-endpoint fuzz lint format dictionary lock check sbom
 
 PYTHON ?= python3
 COMPOSE = docker compose --profile jobs --profile dashboard --profile cluster
@@ -61,6 +61,9 @@ ps: ## Show the services and their health
 
 logs: ## Follow the logs of the stack (S=metastore: of one service)
 	@docker compose logs --follow --tail 100 $(S)
+
+sbom: .venv/ready ## List what is in the images that are built, as CycloneDX, and what is known of it (TO=folder; default var/sbom)
+	@$(BIN)/python docker/sbom.py $(TO)
 
 # --- its code --------------------------------------------------------------------------------------------------------
 
