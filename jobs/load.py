@@ -348,7 +348,8 @@ def _merge(
         reread = ledger_files.versions_with(spark, files.filter(pc.equal(files["status"], "loaded")))
         reread = reread if reread.num_rows else None
     if reread is not None:
-        dropped_dates = dropped_dates | silver.held_dates(spark, Retraction(), reread)
+        # Of dates that are kept no longer files are not heard: what they said before stays until it expires.
+        dropped_dates = dropped_dates | silver.held_dates(spark, Retraction(first=place.kept_from), reread)
     return silver.merge_dates(
         spark,
         place,
