@@ -454,7 +454,8 @@ def _audit(
         lambda: _measure_marts(spark, new, meterpoints) if DAILY_METERPOINT in new else None,
     )
     if receipt.files or written.dates:
-        audit.judge_delivery(judge, receipt, written)
+        lost = audit.lost_of_totals(spark, new, written.dates) if DAILY_METERPOINT in new else []
+        audit.judge_delivery(judge, receipt, written, lost)
     audit.judge_readings(judge, of_readings, expected=written.rows)
     if of_marts:
         measures, given = of_marts

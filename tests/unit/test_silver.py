@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -19,7 +20,7 @@ FIRST, SECOND = "20210102T000000-aaaaaa", "20210103T000000-aaaaaa"
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     """A lakehouse with one date, of which three files each give one meterpoint's reading."""
-    folders = {name: str(tmp_path / name) for name in ("readings", "contested", "claims", "staging")}
+    folders: dict[str, Any] = {name: str(tmp_path / name) for name in ("readings", "contested", "claims", "staging")}
     local = LocalFileSystem()
     place = Place(
         local, str(tmp_path), local, **folders, staging_uri=folders["staging"], load_id=SECOND, started_at=NOON
