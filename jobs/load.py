@@ -370,7 +370,8 @@ def _merge(
         reread = ledger_files.versions_with(spark, files.filter(pc.equal(files["status"], "loaded")))
         reread = reread if reread.num_rows else None
     if reread is not None:
-        dropped_dates = dropped_dates | silver.held_dates(spark, Retraction(), reread)
+        # Of dates that are kept no longer files are not heard: what they said before stays until it expires.
+        dropped_dates = dropped_dates | silver.held_dates(spark, Retraction(first=place.kept_from), reread)
     return silver.merge_dates(
         spark,
         place,
@@ -475,7 +476,8 @@ def _audit(
         lambda: _measure_marts(spark, new, meterpoints) if DAILY_METERPOINT in new else None,
     )
     if receipt.files or written.dates:
-        audit.judge_delivery(judge, receipt, written)
+        lost = audit.lost_of_totals(spark, new, written.dates) if DAILY_METERPOINT in new else []
+        audit.judge_delivery(judge, receipt, written, lost)
     audit.judge_readings(judge, of_readings, expected=written.rows)
     if of_marts:
         measures, given = of_marts

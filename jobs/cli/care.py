@@ -94,7 +94,7 @@ def expire(
     elif dry_run:
         say("Nothing was changed: without --dry-run these go.")
     elif load_id:
-        say(f"Expired by load {load_id}; `lake rollback` brings it back until the files are deleted.")
+        say(f"Expired by load {load_id}; `lake rollback` brings readings and snapshots back until they are deleted.")
 
 
 def move() -> None:
