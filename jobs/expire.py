@@ -52,9 +52,9 @@ def months_before(day: date, months: int) -> date:
     return date(year, month + 1, min(day.day, last))
 
 
-def kept_from(settings: Settings, today: date) -> date | None:
-    """First local date of which readings are kept, None if all are."""
-    return months_before(today, settings.keep_readings_months) if settings.keep_readings_months else None
+def first_day(months: int, today: date) -> date | None:
+    """First local date of what is kept for so many months, None if all is."""
+    return months_before(today, months) if months else None
 
 
 def local_today(now: datetime) -> date:
@@ -72,11 +72,11 @@ def find(spark: SparkSession, settings: Settings, today: date) -> list[Expired]:
     )
     found = []
     for names, setting, months in limits:
-        for table in names if months else ():
-            first = str(months_before(today, months))
+        first = first_day(months, today)
+        for table in names if first else ():
             kept = {str(shown.snapshot_date)} if shown and table in OF_SNAPSHOTS else set()
             held = tables.all_locations(spark, table)
-            old = [day for day, folder in held.items() if day < first and not tables.is_empty(folder)]
+            old = [day for day, folder in held.items() if day < str(first) and not tables.is_empty(folder)]
             if values := sorted(set(old) - kept):
                 found.append(Expired(table, setting, values))
     return found

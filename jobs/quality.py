@@ -46,6 +46,8 @@ Measures = dict[str, Measure]
 INDEX = "checks.html"
 LISTED = 50  # loads in the index
 _RESULTS = "results"
+# Folders of what is kept of each load: below them schema, table, load.
+OF_LOADS = (_RESULTS, "validations")
 _TIME = "%Y-%m-%d %H:%M:%S UTC"
 _STORE = "validation_results"
 

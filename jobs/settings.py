@@ -111,6 +111,7 @@ class Settings(BaseSettings):
     keep_readings_months: int = Field(0, ge=0, description="Months that readings are kept; 0: for ever")
     keep_snapshots_months: int = Field(0, ge=0, description="Months that reference snapshots are kept; 0: for ever")
     keep_quarantine_months: int = Field(0, ge=0, description="Months that what was rejected is kept; 0: for ever")
+    keep_reports_months: int = Field(0, ge=0, description="Months that the pages of loads are kept; 0: for ever")
     keep_superseded_months: int = Field(
         14, ge=0, description="Months that values which a load replaced are kept, to look back; 0: for ever"
     )

@@ -105,7 +105,7 @@ def place_of(spark: SparkSession, settings: Settings, load_id: str, started_at: 
         staging_uri=staging_folder(settings, load_id),
         load_id=load_id,
         started_at=started_at,
-        kept_from=expire.kept_from(settings, expire.local_today(started_at)),
+        kept_from=expire.first_day(settings.keep_readings_months, expire.local_today(started_at)),
     )
 
 

@@ -67,23 +67,32 @@ def expire(
     from datetime import UTC, datetime
 
     from jobs import expire as work
+    from jobs.reports import expire as reports
 
     with job() as this:
         spark = this.start_spark()
+        today = work.local_today(datetime.now(UTC))
         with this.stage("expire"):
-            found = work.find(spark, this.settings, work.local_today(datetime.now(UTC)))
+            found = work.find(spark, this.settings, today)
+            first = work.first_day(this.settings.keep_reports_months, today)
+            pages = reports.older(this.settings.reports, first) if first else []
             load_id = None if dry_run else work.run(spark, this.settings, found, say)
+            if not dry_run:
+                reports.delete(this.settings.reports, pages)
         this.changed = bool(load_id)
     if as_json:
-        print(json.dumps({"load_id": load_id, "expired": [each._asdict() for each in found]}, default=str))
+        expired = [each._asdict() for each in found]
+        print(json.dumps({"load_id": load_id, "expired": expired, "reports": pages}))
         return
+    if pages:
+        print(f"reports: {counted(len(pages), 'load')}, {pages[0]} to {pages[-1]} (LAKE_KEEP_REPORTS_MONTHS)")
     for table, setting, values in found:
         print(f"{table}: {counted(len(values), 'date')}, {values[0]} to {values[-1]} ({setting})")
-    if not found:
+    if not found and not pages:
         say("Nothing is older than it may be.")
     elif dry_run:
         say("Nothing was changed: without --dry-run these go.")
-    else:
+    elif load_id:
         say(f"Expired by load {load_id}; `lake rollback` brings it back until the files are deleted.")
 
 

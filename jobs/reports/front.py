@@ -4,13 +4,14 @@ What is written for a load stays as it is, so a report costs the same after ten 
 the facts of the newest loads, and a few small tables.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pyspark.sql import SparkSession
 
+from jobs import expire
 from jobs.reports import facts, gather, pages, site
 from jobs.reports.facts import LoadFacts
 from jobs.reports.overview import LOADS_SHOWN, RECENT, Overview
@@ -36,7 +37,9 @@ def publish(
     # Every report writes all that is missing, so only the newest of these days can lack a load: that of a run which was
     # killed before its report. Whole days have no page after an upgrade, or where the reports were deleted.
     newest = max(with_pages, default="")
-    missing = {day for day in gather.load_days(spark) if day not in with_pages or day >= newest}
+    first = expire.first_day(settings.keep_reports_months, expire.local_today(now))
+    days = {day for day in gather.load_days(spark) if not first or day >= str(first)}
+    missing = {day for day in days if day not in with_pages or day >= newest}
     added = facts.of_recorded(gather.recorded(spark, missing, set(known)), notes or {})
     keep(reports, added)
     known = load_ids(reports)
@@ -54,16 +57,24 @@ def keep(reports: Path, added: Sequence[LoadFacts]) -> None:
         if of_load.undid and (undone := read(reports, of_load.undid)):
             _keep(reports, replace(undone, rolled_back_by=None if of_load.in_effect else of_load.load_id))
             changed.add(undone.load_id[:4])
-    for year in sorted(changed):
+    write_years(reports, changed)
+
+
+def write_years(reports: Path, years: Collection[str]) -> None:
+    """Write the lists of the loads of years anew; a year of which nothing is kept has none."""
+    for year in sorted(years):
         in_year = [read(reports, load_id) for load_id in load_ids(reports) if load_id.startswith(year)]
-        text = pages.year(int(year), [of_load for of_load in in_year if of_load])
-        site.write(reports / pages.year_page(int(year)), text)
+        page = reports / pages.year_page(int(year))
+        if in_year:
+            site.write(page, pages.year(int(year), [of_load for of_load in in_year if of_load]))
+        else:
+            page.unlink(missing_ok=True)
 
 
 def _keep(reports: Path, of_load: LoadFacts) -> None:
     """The facts come last: a load that has them has its page."""
     site.write(reports / pages.load_page(of_load.load_id), pages.load(of_load))
-    site.write(_file(reports, of_load.load_id), facts.to_json(of_load))
+    site.write(facts_file(reports, of_load.load_id), facts.to_json(of_load))
 
 
 def write_front(reports: Path, value: Overview) -> Path:
@@ -86,10 +97,11 @@ def recent(reports: Path, known: Sequence[str], now: datetime) -> list[LoadFacts
 def read(reports: Path, load_id: str) -> LoadFacts | None:
     """What is kept of a load; None if there is nothing, or if it is cut off, as a disk that was full leaves it."""
     try:
-        return facts.from_json(_file(reports, load_id).read_bytes())
+        return facts.from_json(facts_file(reports, load_id).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
 
 
-def _file(reports: Path, load_id: str) -> Path:
+def facts_file(reports: Path, load_id: str) -> Path:
+    """What is kept of a load, and told again on the front page."""
     return reports / LOADS / f"{load_id}.json"

@@ -329,9 +329,9 @@ def test_the_call_that_publishes_is_lost_and_then_its_answer_is(
     faults = [f"{kind},alter_partitions,1,1,1" for kind in ("reset", "lost")]
     with proxy(stack, "metastore:9083", *faults) as (host, container):
         run = lake_with(stack, "run", LAKE_METASTORE=f"thrift://{host}")
-        assert struck(stack, container) == {"reset": 1, "lost": 1}
-
+        done = struck(stack, container)
     assert run.returncode == 0, run.stderr
+    assert done == {"reset": 1, "lost": 1}
     assert_like_undisturbed(stack)
     assert reader.wrong == []
 

@@ -5,13 +5,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from tests.integration.lake import day
 from tests.stack.conftest import Stack
-from tests.stack.test_faults import assert_like_undisturbed, the_error
+from tests.stack.test_faults import the_error
 
 MASTER = "spark://spark-master:7077"
 DATE = "2022-02-01"
@@ -64,8 +65,9 @@ def deliver(stack: Stack) -> None:
 
 
 def on_the_cluster(*command: str) -> list[str]:
-    given = [part for name, value in SMALL.items() for part in ("--env", f"{name}={value}")]
-    return ["docker", "compose", "--profile", "jobs", "run", "--rm", "--no-deps", *given, *command]
+    """A command of the stack with settings as .env would have them."""
+    settings = [f"{name}={value}" for name, value in SMALL.items()]
+    return ["env", *settings, "docker", "compose", "--profile", "jobs", "run", "--rm", "--no-deps", *command]
 
 
 def test_a_worker_dies_while_a_load_reads_and_nothing_is_lost(stack: Stack, workers: list[str]) -> None:
@@ -79,11 +81,14 @@ def test_a_worker_dies_while_a_load_reads_and_nothing_is_lost(stack: Stack, work
                 subprocess.run(["docker", "kill", workers[0]], check=True, capture_output=True, timeout=60)
     assert run.returncode == 0, "".join(said)
 
-    assert_like_undisturbed(stack)
     found = (
-        f"SELECT count(*), count(DISTINCT meterpoint_id, interval_start_utc) FROM silver.readings WHERE date = '{DATE}'"
+        "SELECT count(*), count(DISTINCT meterpoint_id, interval_start_utc), sum(consumption_kwh)"
+        f" FROM silver.readings WHERE date = DATE '{DATE}'"
     )
-    assert stack.query(found) == [(48 * FILES, 48 * FILES)]
+    kwh = sum(48 * Decimal(number) / 1000 for number in range(FILES))
+    assert stack.query(found) == [(48 * FILES, 48 * FILES, kwh)]
+    totals = f"SELECT DISTINCT meterpoint_count FROM gold.half_hourly_consumption WHERE date = DATE '{DATE}'"
+    assert stack.query(totals) == [(FILES,)]
 
 
 @contextmanager

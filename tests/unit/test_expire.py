@@ -4,8 +4,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from jobs.expire import kept_from, local_today, months_before
-from jobs.settings import Settings
+from jobs.expire import first_day, local_today, months_before
 
 
 @pytest.mark.parametrize(
@@ -24,9 +23,9 @@ def test_months_are_those_of_the_calendar(day: date, months: int, expected: date
     assert months_before(day, months) == expected
 
 
-def test_readings_are_kept_for_ever_unless_a_setting_says_otherwise() -> None:
-    assert kept_from(Settings(), date(2021, 1, 1)) is None
-    assert kept_from(Settings(keep_readings_months=24), date(2021, 1, 1)) == date(2019, 1, 1)
+def test_what_has_no_setting_is_kept_for_ever() -> None:
+    assert first_day(0, date(2021, 1, 1)) is None
+    assert first_day(24, date(2021, 1, 1)) == date(2019, 1, 1)
 
 
 def test_today_is_the_local_date() -> None:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from jobs.reports import charts, front, pages
+from jobs.reports import charts, expire, front, pages
 from jobs.reports.charts import NARROW, WIDE, Point, Size, bars, short
 from jobs.reports.facts import RejectedFile
 from jobs.reports.overview import Overview
@@ -127,6 +127,25 @@ def test_pages_of_old_loads__should_stay_as_they_are(tmp_path: Path) -> None:
 
     assert before.items() <= {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}.items()
     assert {path.name for path in (tmp_path / "loads").glob("????.html")} == {"2024.html", "2025.html", "2026.html"}
+
+
+def test_reports_that_are_too_old__should_go_with_all_there_is_of_them(tmp_path: Path) -> None:
+    loads = [samples.load(NOW - timedelta(days=400 * number)) for number in (2, 1, 0)]
+    front.keep(tmp_path, loads)
+    for load in loads:
+        for kind in ("results", "validations"):
+            folder = tmp_path / kind / "silver" / "readings" / load.load_id / "at"
+            folder.mkdir(parents=True)
+            (folder / "page").write_text(load.load_id)
+    oldest, middle, newest = (load.load_id for load in loads)
+    assert expire.older(tmp_path, loads[1].started_at.date()) == [oldest]
+
+    old = expire.older(tmp_path, loads[1].started_at.date() + timedelta(days=1))
+    expire.delete(tmp_path, old)
+
+    assert old == [oldest, middle]
+    assert {path.name for path in tmp_path.rglob("*.*")} == {f"{newest}.json", f"{newest}.html", "2026.html"}
+    assert [path.read_text() for path in tmp_path.rglob("page")] == [newest, newest]
 
 
 def test_rollback__should_mark_the_load_and_its_rollback_take_the_mark_away(tmp_path: Path) -> None:

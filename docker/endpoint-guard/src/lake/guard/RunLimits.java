@@ -18,6 +18,7 @@ import java.util.stream.Stream;
 import org.apache.spark.SparkConf;
 import org.apache.spark.SparkContext;
 import org.apache.spark.scheduler.DAGScheduler;
+import org.apache.spark.scheduler.JobSucceeded$;
 import org.apache.spark.scheduler.SparkListener;
 import org.apache.spark.scheduler.SparkListenerEvent;
 import org.apache.spark.scheduler.SparkListenerExecutorMetricsUpdate;
@@ -68,6 +69,7 @@ public final class RunLimits extends SparkListener {
   private static final String EXECUTES = "org.apache.spark.sql.hive.thriftserver.SparkExecuteStatementOperation";
   private static RunLimits current;
 
+  private volatile long jobDone = System.nanoTime();
   private final long limitNanos;
   private final long limitBytes;
   private final ScheduledExecutorService clock = Executors.newSingleThreadScheduledExecutor(work -> {
@@ -215,8 +217,16 @@ public final class RunLimits extends SparkListener {
     }
   }
 
+  /** When a job last came to its end. */
+  long jobDone() {
+    return jobDone;
+  }
+
   @Override
   public synchronized void onJobEnd(SparkListenerJobEnd end) {
+    if (end.jobResult() instanceof JobSucceeded$) {
+      jobDone = System.nanoTime();
+    }
     Job job = jobs.remove(end.jobId());
     if (job == null) {
       return;
