@@ -11,22 +11,28 @@ from pathlib import Path
 
 from pyarrow.fs import FileSelector, LocalFileSystem, copy_files
 
+from jobs.erasure import state as erasures
 from jobs.landing import open_folder
 from jobs.settings import Settings
 
 
 def copy_out(settings: Settings, folder: Path) -> None:
-    """Copy them to `folder`."""
+    """Copy them to `folder`. Raises RuntimeError while an erasure is to be finished: its ids must not be in it."""
+    if erasures.pending(settings.state):
+        raise RuntimeError("an erasure was killed; `lake run` has to finish it first")
     file_system, warehouse = open_folder(settings.warehouse, settings.s3_endpoint)
     local = LocalFileSystem()
     copy_files(warehouse, str(folder / "warehouse"), source_filesystem=file_system, destination_filesystem=local)
     for name, path in _local_folders(settings).items():
         if path.exists():
-            shutil.copytree(path, folder / name, ignore=shutil.ignore_patterns(".*"))  # locks and drafts
+            shutil.copytree(path, folder / name, ignore=shutil.ignore_patterns(".*"))  # locks, drafts, ids to erase
+    if (stones := settings.state / erasures.FOLDER / erasures.STONES).exists():
+        (folder / erasures.FOLDER).mkdir()
+        shutil.copy2(stones, folder / erasures.FOLDER / erasures.STONES)
 
 
-def copy_in(settings: Settings, folder: Path) -> None:
-    """Copy them back.
+def copy_in(settings: Settings, folder: Path, kept: Path | None = None) -> None:
+    """Copy them back. `kept` is a folder with lists of erased ids, which are not to come back.
 
     Raises RuntimeError where the warehouse is not empty, there is no backup, or it holds anything but files and
     folders: a link could name a file outside of the backup, such as one with the job's secrets.
@@ -46,6 +52,10 @@ def copy_in(settings: Settings, folder: Path) -> None:
     for name, path in _local_folders(settings).items():
         if (folder / name).exists():
             shutil.copytree(folder / name, path, dirs_exist_ok=True)
+    # Ids that were erased since the backup was made are in the state that is there, and in what `make clean` kept.
+    for path in (folder / erasures.FOLDER / erasures.STONES, *sorted(kept.glob("erased-*.json") if kept else ())):
+        if path.exists():
+            erasures.merge(settings.state, erasures.read_file(path))
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:

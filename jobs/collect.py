@@ -29,9 +29,16 @@ NONE_YET = "0"  # before all ids of loads
 Switches = Mapping[tuple[str, str], list[tuple[str, str]]]
 
 
-def collect(spark: SparkSession, settings: Settings, *, dry_run: bool = False) -> list[str]:
+def sweep(spark: SparkSession, settings: Settings) -> list[str]:
+    """`collect` at once, whatever is to be kept for how long: old folders hold what was erased."""
+    return collect(spark, settings, before=datetime.now(UTC) + timedelta(days=1))
+
+
+def collect(
+    spark: SparkSession, settings: Settings, *, dry_run: bool = False, before: datetime | None = None
+) -> list[str]:
     """Delete what can be, and return it, as paths. All of the warehouse is listed. To be called by the writer only."""
-    before = _kept_since(settings)
+    before = before or _kept_since(settings)
     finished = _finished(spark, NONE_YET)
     switched = ledger.switches(spark, finished)
     collected = _old_stagings(settings, before)

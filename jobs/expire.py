@@ -1,8 +1,9 @@
 """Keep no longer: what is older than the settings LAKE_KEEP_… allow is taken away, as a load of its own.
 
 A partition that is too old is switched to an empty folder, as any other switch, so that a run that is killed leaves no
-half of it; its files go when LAKE_RETENTION_HOURS are over. Totals stay: sums of all meterpoints of a date, by half
-hour, product and region, are of nobody. What is kept of a meterpoint goes with its readings.
+half of it. Files of readings and snapshots go when LAKE_RETENTION_HOURS are over, until when they can be rolled back.
+Totals stay: sums of all meterpoints of a date, by half hour, product and region, are of nobody. What is kept of a
+meterpoint goes with its readings.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from zoneinfo import ZoneInfo
 from pyspark.sql import SparkSession
 
 from jobs import collect, tables
+from jobs.errors import LakeError
 from jobs.ledger import loads as ledger
 from jobs.ledger import writer as ledger_writer
 from jobs.readings.rules import TIME_ZONE
@@ -22,7 +24,6 @@ from jobs.tables import (
     CONTESTED,
     CURRENT_SNAPSHOT,
     DAILY_METERPOINT,
-    LOADS,
     READINGS,
     REJECTED_FILES,
     REJECTED_READINGS,
@@ -86,6 +87,7 @@ def run(spark: SparkSession, settings: Settings, expired: list[Expired], tell: C
     """Take it away, and record it; the id of the load that did, None if there is nothing.
 
     Folders that earlier expiries replaced are deleted when their time has come, also where there is nothing new.
+    Raises LakeError where a run was killed while it published: only the next load can tell what was there before it.
     """
     load_id = _take_away(spark, expired) if expired else None
     gone = collect.collect(spark, settings)
@@ -97,6 +99,8 @@ def run(spark: SparkSession, settings: Settings, expired: list[Expired], tell: C
 def _take_away(spark: SparkSession, expired: list[Expired]) -> str:
     started_at = datetime.now(UTC)
     writer = ledger_writer.writer(spark)
+    if ledger.interrupted(spark):
+        raise LakeError("a run was killed while it published; `lake run` has to put that right first")
     load_id = ledger_writer.new_load_id(started_at, ledger.recorded_loads(spark))
     ledger_writer.become_writer(spark, load_id, after=writer)
     new: dict[str, Locations] = {}
@@ -106,17 +110,6 @@ def _take_away(spark: SparkSession, expired: list[Expired]) -> str:
     ledger.begin_publication(spark, load_id)
     replaced = {table: ledger_writer.publish(spark, table, folders, load_id) for table, folders in new.items()}
     ledger.append_publications(spark, new, replaced, {}, load_id)
-    dates = sorted(new.get(READINGS, {}))
-    load = {
-        "status": "published",
-        "kind": "expire",
-        "started_at": started_at,
-        "finished_at": datetime.now(UTC),
-        "dates_published": len(dates),
-        "mart_dates_published": len(new.get(DAILY_METERPOINT, {})),
-        "first_date": date.fromisoformat(dates[0]) if dates else None,
-        "last_date": date.fromisoformat(dates[-1]) if dates else None,
-        "accepted": sorted({each.setting for each in expired}),
-    }
-    ledger.append_rows(spark, [load], LOADS, load_id)
+    accepted = sorted({each.setting for each in expired})
+    ledger.append_change(spark, load_id, "expire", started_at, new, accepted=accepted)
     return load_id

@@ -36,12 +36,15 @@ from jobs import (
     versions,
 )
 from jobs.accept import CLOCK, FAULTS
+from jobs.erasure import run as erase
+from jobs.erasure import state as erasures
 from jobs.errors import LakeError
 from jobs.ledger import files as ledger_files
 from jobs.ledger import loads as ledger
 from jobs.ledger import writer as ledger_writer
 from jobs.names import with_hints
 from jobs.progress import Show
+from jobs.readings.erased import Erased
 from jobs.readings.ingest import FILES_SCHEMA, Place, Receipt
 from jobs.readings.merge import Changes
 from jobs.reports import front
@@ -73,7 +76,7 @@ from jobs.telemetry import lineage
 # Of a stage that takes long, what it gives shows how far it is, if somebody watches.
 Stage = Callable[[str], AbstractContextManager[Show | None]]
 Tell = Callable[[str], None]
-Kind = Literal["load", "retract", "reload", "rebuild", "rollback", "dismiss", "upgrade"]
+Kind = Literal["load", "retract", "reload", "rebuild", "rollback", "dismiss", "upgrade", "erase", "expire"]
 
 # Rows and bytes of a load that its end may hold in memory; more are appended by Spark.
 FEW_ROWS, FEW_BYTES = 200_000, 64 * 1024 * 1024
@@ -125,7 +128,7 @@ class Summary:
 
     @property
     def readings_rejected(self) -> int:
-        return self.receipt.rows_rejected
+        return self.receipt.rows_rejected + self.receipt.rows_erased
 
     @property
     def rejections(self) -> list[str]:
@@ -171,6 +174,7 @@ class Plan(NamedTuple):
     retraction: Retraction | None
     dropped_dates: set[str]  # on which the retraction takes claims back
     mart_dates: set[str]  # to build anew, beside those that change
+    erased: Erased  # whose rows are not kept
 
     @property
     def inputs(self) -> list[str]:
@@ -199,9 +203,12 @@ def run(
         if applied and not is_new:
             tell(f"Applied: {', '.join(each.path for each in applied)}.")
     with stage("discover"):
+        erased = erase.before_load(spark, settings, tell)
+        restated = erasures.to_restate(settings.state)
         writer = ledger_writer.writer(spark)
         interrupted = ledger.interrupted(spark)
-        plan = _plan(spark, settings, wish, interrupted, tell)
+        plan = _plan(spark, settings, wish, interrupted, erased, tell)
+        plan = plan._replace(mart_dates=plan.mart_dates | (restated & tables.partitions(spark, READINGS)))
         if not (plan.readings.num_rows or plan.reference or plan.dropped_dates or plan.mart_dates or interrupted):
             return None
         quality.preload()
@@ -210,14 +217,14 @@ def run(
         ledger_writer.become_writer(spark, load_id, after=writer)
         lineage.begin(wish.kind, load_id, settings, plan.inputs, tell)
         begun = ledger.recover(spark, load_id) if interrupted else {}
-        place = silver.place_of(spark, settings, load_id, started_at)
+        place = silver.place_of(spark, settings, load_id, started_at, erased)
         silver.begin_staging(place)
         judge = audit.Audit(load_id, started_at, settings.reports, wish.kind, wish.accept)
 
     with stage("read and check") as show:
         receipt, taken = at_once(
             lambda: silver.ingest_files(spark, plan.readings, place, show),
-            lambda: snapshots.take_first(spark, plan.reference, place.landing, place.landing_folder, judge),
+            lambda: snapshots.take_first(spark, plan.reference, place.landing, place.landing_folder, judge, erased),
         )
     with stage("write silver"):
         written = _merge(spark, place, plan, wish, receipt, begun)
@@ -240,6 +247,8 @@ def run(
         _record(spark, place, wish, summary, taken, new | snapshot, replaced, seconds)
         if summary.published:
             silver.delete_staging(place)
+            if restated:
+                erasures.restated(settings.state)
         lineage.ended(spark, summary.verdicts, published=summary.published, errors=summary.errors, warn=tell)
     with stage("report"):
         quality.build_docs(settings.reports)
@@ -260,8 +269,10 @@ def _timed(stage: Stage, seconds: dict[str, float]) -> Stage:
     return timed
 
 
-def _plan(spark: SparkSession, settings: Settings, wish: Wish, interrupted: bool, tell: Tell) -> Plan:
-    plan = Plan(ledger_files.to_read(spark, []), [], [], None, set(), set())
+def _plan(spark: SparkSession, settings: Settings, wish: Wish, interrupted: bool, erased: Erased, tell: Tell) -> Plan:
+    plan = Plan(ledger_files.to_read(spark, []), [], [], None, set(), set(), erased)
+    if wish.kind == "rebuild" and not wish.rebuild:
+        return plan  # what an erasure left to build anew
     if wish.retraction:
         dates = silver.held_dates(spark, wish.retraction)
         # A run that was killed may have taken them away already, in part: they are found where it began.
@@ -279,8 +290,14 @@ def _plan(spark: SparkSession, settings: Settings, wish: Wish, interrupted: bool
     if "://" not in settings.landing and not Path(folder).is_dir():
         raise LakeError(f"the landing place {settings.landing} is no folder; is it mounted?")
     found = landing.look(file_system, folder)
-    named = set(wish.again) | set(ledger_files.of_load(spark, wish.again_load) if wish.again_load else ())
-    there = {file.source_file for file in [*found.readings, *found.reference]}
+    named = set(map(erased.redacted, wish.again)) | set(
+        ledger_files.of_load(spark, wish.again_load) if wish.again_load else ()
+    )
+    there = (
+        {erased.redacted(file.source_file) for file in [*found.readings, *found.reference]}
+        if named or wish.retry is not None or wish.rebuild
+        else set()
+    )
     if gone := sorted((named | set(wish.retry or ())) - there):
         raise ledger_files.UnknownFile(f"{with_hints(gone, there)}: not in the landing place {settings.landing}")
     if wish.rebuild:
@@ -289,39 +306,42 @@ def _plan(spark: SparkSession, settings: Settings, wish: Wish, interrupted: bool
         plan = plan._replace(mart_dates=_dates_between(spark, *wish.rebuild))
     elif not named:
         again = ledger_files.to_retry(spark, wish.retry, there, tell) if wish.retry is not None else set()
-        candidates = _reference_candidates(spark, found.reference, again)
+        candidates = _reference_candidates(spark, found.reference, again, erased)
         return plan._replace(
-            readings=ledger_files.to_read(spark, found.readings, again), reference=candidates, notes=_notes(found)
+            readings=ledger_files.to_read(spark, found.readings, again, erased),
+            reference=candidates,
+            notes=_notes(found, erased),
         )
-    readings = [file for file in found.readings if file.source_file in named]
-    reference = [file for file in found.reference if file.source_file in named]
-    return plan._replace(
-        readings=ledger_files.to_read(spark, readings, named),
-        reference=[file | {"others": True} for file in ledger_files.to_read(spark, reference, named).to_pylist()],
+    readings, reference = (
+        ledger_files.to_read(
+            spark, [file for file in files if erased.redacted(file.source_file) in named], named, erased
+        )
+        for files in (found.readings, found.reference)
     )
+    return plan._replace(readings=readings, reference=[file | {"others": True} for file in reference.to_pylist()])
 
 
 def _reference_candidates(
-    spark: SparkSession, delivered: list[landing.Delivered], again: Collection[str]
+    spark: SparkSession, delivered: list[landing.Delivered], again: Collection[str], erased: Erased
 ) -> list[dict[str, Any]]:
     """SQLite files that may be the next snapshot, the newest first: those that are to be read, down to the newest one
     that was taken before."""
-    to_read = {row["source_file"]: row for row in ledger_files.to_read(spark, delivered, again).to_pylist()}
+    to_read = {row["path"]: row for row in ledger_files.to_read(spark, delivered, again, erased).to_pylist()}
     taken = ledger_files.snapshots_taken(spark)
     found = []
     for place, file in enumerate(delivered):
         if row := to_read.get(file.source_file):
             found.append(row | {"others": place + 1 < len(delivered)})
-        elif file.source_file in taken:
+        elif erased.redacted(file.source_file) in taken:
             break
     return found
 
 
-def _notes(found: landing.Landing) -> list[str]:
+def _notes(found: landing.Landing, erased: Erased) -> list[str]:
     if not found.ignored:
         return []
     more = f" and {len(found.ignored) - EXAMPLES:,} more" if len(found.ignored) > EXAMPLES else ""
-    return [f"ignored, by their names no input: {', '.join(found.ignored[:EXAMPLES])}{more}"]
+    return [f"ignored, by their names no input: {', '.join(map(erased.redacted, found.ignored[:EXAMPLES]))}{more}"]
 
 
 def _dates_between(spark: SparkSession, first: date | None, last: date | None) -> set[str]:
@@ -350,7 +370,8 @@ def _merge(
         reread = ledger_files.versions_with(spark, files.filter(pc.equal(files["status"], "loaded")))
         reread = reread if reread.num_rows else None
     if reread is not None:
-        dropped_dates = dropped_dates | silver.held_dates(spark, Retraction(), reread)
+        # Of dates that are kept no longer files are not heard: what they said before stays until it expires.
+        dropped_dates = dropped_dates | silver.held_dates(spark, Retraction(first=place.kept_from), reread)
     return silver.merge_dates(
         spark,
         place,
@@ -455,7 +476,8 @@ def _audit(
         lambda: _measure_marts(spark, new, meterpoints) if DAILY_METERPOINT in new else None,
     )
     if receipt.files or written.dates:
-        audit.judge_delivery(judge, receipt, written)
+        lost = audit.lost_of_totals(spark, new, written.dates) if DAILY_METERPOINT in new else []
+        audit.judge_delivery(judge, receipt, written, lost)
     audit.judge_readings(judge, of_readings, expected=written.rows)
     if of_marts:
         measures, given = of_marts

@@ -6,6 +6,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from jobs import audit, quality, tables
+from jobs.erasure import state as erasures
 from jobs.errors import LakeError
 from jobs.ledger import loads as ledger
 from jobs.ledger import writer as ledger_writer
@@ -37,6 +38,8 @@ def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage, tell
         if not tables.exists(spark, LOADS):
             raise RollbackError("nothing was loaded yet, so there is nothing to roll back")
         writer = ledger_writer.writer(spark)
+        if erasures.pending(settings.state):
+            raise RollbackError("an erasure was killed; `lake run` has to finish it first")
         if ledger.interrupted(spark):
             raise RollbackError("a run was killed while it published; `lake run` has to put that right first")
         event = _event(spark, undone)
@@ -105,6 +108,8 @@ def _event(spark: SparkSession, undone: str) -> ledger.Event:
         raise RollbackError(f"{hint}: there is no such load; `lake status` lists them")
     if found.kind == "upgrade":
         raise RollbackError(f"{undone} took over a lakehouse of an older version: restore a backup to go back")
+    if final := next((each for each in events[events.index(found) :] if each.kind == "erase"), None):
+        raise RollbackError(f"{final.load_id} erased ids: that cannot be rolled back, nor what came before it")
     now = events[-1].effective
     if found.effective == now:
         return found

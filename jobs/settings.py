@@ -115,6 +115,9 @@ class Settings(BaseSettings):
     keep_superseded_months: int = Field(
         14, ge=0, description="Months that values which a load replaced are kept, to look back; 0: for ever"
     )
+    erase_wait_seconds: int = Field(
+        60, ge=0, le=86_400, description="In the stack: how long queries that began before an erasure may still read"
+    )
     lock_wait_seconds: int = Field(
         60, ge=0, le=86_400, description="How long a run waits for another one to end before it gives up"
     )
@@ -256,7 +259,7 @@ class Settings(BaseSettings):
 
 # Names that scripts, compose.yaml, the services and the tests read; the jobs do not.
 _OTHERS = """
-    ALARM_SMTP_PASSWORD BIND BIND_WITHOUT_TLS BUCKET
+    ALARM_SMTP_PASSWORD BACKUPS BIND BIND_WITHOUT_TLS BUCKET
     COMMAND DASHBOARD_CPUS DASHBOARD_MEMORY DASHBOARD_PASSWORD DASHBOARD_PORT
     DASHBOARD_SECRET DASHBOARD_SQL_PASSWORD DB_ENDPOINT_PASSWORD DB_METASTORE_PASSWORD EMBEDDED ENDPOINT_CORES
     ENDPOINT_CPUS ENDPOINT_HEAP ENDPOINT_MEMORY ENDPOINT_PIDS GID INIT_MEMORY JOBS_CPUS JOBS_HEAP JOBS_MEMORY JOBS_PIDS
@@ -264,7 +267,7 @@ _OTHERS = """
     OBJECT_STORE_CPUS PSEUDONYM_KEY
     OBJECT_STORE_MEMORY REPORTS_CPUS REPORTS_MEMORY REPORTS_PORT S3_ADMIN S3_ADMIN_SECRET S3_BIND S3_CONSOLE_PORT
     S3_ENDPOINT_SECRET S3_ENDPOINT_USER S3_JOBS S3_JOBS_SECRET S3_PORT SERVICE_PIDS SIEGE_MINUTES SOAK_MINUTES
-    SPARK_SECRET SQL_PASSWORD SQL_PASSWORD_HASH SQL_PORT UID UP_TIMEOUT
+    SPARK_SECRET SQL_PASSWORD SQL_PASSWORD_HASH SQL_PORT UID UP_TIMEOUT USER
     MASTER_MEMORY WORKERS WORKER_CORES WORKER_CPUS WORKER_HEAP WORKER_MEMORY WORKER_PIDS
 """
 OTHER_NAMES = frozenset(f"LAKE_{name}" for name in _OTHERS.split())

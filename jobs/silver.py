@@ -25,6 +25,7 @@ from jobs import expire, tables
 from jobs.landing import open_folder, read_ahead
 from jobs.progress import Done, Show, counted, shown
 from jobs.readings import ingest
+from jobs.readings.erased import Erased
 from jobs.readings.ingest import (
     CLAIMS_SCHEMA,
     CONTESTED_SCHEMA,
@@ -90,7 +91,9 @@ class Written:
         return sum(each.changed + each.removed for each in self.changes.values())
 
 
-def place_of(spark: SparkSession, settings: Settings, load_id: str, started_at: datetime) -> Place:
+def place_of(
+    spark: SparkSession, settings: Settings, load_id: str, started_at: datetime, erased: Erased | None = None
+) -> Place:
     """Where the tasks of a load read and write."""
     landing, landing_folder = open_folder(settings.landing, settings.s3_endpoint)
     lake, staging = open_folder(staging_folder(settings, load_id), settings.s3_endpoint)
@@ -106,6 +109,7 @@ def place_of(spark: SparkSession, settings: Settings, load_id: str, started_at: 
         load_id=load_id,
         started_at=started_at,
         kept_from=expire.first_day(settings.keep_readings_months, expire.local_today(started_at)),
+        erased=erased or Erased(),
     )
 
 
@@ -214,12 +218,11 @@ def delete_staging(place: Place) -> None:
 
 
 def held_dates(spark: SparkSession, retraction: Retraction, versions: pa.Table | None = None) -> set[str]:
-    """Dates on which there are claims that a retraction takes back, or that are of the given versions of files."""
+    """Dates on which there are claims that a retraction takes back; if versions of files are given, of these alone."""
     claims = spark.table(CLAIMS)
-    condition = retraction.holds(F.col) if versions is None else F.lit(True)
     if versions is not None:
         claims = claims.join(F.broadcast(spark.createDataFrame(versions)), ["source_file", "load_id"], "left_semi")
-    return {row.date.isoformat() for row in claims.where(condition).select("date").distinct().collect()}
+    return {row.date.isoformat() for row in claims.where(retraction.holds(F.col)).select("date").distinct().collect()}
 
 
 def files_between(spark: SparkSession, first: date | None, last: date | None) -> set[str]:
@@ -363,7 +366,8 @@ def _merge_by_tasks(
     if reread is not None:
         again = F.broadcast(spark.createDataFrame(reread).withColumn("is_reread", F.lit(True)))
         held_claims = held_claims.join(again, ["source_file", "load_id"], "left")
-        dropped = dropped | F.coalesce("is_reread", F.lit(False))
+        kept = F.col("date") >= F.lit(place.kept_from) if place.kept_from else F.lit(True)
+        dropped = dropped | (F.coalesce("is_reread", F.lit(False)) & kept)
     held_claims = held_claims.withColumn("is_dropped", dropped).drop("is_reread")
     new_claims = tables.read(spark, CLAIMS, new[CLAIMS]).withColumns(
         {"is_new": F.lit(True), "is_dropped": F.lit(False)}
@@ -389,11 +393,10 @@ def _merge_here(
 ) -> list[Any]:
     """The same without a Spark job, each date as one bucket."""
     roots = {READINGS: place.readings, CONTESTED: place.contested, CLAIMS: place.claims}
-    dropped = retraction.holds(pc.field) if retraction else pc.scalar(False)
-    if reread is not None:
-        for version in reread.to_pylist():
-            same = [pc.field(name) == version[name] for name in ("source_file", "load_id")]
-            dropped = dropped | (same[0] & same[1])
+    taken_back = retraction.holds(pc.field) if retraction else pc.scalar(False)
+
+    def version(rows: pa.Table) -> pa.ChunkedArray:
+        return pc.binary_join_element_wise(rows["source_file"], rows["load_id"], "/")
 
     def merged(day: str) -> list[Any]:
         def content(places: dict[str, Locations], table: str, schema: pa.Schema, **flags: bool) -> pa.Table:
@@ -416,13 +419,22 @@ def _merge_here(
         held_claims = content(held, CLAIMS, CLAIMS_SCHEMA, is_new=False)
         held_claims = held_claims.append_column("date", pa.repeat(pa.scalar(local_date), held_claims.num_rows))
         columns = {name: pc.field(name) for name in (*CLAIMS_SCHEMA.names, "is_new")}
-        flagged = dataset(held_claims).to_table(columns=columns | {"is_dropped": dropped})
+        flagged = dataset(held_claims).to_table(columns=columns | {"is_dropped": taken_back})
+        if reread is not None and _is_kept(place, day):
+            # Not as a condition for each version: Arrow comes to its end at some thousands.
+            dropped = pc.or_(flagged["is_dropped"], pc.is_in(version(flagged), version(reread).combine_chunks()))
+            flagged = flagged.set_column(flagged.num_columns - 1, "is_dropped", dropped)
         claims = pa.concat_tables([flagged, content(new, CLAIMS, CLAIMS_SCHEMA, is_new=True, is_dropped=False)])
         key = (pa.scalar(local_date), pa.scalar(0))
         return list(merge_and_write(place, only_held, key, rows, claims).to_pylist())
 
     with ThreadPoolExecutor(THREADS) as pool:
         return [row for rows in pool.map(merged, sorted(dates)) for row in rows]
+
+
+def _is_kept(place: Place, day: str) -> bool:
+    """Whether what a file says of a date is read. If not, one that is read once more says what it said before."""
+    return not place.kept_from or date.fromisoformat(day) >= place.kept_from
 
 
 def _content(place: Place, root: str, day: str, location: str | None, schema: pa.Schema) -> pa.Table:

@@ -23,6 +23,7 @@ from pyspark.sql import functions as F
 from jobs import landing, reference, regions, tables
 from jobs.audit import Audit, measure
 from jobs.quality import Measures
+from jobs.readings.erased import Erased
 from jobs.readings.rules import TIME_ZONE
 from jobs.spark import at_once
 from jobs.tables import CURRENT_SNAPSHOT, LOAD_FILES, REGIONS, Locations
@@ -58,7 +59,12 @@ class Taken:
 
 
 def take_first(
-    spark: SparkSession, files: list[dict[str, Any]], file_system: FileSystem, folder: str, audit: Audit
+    spark: SparkSession,
+    files: list[dict[str, Any]],
+    file_system: FileSystem,
+    folder: str,
+    audit: Audit,
+    erased: Erased | None = None,
 ) -> list[Taken]:
     """Take the newest of the given files, the newest first, that is a reference file.
 
@@ -67,7 +73,7 @@ def take_first(
     """
     tried: list[Taken] = []
     for file in files:
-        tried.append(take(spark, file, file_system, folder, audit))
+        tried.append(take(spark, file, file_system, folder, audit, erased or Erased()))
         if not tried[-1].file.get("is_stray"):
             break
     if tried and (not tried[-1].file.get("is_stray") or any(file["others"] for file in files)):
@@ -78,7 +84,9 @@ def take_first(
     return tried
 
 
-def take(spark: SparkSession, file: dict[str, Any], file_system: FileSystem, folder: str, audit: Audit) -> Taken:
+def take(
+    spark: SparkSession, file: dict[str, Any], file_system: FileSystem, folder: str, audit: Audit, erased: Erased
+) -> Taken:
     """Write the snapshot of a reference file into fresh folders and judge it. Nothing is published.
 
     `file` is a row of ledger.files.to_read. Rows that break a rule are left out. A file that cannot be read as a
@@ -89,14 +97,15 @@ def take(spark: SparkSession, file: dict[str, Any], file_system: FileSystem, fol
     if file["modified_at"] > audit.loaded_at + PATIENCE:
         when = f"{file['modified_at']:%Y-%m-%d %H:%M} UTC"
         return _rejected(row, "modified_in_future", f"its modification time {when} is in the future: correct it")
-    delivered = f"{folder}/{name}"
+    delivered = f"{folder}/{file['path']}"
     beside = file_system.get_file_info([f"{delivered}-wal", f"{delivered}-journal"])
     if unfinished := [info.base_name for info in beside if info.size]:
-        return _rejected(row, "in_use", f"what {unfinished[0]} holds is not in the file: something is writing it")
+        detail = f"what {unfinished[0]} holds is not in the file: something is writing it"
+        return _rejected(row, "in_use", erased.redacted(detail))
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "reference.db"
         try:
-            source = landing.open_file(file_system, folder, name, landing.LARGEST_REFERENCE)
+            source = landing.open_file(file_system, folder, file["path"], landing.LARGEST_REFERENCE)
             with source, path.open("wb") as target:
                 head = source.read(len(reference.MAGIC))
                 target.write(head)
@@ -105,30 +114,50 @@ def take(spark: SparkSession, file: dict[str, Any], file_system: FileSystem, fol
                 else:  # it is rejected; what would be kept of it is enough
                     target.write(source.read(LARGEST_IN_QUARANTINE))
         except OSError as error:
-            return _rejected(row, getattr(error, "reason", "unreadable"), str(error))
+            return _rejected(row, getattr(error, "reason", "unreadable"), erased.redacted(str(error)))
         row |= {"size_bytes": file["size_bytes"] or path.stat().st_size, "sha256": reference.checksum(path)}
         shown = shown_file(spark)
         if shown and row["sha256"] == shown["sha256"]:
             return Taken(row | {"status": "unchanged"})
         whole = path.read_bytes() if row["size_bytes"] <= LARGEST_IN_QUARANTINE else None
         try:
-            found = reference.read_reference(path)
+            found, not_kept = without_erased(reference.read_reference(path), erased)
             taken = _write(spark, found, row, audit)
         except reference.SnapshotRejected as error:
             is_stray = not file["known_sha256"] and not reference.is_reference(path)
-            refused = row | {"content": whole, "is_stray": is_stray}
+            refused = row | {"content": None if whole and erased.holds(whole) else whole, "is_stray": is_stray}
             if error.reason == "older_than_shown":
                 refused["sha256"] = None  # which is tried again, when the shown one is taken back
-            return _rejected(refused, error.reason, error.detail)
+            return _rejected(refused, error.reason, erased.redacted(error.detail))
     rejected = [{"source_file": name, **each._asdict()} for each in found.rejected]
     taken.rejected = pa.Table.from_pylist(rejected, REJECTED)
     taken.warnings = [f"{name}: {text}" for text in found.warnings]
     if rejected:
         named = "; ".join(each.detail for each in found.rejected[:MAX_ROWS_NAMED])
         taken.warnings.append(f"{name}: in quarantine {counted(len(rejected), 'row')}: {named}")
-    counts = {"rows_read": sum(found.rows.values()), "rows_rejected": len(rejected)}
+    counts: dict[str, Any] = {"rows_read": sum(found.rows.values()), "rows_rejected": len(rejected) + not_kept}
+    if not_kept:
+        counts["note"] = f"{counted(not_kept, 'row')} not kept: erased"
     taken.file = row | counts | {"status": "loaded"}
     return taken
+
+
+def without_erased(found: reference.Reference, erased: Erased) -> tuple[reference.Reference, int]:
+    """A reference file without the rows of erased meterpoints and accounts, and how many these are."""
+    if not erased.keys:
+        return found, 0
+    kept = {}
+    for name, table in found.tables.items():
+        gone = pa.array([False] * table.num_rows, pa.bool_())
+        for column, is_erased in (("meterpoint_id", erased.has_meterpoint), ("account_id", erased.has_account)):
+            if column in table.column_names:
+                values = table[column].to_pylist()
+                gone = pc.or_(gone, pa.array([value is not None and is_erased(value) for value in values], pa.bool_()))
+        kept[name] = table.filter(pc.invert(gone))
+    rejected = [each for each in found.rejected if not erased.says(each.row_json)]
+    rejected = [each._replace(detail=erased.redacted(each.detail)) for each in rejected]
+    before, after = (sum(table.num_rows for table in tables_.values()) for tables_ in (found.tables, kept))
+    return found._replace(tables=kept, rejected=rejected), before - after + len(found.rejected) - len(rejected)
 
 
 def _rejected(row: dict[str, Any], reason: str, detail: str) -> Taken:

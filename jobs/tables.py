@@ -9,7 +9,7 @@ that the SQL endpoint has cached are never stale.
 import json
 import re
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from functools import partial
@@ -56,6 +56,7 @@ VALIDATIONS = "ops.validations"
 PUBLICATIONS = "ops.publications"
 PUBLISHING = "ops.publishing"
 ROLLBACKS = "ops.rollbacks"
+ERASED = "ops.erased"
 SUPERSEDED = "silver.superseded_readings"
 REJECTED_READINGS = "quarantine.readings"
 REJECTED_FILES = "quarantine.files"
@@ -72,6 +73,7 @@ OF_LOADS = (
     VALIDATIONS,
     PUBLICATIONS,
     ROLLBACKS,
+    ERASED,
 )
 ALL = (*DATA, LOADS, PUBLISHING, *OF_LOADS, VERSIONS, PERIODS)
 
@@ -170,6 +172,52 @@ def read(spark: SparkSession, table: str, locations: Locations) -> DataFrame:
     if sum(file.size for found in files for file in found) <= SMALL:
         frame = frame.coalesce(1)
     return frame.select(*schema.names)
+
+
+def rewrite(
+    spark: SparkSession, table: str, value: str, location: str, folder: str, clean: Callable[[pa.Table], pa.Table]
+) -> str:
+    """Write a partition into another folder, its rows as `clean` leaves them, and return where it is then. Files in
+    which nothing changes are copied as they are. Nothing live is touched."""
+    root, column = root_and_column(spark, table)
+    columns, target = schema(spark, table), folder_of(root, column, value, folder)
+    file_system, files = _files_in(spark, location)
+    place, is_empty_now = _folder(spark, target)[1], True
+    if files and file_system.type_name == "local":
+        file_system.create_dir(place, recursive=True)
+    for file in files:
+        path = f"{place}/{file.base_name}"
+        rows = pq.read_table(file.path, filesystem=file_system, schema=columns, partitioning=None)
+        cleaned = clean(rows)
+        if cleaned is rows:
+            file_system.copy_file(file.path, path)
+        elif cleaned.num_rows:
+            options = {"compression": "zstd", "store_decimal_as_integer": True}
+            pq.write_table(cleaned, path, filesystem=file_system, **options)
+        is_empty_now &= not cleaned.num_rows
+    return folder_of(root, column, value) if is_empty_now else target
+
+
+def each_file(
+    spark: SparkSession,
+    table: str,
+    locations: Locations,
+    only: Collection[str],
+    where: pc.Expression | None,
+    see: Callable[[str, pa.Table], None],
+) -> None:
+    """Show `see` the rows of each file, with its partition. One file's rows are held at a time, by some threads."""
+    columns = schema(spark, table)
+    read = [name for name in columns.names if name in only]
+
+    def of_folder(value: str, location: str) -> None:
+        file_system, files = _files_in(spark, location)
+        for file in files:
+            content = dataset.dataset(file.path, columns, format="parquet", filesystem=file_system, partitioning=None)
+            see(value, content.to_table(columns=read, filter=where))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(of_folder, locations.keys(), locations.values()))
 
 
 def size(spark: SparkSession, locations: Locations) -> int:
@@ -290,10 +338,14 @@ def publish(spark: SparkSession, table: str, new: Locations) -> Locations:
     if added := {value: folder_of(root, column, value) for value in new.keys() - before.keys()}:
         catalog.createPartitions(schema, name, _partitions(spark, metadata, added), True)  # if they do not exist
     catalog.alterPartitions(schema, name, _partitions(spark, metadata, new))
+    _changed(spark, table)
+    return before
+
+
+def _changed(spark: SparkSession, table: str) -> None:
     # The SQL endpoint remembers the metastore's answers until this mark changes (CachedCatalog.java).
     spark.sql(f"ALTER DATABASE ops SET DBPROPERTIES ('lake.published' = '{uuid.uuid4()}')")
     spark.catalog.refreshTable(table)
-    return before
 
 
 def _partitions(spark: SparkSession, metadata: JavaObject, folders: Locations) -> JavaObject:

@@ -7,7 +7,7 @@ import typer
 from pydantic import ValidationError
 from typer.completion import completion_init  # type: ignore[attr-defined]
 
-from jobs.cli import access, care, load, look, periods, quarantine, watch
+from jobs.cli import access, care, load, look, periods, privacy, quarantine, watch
 from jobs.cli.terminal import COMPLETE, command_name, fail, warn
 from jobs.settings import Settings, unknown_names, wrong_values
 from jobs.telemetry import logs
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 COMMANDS: tuple[Callable[..., None], ...] = (
     *(load.run, load.retract, load.reload, load.rebuild, load.rollback),
+    privacy.erase,
     *(look.status, look.history, look.sql),
     *(watch.schedule, watch.scheduler, watch.check),
     *(care.sample, care.collect, care.expire, care.move, care.serve, care.completion),

@@ -1,6 +1,7 @@
 """The commands that look after a lakehouse, make input for it, or serve it."""
 
 import json
+import os
 import re
 import shlex
 from datetime import date
@@ -81,8 +82,8 @@ def expire(
                 reports.delete(this.settings.reports, pages)
         this.changed = bool(load_id)
     if as_json:
-        expired = [each._asdict() for each in found]
-        print(json.dumps({"load_id": load_id, "expired": expired, "reports": pages}))
+        rows = [each._asdict() for each in found]
+        print(json.dumps({"load_id": load_id, "expired": rows, "reports": pages}, default=str))
         return
     if pages:
         print(f"reports: {counted(len(pages), 'load')}, {pages[0]} to {pages[-1]} (LAKE_KEEP_REPORTS_MONTHS)")
@@ -93,7 +94,7 @@ def expire(
     elif dry_run:
         say("Nothing was changed: without --dry-run these go.")
     elif load_id:
-        say(f"Expired by load {load_id}; `lake rollback` brings it back until the files are deleted.")
+        say(f"Expired by load {load_id}; `lake rollback` brings readings and snapshots back until they are deleted.")
 
 
 def move() -> None:
@@ -122,7 +123,7 @@ def restore(folder: Path) -> None:
     from jobs.backup import copy_in
 
     with job() as this, this.stage("copy tables and reports"):
-        copy_in(this.settings, folder)
+        copy_in(this.settings, folder, Path(os.environ.get("LAKE_BACKUPS") or "backups"))
 
 
 class Shell(StrEnum):

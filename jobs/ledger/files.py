@@ -12,27 +12,43 @@ from jobs.errors import LakeError
 from jobs.landing import Delivered
 from jobs.ledger.loads import is_of, loads_that_published, recorded_loads
 from jobs.names import with_hints
+from jobs.readings.erased import Erased
 from jobs.tables import CLAIMS, LOAD_FILES, LOADS
 
 EXAMPLES = 10  # names in a message
 VERSION = ("source_file", "load_id", "size_bytes", "modified_at", "sha256")
-FILE = pa.schema([("source_file", pa.string()), ("size_bytes", pa.int64()), ("modified_at", pa.timestamp("us", "UTC"))])
+FILE = pa.schema(
+    [
+        ("source_file", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("modified_at", pa.timestamp("us", "UTC")),
+        ("path", pa.string()),
+    ]
+)
 
 
 class UnknownFile(LakeError):
     """A file that a person named is not there, or not in the state that was meant."""
 
 
-def to_read(spark: SparkSession, delivered: list[Delivered], again: Collection[str] = ()) -> pa.Table:
+def to_read(
+    spark: SparkSession, delivered: list[Delivered], again: Collection[str] = (), erased: Erased | None = None
+) -> pa.Table:
     """Delivered files that are to be read: those that are not known, or have another size or time than the version that
     is, and those named in `again`.
 
-    Columns: source_file, size_bytes, modified_at, and known_sha256, by which the bytes of the known version are
-    recognised; null for a file of `again`, which is read though its bytes are known.
+    Columns: source_file, size_bytes, modified_at, path, and known_sha256, by which the bytes of the known version are
+    recognised; null for a file of `again`, which is read though its bytes are known. A name with an erased id is known,
+    and recorded, by its alias; `path` is where the file lies.
     """
-    rows = [dict(zip(FILE.names, file, strict=True)) for file in delivered]
-    files = pa.Table.from_pylist(rows, schema=FILE)
-    files = files.join(_newest_versions(spark, files["source_file"]), "source_file", join_type="left outer")
+    rows = [dict(zip(FILE.names, (*file, file.source_file), strict=True)) for file in delivered]
+    files = _with_versions(spark, pa.Table.from_pylist(rows, schema=FILE))
+    if erased and erased.names:
+        # A name that is known has no erased id in it.
+        is_new = files["known_size_bytes"].is_null()
+        names = [erased.redacted(path) for path in files.filter(is_new)["path"].to_pylist()]
+        aliased = files.filter(is_new).select(FILE.names).set_column(0, FILE.field(0), pa.array(names, pa.string()))
+        files = pa.concat_tables([files.filter(pc.invert(is_new)), _with_versions(spark, aliased)])
     same = pc.and_(
         pc.equal(files["known_modified_at"], files["modified_at"]),
         pc.equal(files["known_size_bytes"], files["size_bytes"]),
@@ -43,6 +59,11 @@ def to_read(spark: SparkSession, delivered: list[Delivered], again: Collection[s
     known = pc.if_else(asked_for, pa.scalar(None, pa.string()), files["known_sha256"])
     columns = files.select(FILE.names).append_column("known_sha256", known)
     return columns.combine_chunks().sort_by("source_file")
+
+
+def _with_versions(spark: SparkSession, files: pa.Table) -> pa.Table:
+    known = files.join(_newest_versions(spark, files["source_file"]), "source_file", join_type="left outer")
+    return known.select([*FILE.names, "known_size_bytes", "known_modified_at", "known_sha256"])
 
 
 def _newest_versions(spark: SparkSession, delivered: pa.ChunkedArray) -> pa.Table:

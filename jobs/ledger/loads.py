@@ -5,7 +5,7 @@ ops.loads did not happen: that table is published last, and rows elsewhere of a 
 """
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -58,11 +58,11 @@ def append_rows(spark: SparkSession, rows: list[dict[str, Any]] | pa.Table, tabl
         for field in schema
     ]
     both = pa.concat_tables([before, pa.table(columns, schema=schema)])
-    written = tables.write_rows(spark, both, table, _free_folder(spark, table, load_date, load_id), load_date)
+    written = tables.write_rows(spark, both, table, free_folder(spark, table, load_date, load_id), load_date)
     publish(spark, table, written, load_id)
 
 
-def _free_folder(spark: SparkSession, table: str, load_date: date, load_id: str) -> str:
+def free_folder(spark: SparkSession, table: str, load_date: date, load_id: str) -> str:
     """Id of a folder that is not there yet. A load may write its day of a table twice: when it clears what a dead run
     left, and when it adds its own rows. Folders never change, so the second one is another."""
     live = tables.locations(spark, table, [load_date]).get(str(load_date), "")
@@ -77,6 +77,25 @@ def _without_load_id(schema: pa.Schema) -> pa.Schema:
 
 def _load_date(load_id: str) -> date:
     return started_at(load_id).date()
+
+
+def append_change(
+    spark: SparkSession, load_id: str, kind: str, started_at: datetime, new: Mapping[str, Locations], **more: Any
+) -> None:
+    """Record a load that read no file: with that it has happened. `new` are the partitions that it switched."""
+    dates = sorted(map(date.fromisoformat, new.get(READINGS, {})))
+    load = {
+        "status": "published",
+        "kind": kind,
+        "started_at": started_at,
+        "finished_at": datetime.now(UTC),
+        "dates_published": len(dates),
+        "mart_dates_published": len(new.get(DAILY_METERPOINT, {})),
+        "first_date": min(dates, default=None),
+        "last_date": max(dates, default=None),
+        "warnings": 0,
+    }
+    append_rows(spark, [load | more], LOADS, load_id)
 
 
 def append_publications(
@@ -209,6 +228,10 @@ def is_of(loads: Collection[str]) -> pc.Expression:
     return pc.field("load_id").isin(pa.array(list(loads), pa.string()))
 
 
+# Loads that cannot be rolled back, nor any that came before them.
+FINAL = ("upgrade", "erase")
+
+
 class Event(NamedTuple):
     """A load or a rollback that happened and changed what readers see."""
 
@@ -227,16 +250,16 @@ def events(spark: SparkSession) -> list[Event]:
     found: list[Event] = []
     effective: frozenset[str] = frozenset()
     for load in loads:
-        load_id, changed = (
-            load["load_id"],
-            load["dates_published"] or load["mart_dates_published"] or load["snapshot_date"],
-        )
+        load_id = load["load_id"]
+        changed = load["dates_published"] or load["mart_dates_published"] or load["snapshot_date"]
+        # It counts no dates where snapshots alone were too old. Of others than these it switched what no rollback does.
+        changed = changed or "LAKE_KEEP_SNAPSHOTS_MONTHS" in (load["accepted"] or ())
         if load_id in rollbacks:
             row = rollbacks[load_id]
             target, in_effect = row["target_load_id"] or row["rolled_back_load_id"], bool(row["in_effect"])
             effective = effective | {target} if in_effect else effective - {target}
             found.append(Event(load_id, "rollback", target, in_effect, effective))
-        elif load["status"] == "published" and changed:
+        elif load["status"] == "published" and (changed or load["kind"] in FINAL):
             effective |= {load_id}
             found.append(Event(load_id, load["kind"] or "load", load_id, True, effective))
     return found
@@ -251,5 +274,5 @@ def _recorded_rows(spark: SparkSession, table: str, load_date: date) -> DataFram
 
 def _replace(rows: DataFrame, table: str, load_id: str, load_date: date) -> None:
     spark = rows.sparkSession
-    folder = _free_folder(spark, table, load_date, load_id)
+    folder = free_folder(spark, table, load_date, load_id)
     publish(spark, table, tables.write(rows.coalesce(1), table, folder, [load_date]), load_id)

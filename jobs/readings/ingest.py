@@ -25,8 +25,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
+from jobs.readings.erased import Erased
 from jobs.readings.parse import Good, ParsedFile, parse_file
 from jobs.readings.rules import FileRejected
+from jobs.wording import counted
 
 EPOCH = date(1970, 1, 1)
 EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
@@ -110,6 +112,7 @@ class Place(NamedTuple):
     load_id: str
     started_at: datetime  # UTC
     kept_from: date | None = None  # readings of earlier local dates are left out
+    erased: Erased = Erased()
 
 
 @dataclass
@@ -122,6 +125,7 @@ class Receipt:
     warnings: Counter[str] = field(default_factory=Counter)
     readings: Counter[str] = field(default_factory=Counter)  # good rows by date
     rows_rejected: int = 0
+    rows_erased: int = 0  # of erased ids: neither loaded nor in quarantine
     lost_days: int = 0
     claims: int = 0
     bytes_read: int = 0
@@ -137,6 +141,7 @@ class Receipt:
             self.warnings + other.warnings,
             self.readings + other.readings,
             self.rows_rejected + other.rows_rejected,
+            self.rows_erased + other.rows_erased,
             self.lost_days + other.lost_days,
             self.claims + other.claims,
             self.bytes_read + other.bytes_read,
@@ -165,20 +170,20 @@ Read = Callable[[list[str]], Iterable[bytes | OSError]]
 
 
 def ingest(files: Iterable[dict[str, Any]], read: Read, place: Place, task: int = 0, attempt: int = 0) -> Receipt:
-    """Read, judge and write the given files (columns of plan.to_read).
+    """Read, judge and write the given files (columns as of ledger.files.to_read).
 
     A file counts as modified when the load began at the latest: a clock that is ahead must not win for ever. `read`
     gives the bytes of files, or the error, in the order in which it is asked for them.
     """
     receipt = Receipt(attempts={str(task): attempt})
-    batch = _Batch()
+    batch = _Batch(place.erased)
     named = list(files)
-    for file, content in zip(named, read([file["source_file"] for file in named]), strict=True):
+    for file, content in zip(named, read([file["path"] for file in named]), strict=True):
         modified_at = min(file["modified_at"], place.started_at)
         batch.add(receipt, file, content, modified_at, place.kept_from)
         if batch.rows >= MOST_ROWS or batch.kept_bytes >= MOST_BYTES:
             batch.write(place, f"part-{task}-{attempt}-{batch.number}.parquet")
-            batch = _Batch(batch.number + 1)
+            batch = _Batch(place.erased, batch.number + 1)
     batch.write(place, f"part-{task}-{attempt}-{batch.number}.parquet")
     return receipt
 
@@ -186,7 +191,8 @@ def ingest(files: Iterable[dict[str, Any]], read: Read, place: Place, task: int 
 class _Batch:
     """Columns that a task collects, until it writes them."""
 
-    def __init__(self, number: int = 0) -> None:
+    def __init__(self, erased: Erased, number: int = 0) -> None:
+        self.erased = erased
         self.number = number
         self.rows = self.kept_bytes = 0
         self.readings: list[tuple[str, Good]] = []
@@ -207,7 +213,8 @@ class _Batch:
         record: dict[str, Any] = {"source_file": name, "kind": "readings", "modified_at": file["modified_at"]}
         if isinstance(content, OSError):
             reason = getattr(content, "reason", "unreadable")
-            self._reject(receipt, record | {"reason": reason, "detail": str(content), "size_bytes": file["size_bytes"]})
+            detail = self.erased.redacted(str(content))
+            self._reject(receipt, record | {"reason": reason, "detail": detail, "size_bytes": file["size_bytes"]})
             return
         receipt.bytes_read += len(content)
         record |= {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -217,12 +224,14 @@ class _Batch:
         try:
             parsed = parse_file(name, content, (modified_at - EPOCH_UTC) // timedelta(microseconds=1))
         except FileRejected as error:
-            kept = content if len(content) <= LARGEST_IN_QUARANTINE else None
+            kept = content if len(content) <= LARGEST_IN_QUARANTINE and not self.erased.holds(content) else None
             self.kept_bytes += len(kept or b"")
             receipt.bytes_kept += len(kept or b"")
-            self._reject(receipt, record | {"reason": error.reason, "detail": error.detail, "content": kept})
+            detail = self.erased.redacted(error.detail)
+            self._reject(receipt, record | {"reason": error.reason, "detail": detail, "content": kept})
             return
-        self._add_rows(receipt, record, _kept(parsed, kept_from) if kept_from else parsed, modified_at)
+        parsed, erased = self.erased.without(parsed)
+        self._add_rows(receipt, record, _kept(parsed, kept_from) if kept_from else parsed, erased, modified_at)
 
     def _record(self, receipt: Receipt, record: dict[str, Any]) -> None:
         receipt.files[record["status"]] += 1
@@ -237,8 +246,18 @@ class _Batch:
         )
         self._record(receipt, record | {"status": "rejected"})
 
-    def _add_rows(self, receipt: Receipt, record: dict[str, Any], parsed: ParsedFile, modified_at: datetime) -> None:
+    def _add_rows(
+        self,
+        receipt: Receipt,
+        record: dict[str, Any],
+        parsed: ParsedFile,
+        erased: int,
+        modified_at: datetime,
+    ) -> None:
         name = record["source_file"]
+        receipt.reasons += Counter(erased=erased)
+        receipt.rows_erased += erased
+        told = [f"{counted(erased, 'row')} of erased ids not kept"] if erased else []
         count, bad = len(parsed.good.meterpoint_id), len(parsed.rejected)
         good_days = _days(parsed)
         lost = {(row.meterpoint_id, row.date) for row in parsed.rejected if row.meterpoint_id and row.date is not None}
@@ -269,9 +288,9 @@ class _Batch:
             record
             | {
                 "status": "loaded",
-                "detail": parsed.note,
-                "rows_read": count + bad,
-                "rows_rejected": bad,
+                "detail": "; ".join([*([self.erased.redacted(parsed.note)] if parsed.note else []), *told]) or None,
+                "rows_read": count + bad + erased,
+                "rows_rejected": bad + erased,
                 "first_date": min(dates, default=None),
                 "last_date": max(dates, default=None),
                 "warnings": list(parsed.warnings.items()),

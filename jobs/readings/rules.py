@@ -59,6 +59,8 @@ RowReason = Literal[
     "day_held_watt_hours",
     "day_held_absurd",
 ]
+# Rows that are counted, and neither loaded nor put into quarantine.
+NotKept = Literal["erased"]
 Warning = Literal[
     "repeated_hour_not_told",
     "hourly_values",
@@ -160,6 +162,14 @@ def clock(text: Any) -> datetime | None:
     except ValueError:
         pass
     return None
+
+
+@lru_cache(maxsize=100_000)
+def spelling(text: str) -> str:
+    """An id in the one spelling that rows are loaded with: what `fault_of_id` finds fault with is put right, if it can
+    be. Capitals stay: they make another id."""
+    shown = _DRAWN_AS_NOTHING.sub("", unicodedata.normalize("NFC", text))
+    return "".join(each for each in shown if each == " " or unicodedata.category(each)[0] not in "CZ").strip()
 
 
 def date_of(text: Any) -> int | None:

@@ -80,6 +80,8 @@ ADVICE = {
     "unknown_meterpoint": Advice(
         "agreement of a meterpoint that is not there", "Add the meterpoint, or correct the agreement."
     ),
+    # Rows that are not kept
+    "erased": Advice("an id that was erased", "Ask the sender to leave it out."),
     # Oddities of files that were loaded
     "repeated_hour_not_told": Advice("October's repeated hour is not told apart", "Deliver rows in the order of time."),
     "hourly_values": Advice("days with values on the hour alone", "Ask whether half is missing, or these are sums."),

@@ -34,6 +34,11 @@ def loaded(folder: Path) -> None:
     (folder / "var" / "metastore").mkdir(parents=True)
 
 
+def list_of_ids(folder: Path) -> None:
+    loaded(folder)
+    (folder / "ids.txt").write_text("0432df65f7\n")
+
+
 def without_sunday(folder: Path) -> None:
     loaded(folder)
     (folder / "periods.csv").write_text("scheme,period,from,to,weekdays\nE7,night,00:00,24:00,Mon-Sat\n")
@@ -58,6 +63,9 @@ CASES: dict[str, tuple[str, Before, int]] = {
     "'31.1.2021' is no date": ("rebuild --from 31.1.2021", nothing, 2),
     "error: --to 2021-01-01": ("rebuild --from 2021-02-01 --to 2021-01-01", nothing, 1),
     "error: name files, --load": ("retract --from 2021-01-01", nothing, 1),
+    "error: name whom to erase": ("erase --reason because", loaded, 1),
+    "error: say why": ("erase --meterpoint 0432df65f7", loaded, 1),
+    "error: ids.txt: line 1": ("erase --file ids.txt --reason because", list_of_ids, 1),
     "error: say which load": ("rollback", nothing, 1),
     "error: gold.load_history": ("history gold.load_history", nothing, 1),
     "error: name files, or --gone": ("quarantine dismiss", nothing, 1),

@@ -17,6 +17,7 @@ RULES = Path(__file__).parents[2] / "docs" / "rules.md"
 REASONS = {
     "Readings files": get_args(rules.FileReason),
     "Rows of readings files": get_args(rules.RowReason),
+    "Rows that are not kept": get_args(rules.NotKept),
     "Warnings": get_args(rules.Warning),
     "Reference files": get_args(reference.Reason),
     "Rows of reference files": get_args(reference.RowReason),

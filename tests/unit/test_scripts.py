@@ -113,9 +113,15 @@ esac
         (["periods", "set", "my periods.csv"], "-T jobs periods set - --name my periods.csv", "scheme,…\n"),
         (["periods", "set", "gone.csv"], "-T jobs periods set gone.csv", ""),
         (["periods", "show"], "-T jobs periods show", ""),
+        (
+            ["erase", "--file", "my periods.csv", "--reason", "by  letter", "--yes"],
+            "--env LAKE_USER=me -T jobs erase --file - --reason by  letter --yes",
+            "scheme,…\n",
+        ),
+        (["erase", "--file", "gone.csv"], "--env LAKE_USER=me -T jobs erase --file gone.csv", ""),
     ],
 )
-def test_a_file_of_periods_is_handed_to_the_stack_from_where_the_caller_is(
+def test_a_file_is_handed_to_the_stack_from_where_the_caller_is(
     tmp_path: Path, typed: list[str], arguments: str, given: str
 ) -> None:
     (tmp_path / "lake/docker").mkdir(parents=True)
@@ -124,6 +130,8 @@ def test_a_file_of_periods_is_handed_to_the_stack_from_where_the_caller_is(
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/docker").write_text(RUNNING_STACK)
     (tmp_path / "bin/docker").chmod(0o755)
+    (tmp_path / "bin/id").write_text("#!/bin/sh\necho me\n")
+    (tmp_path / "bin/id").chmod(0o755)
     (tmp_path / "my periods.csv").write_text("scheme,…\n")
 
     done = subprocess.run(
@@ -137,6 +145,42 @@ def test_a_file_of_periods_is_handed_to_the_stack_from_where_the_caller_is(
     )
 
     assert done.stdout == f"{arguments}\n{given}"
+
+
+STACK_TO_CLEAN = """#!/bin/sh
+case "$*" in
+  "compose config") echo "name: lake" ;;
+  "compose ps --all --quiet scheduler") cat containers ;;
+  "volume ls --quiet --filter name=^lake_state$") echo lake_state ;;
+  "compose cp scheduler:/var/lib/lake/state/erasures/erased.json "*) cp stones "$4" ;;
+  *--entrypoint*) cat stones ;;
+  *down*) echo gone ;;
+  *) exit 9 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(("containers", "stones", "kept"), [("one", "ids", "ids"), ("", "ids", "ids"), ("", "", None)])
+def test_who_was_erased_outlives_the_volumes(tmp_path: Path, containers: str, stones: str, kept: str | None) -> None:
+    for name in ("bin", "docker"):
+        (tmp_path / name).mkdir()
+    shutil.copy(PROJECT / "docker/clean", tmp_path / "docker")
+    (tmp_path / "bin/docker").write_text(STACK_TO_CLEAN)
+    (tmp_path / "bin/docker").chmod(0o755)
+    (tmp_path / "containers").write_text(containers)
+    (tmp_path / "stones").write_text(stones)
+
+    done = subprocess.run(
+        ["docker/clean"],
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "FORCE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    found = [path.read_text() for path in (tmp_path / "backups").glob("erased-*.json")]
+    assert (done.stdout, found) == ("gone\n", [kept] if kept else [])
 
 
 def test_each_image_of_the_stack_is_built_by_one_service_and_asked_of_no_registry() -> None:

@@ -51,7 +51,13 @@ def parsed(
 ) -> Parsed:
     """What a task writes of files by path."""
     delivered = [
-        {"source_file": path, "modified_at": modified, "size_bytes": 1, "known_sha256": (known or {}).get(path)}
+        {
+            "source_file": path,
+            "modified_at": modified,
+            "size_bytes": 1,
+            "path": path,
+            "known_sha256": (known or {}).get(path),
+        }
         for path in files
     ]
     with TemporaryDirectory() as folder:

@@ -184,7 +184,7 @@ def test_facts__should_be_made_of_rows_that_an_older_version_recorded() -> None:
 
 
 def test_advice__should_be_there_for_every_reason_and_no_other() -> None:
-    reasons = [rules.FileReason, rules.RowReason, rules.Warning, reference.Reason, reference.RowReason]
+    reasons = [rules.FileReason, rules.RowReason, rules.NotKept, rules.Warning, reference.Reason, reference.RowReason]
 
     assert set(ADVICE) == {name for kind in reasons for name in get_args(kind)}
     assert advice("a reason of a later version") == UNKNOWN

@@ -1,0 +1,1 @@
+"""Erase meterpoints and accounts."""
