@@ -240,8 +240,7 @@ def overview(settings: Settings, now: datetime) -> list[dict[str, str]]:
     """
     ran = schedule_state.read(settings.state).get("jobs", {})
     jobs = jobs_of(settings)
-    kept = (settings.keep_readings_months, settings.keep_snapshots_months, settings.keep_quarantine_months)
-    if any((*kept, settings.keep_superseded_months)):
+    if any(months for name, months in settings if name.startswith("keep_")):
         jobs[EXPIRE] = EXPIRY
     rows = []
     for name, times in jobs.items():
