@@ -108,11 +108,15 @@ class Settings(BaseSettings):
     retention_hours: float = Field(
         24, ge=0, le=24 * 366 * 100, description="How long a folder stays after another took its place"
     )
-    keep_readings_months: int = Field(0, ge=0, description="Months that readings are kept; 0: for ever")
-    keep_snapshots_months: int = Field(0, ge=0, description="Months that reference snapshots are kept; 0: for ever")
-    keep_quarantine_months: int = Field(0, ge=0, description="Months that what was rejected is kept; 0: for ever")
+    keep_readings_months: int = Field(0, ge=0, le=1200, description="Months that readings are kept; 0: for ever")
+    keep_snapshots_months: int = Field(
+        0, ge=0, le=1200, description="Months that reference snapshots are kept; 0: for ever"
+    )
+    keep_quarantine_months: int = Field(
+        0, ge=0, le=1200, description="Months that what was rejected is kept; 0: for ever"
+    )
     keep_superseded_months: int = Field(
-        14, ge=0, description="Months that values which a load replaced are kept, to look back; 0: for ever"
+        14, ge=0, le=1200, description="Months that values which a load replaced are kept, to look back; 0: for ever"
     )
     lock_wait_seconds: int = Field(
         60, ge=0, le=86_400, description="How long a run waits for another one to end before it gives up"
