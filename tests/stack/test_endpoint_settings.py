@@ -382,9 +382,10 @@ def test_nobody_else_comes_in_by_the_directory(endpoint: Endpoint, user: str, pa
         endpoint.query("SELECT 1", user=user, password=password)
 
 
-@pytest.mark.parametrize("name", ["emil ", "emil\\20", "emil@elsewhere", "emil/elsewhere"])
+@pytest.mark.parametrize("name", ["emil ", "emil\\20", "EMIL", "Emil", "emil@elsewhere", "emil/elsewhere"])
 def test_a_name_of_the_directory_has_one_spelling(endpoint: Endpoint, name: str) -> None:
-    """To a directory the first two are emil, to the Thrift server the others: the guard must know who it is."""
+    """To a directory the first four are emil, to the Thrift server the others: the guard must know who it is, and whose
+    limits hold."""
     with pytest.raises(meterlake.OperationalError, match="Error validating the login"):
         endpoint.query("SELECT 1", user=name, password=endpoint.stack.passwords["emil"])
 

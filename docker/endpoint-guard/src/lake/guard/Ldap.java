@@ -39,8 +39,9 @@ final class Ldap {
   private static final String AUTHORITIES = setting("LAKE_LDAP_AUTHORITIES");
   private static final String PATIENCE_MS = "5000";
   // None of these means anything in a DN or in a filter; and what follows an @ the Thrift server does not take for part of
-  // the name: eve@elsewhere would be eve.
-  private static final Pattern NAME = Pattern.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}");
+  // the name: eve@elsewhere would be eve. To a directory Eve and EVE are eve, too, but to the limits of this process each would
+  // be a user of its own.
+  private static final Pattern NAME = Pattern.compile("[a-z0-9][a-z0-9._-]{0,63}");
   private static final Semaphore AT_ONCE = new Semaphore(4, true);
   private static final Map<String, String> ROLES = Login.bounded();
 
