@@ -227,6 +227,20 @@ def test_metrics_of_loads_checks_and_the_endpoint_are_beside_the_reports(stack: 
     assert 0 < found["lake_endpoint_heap_used_bytes"] < found["lake_endpoint_heap_max_bytes"]
 
 
+HALF_REQUESTS = """
+import socket, urllib.request
+place = ("sql-endpoint", 9464)
+held = [socket.create_connection(place) for _ in range(8)]
+for each in held:
+    each.sendall(b"GET /metr")
+print(urllib.request.urlopen("http://%s:%d/metrics" % place, timeout=20).status)
+"""
+
+
+def test_who_begins_to_ask_for_metrics_and_does_not_go_on_keeps_nobody_out(stack: Stack) -> None:
+    assert stack.compose("exec", "-T", "scheduler", "python", "-c", HALF_REQUESTS).stdout.split() == ["200"]
+
+
 def test_a_run_that_finds_nothing_new_says_so(stack: Stack) -> None:
     before = stack.query("SELECT count(*) FROM ops.loads")
 

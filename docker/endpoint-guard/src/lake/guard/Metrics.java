@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.ConcurrentSkipListMap;
+import java.util.concurrent.Executors;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.LongAdder;
 
@@ -44,6 +45,9 @@ final class Metrics {
   private Metrics() {}
 
   static void serve(int port) throws IOException {
+    // Who begins to ask and does not go on holds a thread; by default for ever, and there is one for all.
+    System.setProperty("sun.net.httpserver.maxReqTime", "2");
+    System.setProperty("sun.net.httpserver.maxRspTime", "2");
     HttpServer server = HttpServer.create(new InetSocketAddress(port), 16);
     server.createContext("/metrics", exchange -> {
       byte[] page = page().getBytes(StandardCharsets.UTF_8);
@@ -53,6 +57,11 @@ final class Metrics {
         exchange.getResponseBody().write(page);
       }
     });
+    server.setExecutor(Executors.newFixedThreadPool(4, work -> {
+      Thread thread = new Thread(work, "metrics");
+      thread.setDaemon(true);
+      return thread;
+    }));
     // Its thread is as the one that starts it: another than a daemon would keep a process that has to end.
     Thread starter = new Thread(server::start, "metrics");
     starter.setDaemon(true);
