@@ -1,5 +1,6 @@
 """The read-only wall and the door: what is refused, what passes, who gets in. Statements are in statements/*.txt."""
 
+import json
 import re
 import time
 import zipfile
@@ -441,6 +442,21 @@ def test_what_a_client_calls_itself_is_taken_and_not_logged(stack: Stack) -> Non
         assert (name, kind) == ("SetClientInfo", TMessageType.REPLY)
         connection.cursor().execute("SELECT 1")
     assert mark not in stack.compose("logs", "--no-color", "sql-endpoint").stdout
+
+
+@pytest.mark.parametrize("letter", ["x", "\u00e9", "\u20ac", "\U0001f600", "\x01", '\\"'])
+def test_a_statement_of_any_letters_is_one_line_of_the_log(stack: Stack, letter: str) -> None:
+    """Of a line of more than 16 KiB Docker makes two, and neither is JSON: it could not be told who asked."""
+    mark = token_hex(8)
+    statement = f"SELECT '{mark}', '{letter * 9_000}', nothing"
+    with closing(stack.connect("analyst")) as connection, pytest.raises(exc.OperationalError):
+        connection.cursor().execute(statement)
+
+    for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(1)):
+        with attempt:
+            (told,) = stack.told(mark)
+    assert told["user"] == "analyst" and told["statement"].endswith("…")
+    assert len(json.dumps(told, ensure_ascii=False).encode()) < 15_000
 
 
 def test_brute_force_is_slowed(stack: Stack) -> None:

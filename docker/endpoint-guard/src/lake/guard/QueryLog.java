@@ -31,7 +31,8 @@ public final class QueryLog extends SparkListener {
   private static final Logger LOG = LogManager.getLogger("query");
   private static final ObjectMapper JSON = new ObjectMapper();
   private static final Object LEFT_OUT = new Object();
-  private static final int LONGEST = 8_000; // characters; Docker splits a line of 16 KiB
+  /** Bytes of a text as JSON writes it. Docker splits a line of 16 KiB, and whoever collects lines could read neither part. */
+  private static final int LONGEST = 6_000;
 
   private final Map<String, String> addresses = new HashMap<>(); // by session
   private final Map<String, SparkListenerThriftServerOperationStart> running = new HashMap<>();
@@ -113,7 +114,15 @@ public final class QueryLog extends SparkListener {
     }
   }
 
-  private static String shortened(String text) {
-    return text.length() > LONGEST ? text.substring(0, LONGEST) + "…" : text;
+  static String shortened(String text) {
+    int bytes = 0;
+    for (int index = 0; index < text.length(); index++) {
+      char letter = text.charAt(index);
+      bytes += letter < ' ' || letter == '\u007f' ? 6 : letter == '"' || letter == '\\' ? 2 : letter < 0x80 ? 1 : letter < 0x800 ? 2 : 3;
+      if (bytes > LONGEST) {
+        return text.substring(0, Character.isLowSurrogate(letter) ? index - 1 : index) + "…";
+      }
+    }
+    return text;
   }
 }
