@@ -13,6 +13,7 @@ import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.apache.spark.SparkConf;
@@ -399,12 +400,19 @@ public final class RunLimits extends SparkListener {
         .forEach(query -> query.allocated += bytes);
   }
 
-  /** Memory is short: the query that has allocated most is stopped. */
+  /** Memory is short: of the user whose queries have allocated most the largest is stopped. Many small ones take as much as a large one. */
   synchronized void shed() {
     long large = Runtime.getRuntime().maxMemory() / 10;
-    queries.values().stream().filter(query -> query.runs() && query.stopped == null && query.allocated > large)
-        .max(Comparator.comparingDouble(query -> query.allocated))
+    Map<String, Double> ofUser = allocated(query -> query.runs() && query.stopped == null);
+    queries.values().stream().filter(query -> query.runs() && query.stopped == null && ofUser.getOrDefault(query.user, 0.0) > large)
+        .max(Comparator.<Query>comparingDouble(query -> ofUser.get(query.user)).thenComparingDouble(query -> query.allocated))
         .ifPresent(query -> stop(query, "it took the memory that others need: " + LESS));
+  }
+
+  /** Bytes by user. */
+  private Map<String, Double> allocated(Predicate<Query> counts) {
+    return queries.values().stream().filter(counts)
+        .collect(Collectors.groupingBy(query -> query.user, Collectors.summingDouble(query -> query.allocated)));
   }
 
   /** The disk is short: the query that has written most is stopped. Returns whether there was one. */
@@ -437,10 +445,9 @@ public final class RunLimits extends SparkListener {
             "a query of " + query.user + " cannot be stopped: " + Guard.oneLine(query.statement))).orElse(null);
   }
 
-  /** The user of the query that allocates most; empty: none runs. */
+  /** The user whose queries allocate most; empty: none runs. */
   synchronized String greediest() {
-    return queries.values().stream().filter(Query::runs).max(Comparator.comparingDouble(query -> query.allocated))
-        .map(query -> query.user).orElse("");
+    return allocated(Query::runs).entrySet().stream().max(Map.Entry.comparingByValue()).map(Map.Entry::getKey).orElse("");
   }
 
   /** What was allocated counts less with time: a query that ran for hours is not one that takes the memory now. */
