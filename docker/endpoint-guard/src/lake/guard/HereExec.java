@@ -3,6 +3,7 @@ package lake.guard;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.Properties;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicLong;
@@ -13,6 +14,7 @@ import org.apache.spark.TaskContextImpl;
 import org.apache.spark.executor.TaskMetrics;
 import org.apache.spark.memory.TaskMemoryManager;
 import org.apache.spark.rdd.RDD;
+import org.apache.spark.sql.catalyst.CurrentUserContext$;
 import org.apache.spark.sql.catalyst.InternalRow;
 import org.apache.spark.sql.catalyst.expressions.UnsafeRow;
 import org.apache.spark.sql.execution.LocalTableScanExec;
@@ -33,7 +35,10 @@ public final class HereExec extends TopExec {
   /** Bytes of a result. */
   static final long SMALL = 4 << 20;
   /** Or many clients' queries would slow each other down, and share out the memory until none had enough. */
-  private static final Semaphore TURNS = new Semaphore(Runtime.getRuntime().availableProcessors(), true);
+  private static final int AT_ONCE = Runtime.getRuntime().availableProcessors();
+  private static final Semaphore TURNS = new Semaphore(AT_ONCE, true);
+  /** So many of one user have or await a turn, or another one's query would come after all of theirs. */
+  private static final Map<String, Semaphore> OF_USER = Login.bounded();
   /** Memory is accounted by this number. Spark counts its tasks upwards from 0, and some numbers below have a meaning. */
   private static final AtomicLong NUMBERS = new AtomicLong(-1_000_000);
 
@@ -76,15 +81,26 @@ public final class HereExec extends TopExec {
 
   /** Null for a result that is not small: it has to be a job's, for which there are limits ({@link RunLimits}). */
   private InternalRow[] collected(RDD<InternalRow> rows) {
+    String user = CurrentUserContext$.MODULE$.getCurrentUserOrEmpty();
+    Semaphore mine = OF_USER.computeIfAbsent(user, name -> new Semaphore(AT_ONCE, true));
+    await(mine);
     try {
-      TURNS.acquire();
+      await(TURNS);
+      try {
+        return alone(rows);
+      } finally {
+        TURNS.release();
+      }
+    } finally {
+      mine.release();
+    }
+  }
+
+  private static void await(Semaphore turns) {
+    try {
+      turns.acquire();
     } catch (InterruptedException error) {
       throw Guard.sneaky(error);
-    }
-    try {
-      return alone(rows);
-    } finally {
-      TURNS.release();
     }
   }
 
