@@ -146,6 +146,20 @@ def test_whoever_has_not_logged_in_keeps_nobody_out(stack: Stack) -> None:
             connection.close()
 
 
+def test_whoever_has_not_logged_in_does_not_push_the_query_log_away(stack: Stack) -> None:
+    """Docker keeps some megabytes of it."""
+
+    def size() -> int:
+        return len(stack.compose("logs", "--no-color", "--no-log-prefix", "sql-endpoint").stdout)
+
+    before = size()
+    for _ in range(2_000):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", stack.sql_port), timeout=5) as connection:
+            connection.sendall(b"\x09\x00\x00\x00\x01x")
+            connection.recv(100)
+    assert size() - before < 2_500_000
+
+
 def message_of(error: OperationalError) -> str:
     return str(error.args[0].status.errorMessage)
 
