@@ -415,15 +415,18 @@ public final class RunLimits extends SparkListener {
         .collect(Collectors.groupingBy(query -> query.user, Collectors.summingDouble(query -> query.allocated)));
   }
 
-  /** The disk is short: the query that has written most is stopped. Returns whether there was one. */
+  /** The disk is short: of the user who has written most the query that has is stopped. Returns whether there was one. */
   synchronized boolean freeDisk(long limit) {
     Map<Query, Long> written = new HashMap<>();
     queries.values().stream().filter(query -> query.runs() && query.stopped == null)
         .forEach(query -> written.put(query, query.written));
     tasks.values().forEach(task -> written.computeIfPresent(task.query, (query, bytes) -> bytes + task.written));
-    Optional<Query> most = written.keySet().stream().max(Comparator.comparingLong(written::get));
+    Map<String, Long> ofUser = new HashMap<>();
+    written.forEach((query, bytes) -> ofUser.merge(query.user, bytes, Long::sum));
+    Optional<Query> most = written.keySet().stream()
+        .max(Comparator.<Query>comparingLong(query -> ofUser.get(query.user)).thenComparingLong(written::get));
     most.ifPresent(query -> stop(query, "queries have written more than the " + (limit >> 20)
-        + " MiB of temporary files that all users have together, and this one most: " + LESS));
+        + " MiB of temporary files that all users have together, and you most: " + LESS));
     return most.isPresent();
   }
 
