@@ -1,5 +1,6 @@
 """What the scripts in docker/ have for themselves."""
 
+import re
 import shutil
 import subprocess
 from collections import Counter
@@ -61,6 +62,8 @@ esac
         ("LAKE_BIND=127.0.0.1.example.org", False, "LAKE_BIND=127.0.0.1.example.org: the SQL endpoint"),
         ("LAKE_BIND=0.0.0.0", True, None),
         ("LAKE_S3_BIND=0.0.0.0", True, "LAKE_S3_BIND=0.0.0.0: the object store has no TLS"),
+        ("LAKE_DASHBOARD_BIND=0.0.0.0", True, "LAKE_DASHBOARD_BIND=0.0.0.0: the dashboard has no TLS"),
+        ("LAKE_REPORTS_BIND=0.0.0.0", False, None),  # they ask for no password
         ("LAKE_BIND=0.0.0.0\nLAKE_S3_BIND=0.0.0.0\nLAKE_BIND_WITHOUT_TLS=true", False, None),
         ("LAKE_BIND=0.0.0.0\nLAKE_BIND_WITHOUT_TLS=false", False, "LAKE_BIND=0.0.0.0: the SQL endpoint"),
         ("LAKE_BIND=0.0.0.0\nLAKE_BIND_WITHOUT_TLS=yes", False, "LAKE_BIND_WITHOUT_TLS=yes: true or false is meant"),
@@ -83,6 +86,12 @@ def test_an_address_of_the_network_is_refused_in_one_line_where_passwords_could_
     assert done.returncode == (1 if refused else 0)
     assert done.stderr.startswith(refused or "")
     assert done.stderr.count("\n") == (1 if refused else 0)
+
+
+def test_opening_the_endpoint_opens_no_other_service() -> None:
+    """Analysts see pseudonyms there; the reports name ids, and need no login."""
+    compose = (PROJECT / "compose.yaml").read_text()
+    assert re.findall(r"\$\{LAKE_BIND:-127\.0\.0\.1\}:\$\{(\w+)", compose) == ["LAKE_SQL_PORT"]
 
 
 def test_misspelt_setting_of_the_stack__should_be_told(tmp_path: Path) -> None:
