@@ -20,7 +20,7 @@ final class Restarts {
 
   private static final String STUCK = "stuck";
   private static final String GREEDY = "greedy";
-  /** Statements at once of a user who may have taken the memory. */
+  /** Statements at once of a user who may have taken the memory; of one who may have twice, a quarter of it, and so on. */
   private static final int OF_GREEDY = 8;
 
   private record Restart(Instant at, String why, String user) {}
@@ -70,7 +70,8 @@ final class Restarts {
 
   /** Statements that the user may run at once, of so many. */
   static int most(String user, int usual) {
-    return of(user) > 0 ? 1 : count(user, GREEDY) > 0 ? OF_GREEDY : usual;
+    long greedy = count(user, GREEDY);
+    return of(user) > 0 ? 1 : greedy > 0 ? Math.max(1, OF_GREEDY >> Math.min(10, 2 * (greedy - 1))) : usual;
   }
 
   private static long count(String user, String why) {
