@@ -116,7 +116,8 @@ final class Watchdog {
         }
         RunLimits.Culprit overdue = limits.overdue();
         if (overdue != null) {
-          end(overdue.why(), overdue.user(), true);
+          // Where memory is short nothing ends in time, and that proves nothing of whose query it is.
+          end(overdue.why(), since == 0 ? overdue.user() : limits.greediest(), since == 0);
         }
         disk(now);
         if (now - served > SILENT) {
