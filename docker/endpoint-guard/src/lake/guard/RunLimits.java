@@ -307,7 +307,7 @@ public final class RunLimits extends SparkListener {
   public synchronized void onOtherEvent(SparkListenerEvent event) {
     if (event instanceof SparkListenerThriftServerOperationStart start) {
       Query query = queries.computeIfAbsent(start.id(), Query::new);
-      query.user = start.userName();
+      query.user = String.valueOf(start.userName());
       query.statement = start.statement();
       query.told = true;
       query.executes = true;
