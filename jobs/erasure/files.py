@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import re
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +20,10 @@ from jobs.readings.parse import parse_file
 from jobs.readings.rules import FileRejected
 from jobs.settings import Settings
 
+READ_BY_PROGRAMS = {".json", ".prom"}
+TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"')
+TIME = re.compile(rb'"\d{4}-?\d\d-?\d\d(?:[T ][\d:.]+(?:Z|[+-]\d\d:?\d\d|-[0-9a-f]{6})?)?"')  # or the id of a load
+
 
 def texts(settings: Settings) -> Iterator[Path]:
     """Files of reports and of state, but for tables, the metastore, and what an erasure keeps itself."""
@@ -33,9 +38,9 @@ def texts(settings: Settings) -> Iterator[Path]:
 def holding(paths: Iterable[Path], words: Words) -> Iterator[Path]:
     """Files that hold ids, whatever they are."""
     for path in paths:
-        if words.bytes_pattern and path.stat().st_size:
+        if path.stat().st_size:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                is_held = words.bytes_pattern.search(content) is not None
+                is_held = any(_spans(path, content, words))
             if is_held:
                 yield path
 
@@ -44,8 +49,22 @@ def redact_files(settings: Settings, words: Words) -> None:
     """Write asterisks over ids in pages and logs. In their place, so that whoever appends to a log still can."""
     for path in holding(texts(settings), words):
         with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
-            for start, end in [found.span() for found in words.bytes_pattern.finditer(content)]:  # type: ignore[union-attr]
+            for start, end in list(_spans(path, content, words)):
                 content[start:end] = b"*" * (end - start)
+
+
+def _spans(path: Path, content: mmap.mmap, words: Words) -> Iterator[tuple[int, int]]:
+    """Where ids are in a file. In one that programs read numbers and times are none, whatever their digits."""
+    pattern = words.bytes_pattern
+    if pattern and path.suffix in READ_BY_PROGRAMS:
+        texts = (text for text in TEXT.finditer(content) if not TIME.fullmatch(text[0]))
+        yield from (
+            (text.start() + found.start(), text.start() + found.end())
+            for text in texts
+            for found in pattern.finditer(text[0])
+        )
+    elif pattern:
+        yield from (found.span() for found in pattern.finditer(content))
 
 
 def of_landing(settings: Settings, what: Pending) -> tuple[list[str], list[tuple[str, str]]]:

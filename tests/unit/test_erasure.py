@@ -63,6 +63,19 @@ def test_pages_and_logs__should_have_asterisks_in_an_ids_place_and_be_as_they_we
     assert (settings.state / "metastore" / "seg0").read_text() == ID
 
 
+def test_files_that_programs_read__should_keep_their_numbers_and_times(settings: Settings) -> None:
+    what = Pending([NUMBER, "20210105", "345678"], [], [])
+    kept = {"size": 1234567, "at": "2021-01-05T08:00:00.345678+00:00", "load": "20210105T080000-123456"}
+    facts, metrics = settings.reports / "facts.json", settings.state / "metrics.prom"
+    facts.write_text(json.dumps(kept | {"file": f'readings/"{NUMBER}.json', "20210105": [f"{NUMBER}"]}))
+    metrics.write_text(f'lake_bytes{{file="{NUMBER}"}} {NUMBER}\n')
+
+    files.redact_files(settings, who_of(what).words)
+
+    assert json.loads(facts.read_text()) == kept | {"file": 'readings/"*******.json', "20210105": ["*******"]}
+    assert metrics.read_text() == f'lake_bytes{{file="*******"}} {NUMBER}\n'
+
+
 @pytest.mark.parametrize(
     ("path", "content", "is_named"),
     [
