@@ -42,7 +42,8 @@ def write_bill(image: str, path: Path) -> None:
     subprocess.run(
         [SYFT, "scan", "--quiet", f"docker:{image}", "--output", f"cyclonedx-json={path}"],
         check=True,
-        env=os.environ | {"SYFT_CHECK_FOR_APP_UPDATE": "false"},
+        # Checksums of files are in no bill, and take a quarter of the time.
+        env=os.environ | {"SYFT_CHECK_FOR_APP_UPDATE": "false", "SYFT_FILE_METADATA_SELECTION": "none"},
     )
 
 

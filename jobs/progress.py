@@ -10,6 +10,7 @@ from threading import Event, Thread
 from typing import NamedTuple
 
 MB = 1_000_000
+FIRST_SECONDS, FIRST_SHARE = 30.0, 0.01  # after either a rate is told
 TOLD_EACH = 0.5  # seconds in which a task tells again how far it is
 
 
@@ -84,9 +85,10 @@ def _told(folder: Path) -> Done:
 def text(read: Done, wanted: Done, seconds: float) -> str:
     """Files and MB, the rate, and the time left if each byte takes the same time."""
     counts = f"{read.files:,} of {wanted.files:,} files, {read.size / MB:,.0f} of {wanted.size / MB:,.0f} MB"
-    if not read.size or seconds <= 0:
+    # Of the first few files nothing follows: tasks are still to be started.
+    if not read.size or (seconds < FIRST_SECONDS and read.size < FIRST_SHARE * wanted.size):
         return counts
-    rate = read.size / seconds
+    rate = read.size / max(seconds, 0.001)
     return f"{counts}, {rate / MB:,.1f} MB/s, {duration((wanted.size - read.size) / rate)} left"
 
 

@@ -116,8 +116,7 @@ def asked_for(request: Request) -> dict[str, frozenset[str]]:
 def _tenancies(spark: SparkSession, accounts: frozenset[str]) -> dict[str, list[tuple[date, date]]]:
     """Dates on which agreements of accounts held, by meterpoint, as the newest snapshot that has each agreement says.
 
-    An open one is taken to hold until today. Dates on which an agreement of another account holds that began later are
-    that one's.
+    An open one is taken to hold until today. Dates on which a later agreement of another account holds are that one's.
     """
     places = tables.all_locations(spark, AGREEMENTS)
     columns = ("agreement_id", "agreement_valid_from", "agreement_valid_to", "meterpoint_id", "account_id", "load_id")
@@ -127,6 +126,9 @@ def _tenancies(spark: SparkSession, accounts: frozenset[str]) -> dict[str, list[
     def span(row: Mapping[str, Any]) -> tuple[date, date]:
         end = row["agreement_valid_to"]
         return row["agreement_valid_from"], end - timedelta(days=1) if end else today
+
+    def order(row: Mapping[str, Any]) -> tuple[date, int]:
+        return row["agreement_valid_from"], row["agreement_id"]
 
     def see(value: str, rows: pa.Table) -> None:
         ids = [
@@ -150,10 +152,8 @@ def _tenancies(spark: SparkSession, accounts: frozenset[str]) -> dict[str, list[
     for row in theirs:
         parts = [span(row)]
         for other in others:
-            if (
-                other["meterpoint_id"] == row["meterpoint_id"]
-                and other["agreement_valid_from"] > row["agreement_valid_from"]
-            ):
+            # Of two that hold on a date the later one counts; a corrected one has another account and the same id.
+            if other["meterpoint_id"] == row["meterpoint_id"] and order(other) >= order(row):
                 begin, end = span(other)
                 parts = [each for part in parts for each in (cut(part, (begin, end)) if begin <= end else [part])]
         found[row["meterpoint_id"]] += [part for part in parts if part[0] <= part[1]]

@@ -175,5 +175,5 @@ def test_what_comes_after_an_expiry_of_snapshots_alone_can_be_rolled_back(new_la
     assert lake.gold() == before
     with pytest.raises(RollbackError, match=f"{expired} came after {second.load_id}: roll that back first"):
         lake.undo(second.load_id)
-    with pytest.raises(RollbackError, match=r"deleted already, of silver.agreement_history 2021-11-02"):
+    with pytest.raises(RollbackError, match=r"deleted already, of silver.\w+_history 2021-11-02"):
         lake.undo(str(expired))

@@ -325,7 +325,7 @@ def test_the_scheduler_loads_at_its_time_what_was_dropped_and_says_so_in_a_line(
     draft.write_text(json.dumps(document))
     draft.chmod(0o644)
     draft.rename(draft.with_suffix(""))
-    due = (datetime.now(LONDON) + timedelta(seconds=70)).replace(second=0)  # in 10 to 70 seconds
+    due = (datetime.now(LONDON) + timedelta(seconds=70)).replace(second=0, microsecond=0)  # in 10 to 70 seconds
     start = ["docker", "compose", "up", "--detach", "--no-deps", "scheduler"]
     deadline = time.monotonic() + 300
     try:

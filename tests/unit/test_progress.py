@@ -17,7 +17,8 @@ MB = 1_000_000
     [
         (Done(0, 0), 5, "0 of 2,000 files, 0 of 300 MB"),
         (Done(1, 0), 5, "1 of 2,000 files, 0 of 300 MB"),
-        (Done(500, 75 * MB), 0, "500 of 2,000 files, 75 of 300 MB"),
+        (Done(2, MB), 1, "2 of 2,000 files, 1 of 300 MB"),
+        (Done(2, MB), 30, "2 of 2,000 files, 1 of 300 MB, 0.0 MB/s, 2 h 30 min left"),
         (Done(500, 75 * MB), 30, "500 of 2,000 files, 75 of 300 MB, 2.5 MB/s, 90 s left"),
         (Done(2000, 300 * MB), 100, "2,000 of 2,000 files, 300 of 300 MB, 3.0 MB/s, 0 s left"),
     ],
