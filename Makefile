@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help doctor up user users certificate dashboard run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack soak soak-endpoint siege bench bench-endpoint fuzz lint format dictionary lock check
+.PHONY: help doctor up user users certificate dashboard run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack soak soak-endpoint siege bench bench-endpoint fuzz lint format dictionary lock check sbom
 
 PYTHON ?= python3
 COMPOSE = docker compose --profile jobs --profile dashboard --profile cluster
@@ -62,15 +62,19 @@ ps: ## Show the services and their health
 logs: ## Follow the logs of the stack (S=metastore: of one service)
 	@docker compose logs --follow --tail 100 $(S)
 
+sbom: .venv/ready ## List what is in the images that are built, as CycloneDX, and what is known of it (TO=folder; default var/sbom)
+	@$(BIN)/python docker/sbom.py $(TO)
+
 # --- its code --------------------------------------------------------------------------------------------------------
 
 test: test-unit test-integration test-stack ## Run all tests (those of the stack need Docker, and say so)
 
+# The first two give way to the third, whose clients wait, where `make --jobs=2 test` runs them beside it.
 test-unit: .venv/ready ## Test functions, on one Spark session
-	@$(BIN)/pytest tests/unit
+	@nice $(BIN)/pytest tests/unit
 
 test-integration: .venv/ready ## Test whole loads, embedded
-	@$(BIN)/pytest tests/integration
+	@nice $(BIN)/pytest tests/integration
 
 test-stack: .venv/ready ## Test the stack that compose.yaml makes, beside one that may run
 	@$(BIN)/pytest tests/stack

@@ -74,6 +74,24 @@ def lost_of_other_dates(spark: SparkSession, places: dict[str, Locations], dates
     return lost
 
 
+def lost_of_totals(spark: SparkSession, places: dict[str, Locations], dates: Collection[date]) -> list[float]:
+    """What share of the readings in their totals dates would lose that have no readings, because these are kept no
+    longer, when others take their place in `places`; dates that lose few are left out."""
+    held = tables.locations(spark, READINGS, dates)
+    without = [day for day in dates if tables.is_empty(held.get(str(day), ""))]
+    if not without:
+        return []
+    live = tables.locations(spark, HALF_HOURLY, places[HALF_HOURLY])
+    these, names = pc.field("date").isin(pa.array(without, pa.date32())), ["date", "meterpoint_count"]
+    before, after = (
+        tables.read_rows(spark, HALF_HOURLY, folders, these, names).group_by("date").aggregate([(names[1], "sum")])
+        for folders in (live, places[HALF_HOURLY])
+    )
+    both = before.join(after, "date", join_type="left outer", right_suffix="_after").to_pylist()
+    counted = [(row["meterpoint_count_sum"], row["meterpoint_count_sum_after"] or 0) for row in both]
+    return [1 - now / then for then, now in counted if then - now > FEW_REMOVED]
+
+
 def measure_marts(
     built: dict[str, DataFrame], readings: DataFrame, meterpoints: DataFrame | None
 ) -> tuple[dict[str, quality.Measures], quality.Measures]:
@@ -99,8 +117,8 @@ def measure_marts(
     }
 
 
-def judge_delivery(audit: Audit, receipt: Receipt, written: Written) -> None:
-    """Judge what the load's files brought, and what they take away."""
+def judge_delivery(audit: Audit, receipt: Receipt, written: Written, lost: list[float]) -> None:
+    """Judge what the load's files brought, and what they take away; `lost` is what `lost_of_totals` says."""
     files = receipt.files["loaded"] + receipt.files["rejected"]
     removed = [
         each.removed / each.before for each in written.changes.values() if each.removed > FEW_REMOVED and each.before
@@ -110,7 +128,7 @@ def judge_delivery(audit: Audit, receipt: Receipt, written: Written) -> None:
         "files_at_fault_share_of_many": receipt.files_at_fault / files
         if receipt.files_at_fault >= FEW_FILES_AT_FAULT
         else None,
-        "removed_share": None if audit.kind == "retract" else max(removed, default=0.0),
+        "removed_share": None if audit.kind == "retract" else max(removed + lost, default=0.0),
         "rejected_share": receipt.rows_rejected / rows if rows else 0.0,
         "contested_readings": written.contested,
         "lost_meterpoint_days": receipt.lost_days,

@@ -17,6 +17,7 @@ from jobs.wording import counted
 
 if TYPE_CHECKING:
     from jobs.overview import Query
+    from jobs.query import Result
 
 LONDON = ZoneInfo("Europe/London")
 HEARTBEAT_LIMIT = timedelta(minutes=3)
@@ -187,42 +188,97 @@ def machine_facts(settings: Settings) -> dict[str, Any]:
     return facts
 
 
-def lake_facts(query: "Query", now: datetime) -> dict[str, Any]:
-    """What the tables tell, in five small queries. Raises QueryError."""
+def ask(settings: Settings, query: "Query", now: datetime, empty: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """What the tables tell, in a few small queries, as JSON holds it. What tables of `empty` would give is not asked.
+
+    Raises QueryError.
+    """
+    from jobs.query import QueryError, plain
+
+    nothing = {"loaded": False}
     if not query("SHOW SCHEMAS LIKE 'gold'").rows:
-        return {"loaded": False}
+        return nothing
     loads = query("SELECT load_id, status, error FROM gold.load_history ORDER BY started_at DESC LIMIT 1").rows
     if not loads:
-        return {"loaded": False}
-    today = now.astimezone(LONDON).date()
+        return nothing
     ((newest, snapshot),) = query("SELECT last_reading_date, snapshot_date FROM gold.data_freshness").rows
-    ((rows, files),) = query(newly_rejected(now)).rows
-    facts = {
-        "last_reading_date": _date(newest),
-        "snapshot_date": _date(snapshot),
-        "newly_rejected_rows": rows,
-        "newly_rejected_files": files,
+    newest, snapshot = _date(newest), _date(snapshot)
+    day = _silent_on(newest, now)
+    names = query(_SILENT.format(day=day, first=day - timedelta(days=7))).rows if day else []
+    told = {
+        "asked_on": now.astimezone(UTC).date(),
+        "last_load": tuple(loads[0]),
+        "last_reading_date": newest,
+        "snapshot_date": snapshot,
+        "rejected": [] if empty >= _REJECTED else _tuples(query(newly_rejected(now))),
+        "silent_on": day,
+        "silent": len(names),
+        "silent_examples": [name for (name,) in names[:SILENT_NAMED]],
     }
-    facts |= dict(zip(("last_load_id", "last_load_status", "last_load_error"), loads[0], strict=True))
-    if newest is not None:
-        # Today is not over: who has no reading of it is not silent.
-        day = min(facts["last_reading_date"], today - timedelta(days=1))
-        names = [row[0] for row in query(_SILENT.format(day=day, first=day - timedelta(days=7))).rows]
-        facts |= {"silent": len(names), "silent_examples": names[:SILENT_NAMED]}
-    return facts
+    if settings.metrics_file:
+        from jobs.telemetry import metrics
+
+        with suppress(QueryError):  # tables of an older version, until the next run
+            told["figures"] = metrics.figures(query)
+    return {name: plain(value) for name, value in told.items()}
+
+
+def _tuples(result: "Result") -> list[tuple[Any, ...]]:
+    """Rows without names, which JSON would have, too."""
+    return [tuple(row) for row in result.rows]
+
+
+def holds(told: Mapping[str, Any], now: datetime) -> bool:
+    """Whether what was asked before still tells all, of tables that did not change since."""
+    if not told.get("loaded", True):
+        return True
+    same_day = _date(told["silent_on"]) == _silent_on(_date(told["last_reading_date"]), now)
+    return same_day and date.fromisoformat(told["asked_on"]) <= now.astimezone(UTC).date()
+
+
+def lake_facts(told: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Facts of what `ask` told."""
+    if not told.get("loaded", True):
+        return {"loaded": False}
+    since = _rejected_since(now)
+    rejected = [(rows, files) for day, rows, files in told["rejected"] if date.fromisoformat(day) >= since]
+    return {
+        **dict(zip(("last_load_id", "last_load_status", "last_load_error"), told["last_load"], strict=True)),
+        "last_reading_date": _date(told["last_reading_date"]),
+        "snapshot_date": _date(told["snapshot_date"]),
+        "newly_rejected_rows": sum(rows for rows, _ in rejected),
+        "newly_rejected_files": sum(files for _, files in rejected),
+        "silent": told["silent"],
+        "silent_examples": told["silent_examples"],
+        "figures": told.get("figures", {}),
+    }
+
+
+def _silent_on(newest: date | None, now: datetime) -> date | None:
+    """The local date on which a meterpoint without a reading is silent. Today is not over."""
+    return newest and min(newest, now.astimezone(LONDON).date() - timedelta(days=1))
+
+
+def _rejected_since(now: datetime) -> date:
+    return now.astimezone(UTC).date() - timedelta(days=1)
 
 
 def newly_rejected(now: datetime) -> str:
-    """Asks how many rows and whole files were rejected since yesterday, and are open."""
-    since = f"load_date >= DATE '{now.astimezone(UTC).date() - timedelta(days=1)}'"
-    return (
-        f"SELECT (SELECT count(*) FROM quarantine.open_readings WHERE {since}),"
-        f" (SELECT count(*) FROM quarantine.open_files WHERE {since})"
-    )
+    """Asks how many rows and whole files were rejected since yesterday and are open, by UTC date of their load."""
+    since = _rejected_since(now)
+    return f"""
+        SELECT load_date, count_if(NOT whole) AS `rows`, count_if(whole) AS files
+        FROM (
+          SELECT load_date, false AS whole FROM quarantine.open_readings WHERE load_date >= DATE '{since}'
+          UNION ALL SELECT load_date, true FROM quarantine.open_files WHERE load_date >= DATE '{since}'
+        ) GROUP BY load_date
+    """
 
 
+_REJECTED = frozenset({"quarantine.readings", "quarantine.files"})
 _SILENT = """
-    SELECT meterpoint_id FROM silver.readings WHERE date BETWEEN DATE '{first}' AND DATE '{day}'
+    SELECT meterpoint_id FROM mart.daily_meterpoint_consumption
+    WHERE date BETWEEN DATE '{first}' AND DATE '{day}' AND reading_count > 0
     GROUP BY meterpoint_id HAVING max(date) < DATE '{day}' ORDER BY meterpoint_id
 """
 
@@ -234,17 +290,21 @@ def _date(value: Any) -> date | None:
 
 def gather(settings: Settings, now: datetime) -> Facts:
     """All facts of this moment. A lake that cannot be asked is a fact, too."""
-    from jobs import lock
+    from jobs import lock, overview
     from jobs.query import QueryError, opened
 
+    lake: dict[str, Any]
+    if overview.is_new(settings):
+        return Facts(now=now, loaded=False, **machine_facts(settings))
     try:
         with opened(settings) as query:
-            lake = lake_facts(query, now)
-            if settings.metrics_file and lake.get("loaded", True):
-                from jobs.telemetry import metrics
-
-                with suppress(QueryError):  # tables of an older version, until the next run
-                    lake["figures"] = metrics.figures(query)
+            known = query.known or {}
+            told = known.get(overview.CHECK)
+            if not told or not holds(told, now) or (settings.metrics_file and "figures" not in told):
+                told = ask(settings, query, now)
+                if overview.can_be_kept(settings):
+                    query.found = (known or overview.ask(query)) | {overview.CHECK: told}
+            lake = lake_facts(told, now)
     except lock.Busy:
         lake = {"busy": True}
     except (QueryError, RuntimeError, OSError) as error:

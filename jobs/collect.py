@@ -41,7 +41,7 @@ def collect(
     before = before or _kept_since(settings)
     finished = _finished(spark, NONE_YET)
     switched = ledger.switches(spark, finished)
-    collected = _old_stagings(settings, before)
+    collected = [path for path, load in _old_stagings(settings, before) if _is_put_right(load, finished, before)]
     for table in (*tables.DATA, *OF_DAYS, tables.PERIODS):
         collected += _left_behind(spark, settings, table, None, switched, finished, before)
     if not dry_run:
@@ -147,11 +147,20 @@ def _delete(settings: Settings, folders: list[str]) -> None:
             file_system.delete_dir(folder)
 
 
-def _old_stagings(settings: Settings, before: datetime) -> list[str]:
-    """What runs that failed or were killed staged: at least the mark that they had begun."""
+def _old_stagings(settings: Settings, before: datetime) -> list[tuple[str, str]]:
+    """What runs that failed or were killed staged, at least the mark that they had begun: its folder, and the load."""
     file_system, root = open_folder(f"{settings.warehouse}/staging", settings.s3_endpoint)
     loads = [(info.path, info.base_name.removeprefix("load=")) for info in _listed(file_system, root)]
-    return [path for path, load in loads if re.fullmatch(LOAD_ID, load) and started_at(load) < before]
+    return [(path, load) for path, load in loads if re.fullmatch(LOAD_ID, load) and started_at(load) < before]
+
+
+def _is_put_right(load: str, finished: dict[str, datetime], before: datetime) -> bool:
+    """Whether a run that failed or was killed left nothing that the next collection would not find by records.
+
+    The load after a killed one makes anew what that had switched, and records the killed run's folders as replaced.
+    What was there before them is found by the listing alone, once that load ended long enough ago.
+    """
+    return load in finished or any(load < other and at < before for other, at in finished.items())
 
 
 def _listed(file_system: FileSystem, folder: str, *, recursive: bool = False) -> list[FileInfo]:

@@ -1,8 +1,9 @@
 """Keep no longer: what is older than the settings LAKE_KEEP_… allow is taken away, as a load of its own.
 
 A partition that is too old is switched to an empty folder, as any other switch, so that a run that is killed leaves no
-half of it; its files go when LAKE_RETENTION_HOURS are over. Totals stay: sums of all meterpoints of a date, by half
-hour, product and region, are of nobody. What is kept of a meterpoint goes with its readings.
+half of it. Files of readings and snapshots go when LAKE_RETENTION_HOURS are over, until when they can be rolled back.
+Totals stay: sums of all meterpoints of a date, by half hour, product and region, are of nobody. What is kept of a
+meterpoint goes with its readings.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from zoneinfo import ZoneInfo
 from pyspark.sql import SparkSession
 
 from jobs import collect, tables
+from jobs.errors import LakeError
 from jobs.ledger import loads as ledger
 from jobs.ledger import writer as ledger_writer
 from jobs.readings.rules import TIME_ZONE
@@ -85,6 +87,7 @@ def run(spark: SparkSession, settings: Settings, expired: list[Expired], tell: C
     """Take it away, and record it; the id of the load that did, None if there is nothing.
 
     Folders that earlier expiries replaced are deleted when their time has come, also where there is nothing new.
+    Raises LakeError where a run was killed while it published: only the next load can tell what was there before it.
     """
     load_id = _take_away(spark, expired) if expired else None
     gone = collect.collect(spark, settings)
@@ -96,6 +99,8 @@ def run(spark: SparkSession, settings: Settings, expired: list[Expired], tell: C
 def _take_away(spark: SparkSession, expired: list[Expired]) -> str:
     started_at = datetime.now(UTC)
     writer = ledger_writer.writer(spark)
+    if ledger.interrupted(spark):
+        raise LakeError("a run was killed while it published; `lake run` has to put that right first")
     load_id = ledger_writer.new_load_id(started_at, ledger.recorded_loads(spark))
     ledger_writer.become_writer(spark, load_id, after=writer)
     new: dict[str, Locations] = {}

@@ -43,6 +43,7 @@ from jobs.ledger import files as ledger_files
 from jobs.ledger import loads as ledger
 from jobs.ledger import writer as ledger_writer
 from jobs.names import with_hints
+from jobs.progress import Show
 from jobs.readings.erased import Erased
 from jobs.readings.ingest import FILES_SCHEMA, Place, Receipt
 from jobs.readings.merge import Changes
@@ -72,7 +73,8 @@ from jobs.tables import (
 )
 from jobs.telemetry import lineage
 
-Stage = Callable[[str], AbstractContextManager[None]]
+# Of a stage that takes long, what it gives shows how far it is, if somebody watches.
+Stage = Callable[[str], AbstractContextManager[Show | None]]
 Tell = Callable[[str], None]
 Kind = Literal["load", "retract", "reload", "rebuild", "rollback", "dismiss", "upgrade", "erase", "expire"]
 
@@ -219,9 +221,9 @@ def run(
         silver.begin_staging(place)
         judge = audit.Audit(load_id, started_at, settings.reports, wish.kind, wish.accept)
 
-    with stage("read and check"):
+    with stage("read and check") as show:
         receipt, taken = at_once(
-            lambda: silver.ingest_files(spark, plan.readings, place),
+            lambda: silver.ingest_files(spark, plan.readings, place, show),
             lambda: snapshots.take_first(spark, plan.reference, place.landing, place.landing_folder, judge, erased),
         )
     with stage("write silver"):
@@ -258,10 +260,10 @@ def run(
 
 def _timed(stage: Stage, seconds: dict[str, float]) -> Stage:
     @contextmanager
-    def timed(name: str) -> Iterator[None]:
+    def timed(name: str) -> Iterator[Show | None]:
         began = time.monotonic()
-        with stage(name):
-            yield
+        with stage(name) as show:
+            yield show
         seconds[name] = time.monotonic() - began
 
     return timed
@@ -368,7 +370,8 @@ def _merge(
         reread = ledger_files.versions_with(spark, files.filter(pc.equal(files["status"], "loaded")))
         reread = reread if reread.num_rows else None
     if reread is not None:
-        dropped_dates = dropped_dates | silver.held_dates(spark, Retraction(), reread)
+        # Of dates that are kept no longer files are not heard: what they said before stays until it expires.
+        dropped_dates = dropped_dates | silver.held_dates(spark, Retraction(first=place.kept_from), reread)
     return silver.merge_dates(
         spark,
         place,
@@ -473,7 +476,8 @@ def _audit(
         lambda: _measure_marts(spark, new, meterpoints) if DAILY_METERPOINT in new else None,
     )
     if receipt.files or written.dates:
-        audit.judge_delivery(judge, receipt, written)
+        lost = audit.lost_of_totals(spark, new, written.dates) if DAILY_METERPOINT in new else []
+        audit.judge_delivery(judge, receipt, written, lost)
     audit.judge_readings(judge, of_readings, expected=written.rows)
     if of_marts:
         measures, given = of_marts

@@ -1,4 +1,4 @@
-"""What `lake status` shows, kept in a file, because asking the tables takes a Spark that starts for seconds.
+"""What `lake status` and `lake check` show, kept in a file, because asking takes a Spark that starts for seconds.
 
 Only the embedded lakehouse needs it: in the stack the SQL endpoint answers at once. Whatever uses the embedded
 metastore changes files of it, be it to read. So the kept answer holds as long as every file of the metastore is as it
@@ -25,6 +25,7 @@ Query = Callable[[str], "Result"]
 Overview = dict[str, Any]  # what JSON holds: numbers, texts, lists, and these by name
 
 NAME = "status.json"
+CHECK = "check"  # what jobs.check asked, beside what `lake status` shows
 FORM = 1  # of the file's content
 LOADS = 10
 ROLLBACKS = "ops.rollbacks"
@@ -103,6 +104,11 @@ def in_parallel(query: Query, statements: Sequence[str]) -> list[list[dict[str, 
 def can_be_kept(settings: Settings) -> bool:
     """Whether the lakehouse is an embedded one on this machine."""
     return not settings.endpoint and not settings.metastore and "://" not in settings.warehouse
+
+
+def is_new(settings: Settings) -> bool:
+    """Whether nothing was ever loaded, as far as that can be seen without Spark: there is no embedded metastore."""
+    return can_be_kept(settings) and not (settings.state / "metastore").exists()
 
 
 def kept(settings: Settings) -> Overview | None:

@@ -49,17 +49,18 @@ class Runner:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.found: overview.Overview | None = None  # what `lake status` shows, if that was asked
+        self.known: overview.Overview | None = None  # what is kept, and holds
+        self.found: overview.Overview | None = None  # what is to be kept from now on, if that was asked
         self._spark: Any = None
 
     def __call__(self, sql: str) -> Result:
         """Raises QueryError."""
         return self._through_endpoint(sql) if self.settings.endpoint else self._on_own_session(sql)
 
-    def close(self, known: overview.Overview | None) -> None:
+    def close(self) -> None:
         """Stop the session, if one was started, and keep what is known for `lake status`."""
         if self._spark:
-            overview.end_session(self._spark, self.settings, known)
+            overview.end_session(self._spark, self.settings, self.found or self.known)
 
     def _through_endpoint(self, sql: str) -> Result:
         import meterlake
@@ -113,9 +114,9 @@ def opened(settings: Settings) -> Iterator[Runner]:
         yield query
         return
     with lock.writer_lock(settings.state, settings.lock_wait_seconds):
-        known = overview.kept(settings)
+        query.known = overview.kept(settings)
         yield query
-        query.close(query.found or known)
+        query.close()
 
 
 # Commands that change nothing. All else that is a command, and each statement that writes, is refused.
@@ -152,7 +153,7 @@ def show(result: Result, form: Format) -> None:
     elif form is Format.json:
         if len(set(result.columns)) < len(result.columns):
             raise QueryError(f"columns of one name cannot be told apart in JSON: {', '.join(result.columns)}")
-        rows = [dict(zip(result.columns, map(_plain, row), strict=True)) for row in result.rows]
+        rows = [dict(zip(result.columns, map(plain, row), strict=True)) for row in result.rows]
         print(json.dumps(rows, indent=1))
     elif form is Format.lines:
         _print_lines(result)
@@ -192,14 +193,14 @@ def _print_lines(result: Result) -> None:
             print(f"{column}: {'' if value is None else _text(value)}")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value as JSON has it. What JSON does not know is text."""
     if isinstance(value, Mapping):
-        return {str(_text(key)): _plain(each) for key, each in value.items()}
+        return {str(_text(key)): plain(each) for key, each in value.items()}
     if isinstance(value, tuple) and hasattr(value, "asDict"):  # a struct
-        return _plain(value.asDict())
+        return plain(value.asDict())
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return str(_text(value))

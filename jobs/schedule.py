@@ -24,7 +24,7 @@ TIMED_OUT = 124  # as the command `timeout` has it
 STOP_SECONDS = 30  # a child that does not end after SIGTERM in this time is killed
 HEARTBEAT_SECONDS = 20
 LONGEST_BACKOFF = 3600.0
-EXPIRY = [time(3, 30)]  # local
+EXPIRE, EXPIRY = "expire", [time(3, 30)]  # local
 
 
 def jobs_of(settings: Settings) -> dict[str, list[time]]:
@@ -70,6 +70,17 @@ def log(event: str, level: str = "info", **fields: Any) -> None:
     print(logs.line(level, event, event=event, **fields), flush=True)
 
 
+def _ran(began: datetime, ended: datetime, status: int, attempts: int = 1) -> dict[str, Any]:
+    """What is kept of a job's last run."""
+    return {
+        "started": began.isoformat(timespec="seconds"),
+        "ended": ended.isoformat(timespec="seconds"),
+        "seconds": round((ended - began).total_seconds(), 1),
+        "exit_status": status,
+        "attempts": attempts,
+    }
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -107,7 +118,7 @@ class Scheduler:
         first = now + timedelta(minutes=5)  # services that start with it answer by then
         scheduler.add_job(self.check, "interval", hours=1, id="check", executor="check", next_run_time=first)
         if expiry := next_slot(EXPIRY, now):
-            scheduler.add_job(self.expire, LocalTimes(EXPIRY), id="expire", next_run_time=expiry)
+            scheduler.add_job(self.expire, LocalTimes(EXPIRY), id=EXPIRE, next_run_time=expiry)
         scheduler.add_job(self.beat, "interval", seconds=HEARTBEAT_SECONDS, id="beat", executor="beat")
         self.beat()
         scheduler.start()
@@ -136,14 +147,7 @@ class Scheduler:
             attempt += 1
             status = self._run("run", "--no-sample", timeout=self.settings.schedule_timeout_seconds)
         stopped = self.stopping.is_set() and status != 0
-        ended = datetime.now(UTC)
-        ran = {
-            "started": began.isoformat(timespec="seconds"),
-            "ended": ended.isoformat(timespec="seconds"),
-            "seconds": round((ended - began).total_seconds(), 1),
-            "exit_status": status,
-            "attempts": attempt,
-        }
+        ran = _ran(began, datetime.now(UTC), status, attempt)
         # A load that was stopped did not happen: it runs once at the next start.
         self._update(name, **ran, **({} if stopped else {"seen": ran["started"]}))
         result = "stopped" if stopped else "ok" if status == 0 else "failed"
@@ -153,9 +157,12 @@ class Scheduler:
 
     def expire(self) -> None:
         """Take away what is kept no longer. A night that is missed is made up for by the next."""
-        if not self.stopping.is_set():
-            status = self._run("expire", timeout=self.settings.schedule_timeout_seconds)
-            log(event="expire", exit_status=status)
+        if self.stopping.is_set():
+            return
+        began = datetime.now(UTC)
+        status = self._run("expire", timeout=self.settings.schedule_timeout_seconds)
+        self._update(EXPIRE, **_ran(began, datetime.now(UTC), status))
+        log(EXPIRE, exit_status=status)
 
     def check(self) -> None:
         """Check, and send alarms."""
@@ -227,10 +234,16 @@ def healthy(settings: Settings, now: datetime) -> bool:
 
 
 def overview(settings: Settings, now: datetime) -> list[dict[str, str]]:
-    """What runs next and what ran last, a row a job. Times are local (Europe/London)."""
+    """What runs next and what ran last, a row a job. Times are local (Europe/London).
+
+    `lake expire` has a row where something is kept no longer; elsewhere it finds nothing each night.
+    """
     ran = schedule_state.read(settings.state).get("jobs", {})
+    jobs = jobs_of(settings)
+    if any(months for name, months in settings if name.startswith("keep_")):
+        jobs[EXPIRE] = EXPIRY
     rows = []
-    for name, times in jobs_of(settings).items():
+    for name, times in jobs.items():
         last = ran.get(name, {})
         rows.append(
             {

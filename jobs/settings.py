@@ -108,12 +108,16 @@ class Settings(BaseSettings):
     retention_hours: float = Field(
         24, ge=0, le=24 * 366 * 100, description="How long a folder stays after another took its place"
     )
-    keep_readings_months: int = Field(0, ge=0, description="Months that readings are kept; 0: for ever")
-    keep_snapshots_months: int = Field(0, ge=0, description="Months that reference snapshots are kept; 0: for ever")
-    keep_quarantine_months: int = Field(0, ge=0, description="Months that what was rejected is kept; 0: for ever")
-    keep_reports_months: int = Field(0, ge=0, description="Months that the pages of loads are kept; 0: for ever")
+    keep_readings_months: int = Field(0, ge=0, le=1200, description="Months that readings are kept; 0: for ever")
+    keep_snapshots_months: int = Field(
+        0, ge=0, le=1200, description="Months that reference snapshots are kept; 0: for ever"
+    )
+    keep_quarantine_months: int = Field(
+        0, ge=0, le=1200, description="Months that what was rejected is kept; 0: for ever"
+    )
+    keep_reports_months: int = Field(0, ge=0, le=1200, description="Months that pages of loads are kept; 0: for ever")
     keep_superseded_months: int = Field(
-        14, ge=0, description="Months that values which a load replaced are kept, to look back; 0: for ever"
+        14, ge=0, le=1200, description="Months that values which a load replaced are kept, to look back; 0: for ever"
     )
     erase_wait_seconds: int = Field(
         60, ge=0, le=86_400, description="In the stack: how long queries that began before an erasure may still read"

@@ -4,11 +4,12 @@ Tasks write what they read straight to its end place (jobs/readings/ingest.py). 
 already, or which two files speak of for one meterpoint, are merged then (jobs/readings/merge.py).
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -16,12 +17,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.dataset import dataset
 from pyarrow.fs import FileSelector, FileSystem
-from pyspark import TaskContext
+from pyspark import Accumulator, TaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs import expire, tables
 from jobs.landing import open_folder, read_ahead
+from jobs.progress import Done, Show, counted, shown
 from jobs.readings import ingest
 from jobs.readings.erased import Erased
 from jobs.readings.ingest import (
@@ -123,18 +125,22 @@ def staging_folder(settings: Settings, load_id: str) -> str:
 # --- read and judge ------------------------------------------------------------------------------------------------
 
 
-def ingest_files(spark: SparkSession, files: pa.Table, place: Place) -> Receipt:
+def ingest_files(spark: SparkSession, files: pa.Table, place: Place, show: Show | None = None) -> Receipt:
     """Read the given files (columns as of ledger.files.to_read), and write what they say."""
     if not files.num_rows:
         return Receipt()
-    if files.num_rows <= LITTLE_FILES and pc.sum(files["size_bytes"]).as_py() <= LITTLE_BYTES:
+    size = pc.sum(files["size_bytes"]).as_py()
+    if files.num_rows <= LITTLE_FILES and size <= LITTLE_BYTES:
         return _ingest(place, files.to_pylist())
     context = spark.sparkContext
     tasks = min(TASKS_A_CORE * context.defaultParallelism, 1 + files.num_rows // FEW_FILES)
     # Each task has its files from the driver, and not by a shuffle. So it needs nothing of a machine that may die, and
     # when one does, its tasks are tried again by a higher number, which tells whose files count.
     dealt_out = [_packed(files.take(pa.array(range(first, files.num_rows, tasks)))) for first in range(tasks)]
-    rows = context.parallelize(dealt_out, tasks).mapPartitions(partial(_ingest_task, place)).collect()
+    read = context.accumulator(0), context.accumulator(0)
+    with shown(show, Done(files.num_rows, size), lambda: Done(*(each.value for each in read))) as told:
+        work = partial(_ingest_task, place, read, told)
+        rows = context.parallelize(dealt_out, tasks).mapPartitions(work).collect()
     receipt = ingest.total(map(Receipt.from_json, rows))
     if any(receipt.attempts.values()):
         _delete_files_of_dead_attempts(place, receipt)
@@ -148,16 +154,25 @@ def _packed(files: pa.Table) -> bytes:
     return bytes(stream.getvalue().to_pybytes())
 
 
-def _ingest_task(place: Place, dealt_out: Iterator[bytes]) -> Iterator[bytes]:
+def _ingest_task(
+    place: Place, read: "tuple[Accumulator[int], ...]", told: Path | None, dealt_out: Iterator[bytes]
+) -> Iterator[bytes]:
+    """`read` counts files and bytes of tasks that ended; in the folder `told` a task says how far it is."""
     context = TaskContext.get()
-    attempt = (context.partitionId(), context.attemptNumber()) if context else (0, 0)
-    files = (file for packed in dealt_out for file in pa.ipc.open_stream(packed).read_all().to_pylist())
-    yield _ingest(place, files, *attempt).to_json()
+    task, attempt = (context.partitionId(), context.attemptNumber()) if context else (0, 0)
+    files = [file for packed in dealt_out for file in pa.ipc.open_stream(packed).read_all().to_pylist()]
+    receipt = _ingest(place, files, task, attempt, told and told / f"task-{task}.txt")
+    for counter, number in zip(read, (len(files), sum(file["size_bytes"] for file in files)), strict=True):
+        counter.add(number)
+    yield receipt.to_json()
 
 
-def _ingest(place: Place, files: Iterable[dict[str, Any]], task: int = 0, attempt: int = 0) -> Receipt:
+def _ingest(
+    place: Place, files: list[dict[str, Any]], task: int = 0, attempt: int = 0, told: Path | None = None
+) -> Receipt:
     def read(names: list[str]) -> Iterator[bytes | OSError]:
-        return read_ahead(place.landing, place.landing_folder, names)
+        contents = read_ahead(place.landing, place.landing_folder, names)
+        return counted(contents, (file["size_bytes"] for file in files), told) if told else contents
 
     return ingest.ingest(files, read, place, task, attempt)
 
@@ -203,12 +218,11 @@ def delete_staging(place: Place) -> None:
 
 
 def held_dates(spark: SparkSession, retraction: Retraction, versions: pa.Table | None = None) -> set[str]:
-    """Dates on which there are claims that a retraction takes back, or that are of the given versions of files."""
+    """Dates on which there are claims that a retraction takes back; if versions of files are given, of these alone."""
     claims = spark.table(CLAIMS)
-    condition = retraction.holds(F.col) if versions is None else F.lit(True)
     if versions is not None:
         claims = claims.join(F.broadcast(spark.createDataFrame(versions)), ["source_file", "load_id"], "left_semi")
-    return {row.date.isoformat() for row in claims.where(condition).select("date").distinct().collect()}
+    return {row.date.isoformat() for row in claims.where(retraction.holds(F.col)).select("date").distinct().collect()}
 
 
 def files_between(spark: SparkSession, first: date | None, last: date | None) -> set[str]:
@@ -352,7 +366,8 @@ def _merge_by_tasks(
     if reread is not None:
         again = F.broadcast(spark.createDataFrame(reread).withColumn("is_reread", F.lit(True)))
         held_claims = held_claims.join(again, ["source_file", "load_id"], "left")
-        dropped = dropped | F.coalesce("is_reread", F.lit(False))
+        kept = F.col("date") >= F.lit(place.kept_from) if place.kept_from else F.lit(True)
+        dropped = dropped | (F.coalesce("is_reread", F.lit(False)) & kept)
     held_claims = held_claims.withColumn("is_dropped", dropped).drop("is_reread")
     new_claims = tables.read(spark, CLAIMS, new[CLAIMS]).withColumns(
         {"is_new": F.lit(True), "is_dropped": F.lit(False)}
@@ -378,11 +393,10 @@ def _merge_here(
 ) -> list[Any]:
     """The same without a Spark job, each date as one bucket."""
     roots = {READINGS: place.readings, CONTESTED: place.contested, CLAIMS: place.claims}
-    dropped = retraction.holds(pc.field) if retraction else pc.scalar(False)
-    if reread is not None:
-        for version in reread.to_pylist():
-            same = [pc.field(name) == version[name] for name in ("source_file", "load_id")]
-            dropped = dropped | (same[0] & same[1])
+    taken_back = retraction.holds(pc.field) if retraction else pc.scalar(False)
+
+    def version(rows: pa.Table) -> pa.ChunkedArray:
+        return pc.binary_join_element_wise(rows["source_file"], rows["load_id"], "/")
 
     def merged(day: str) -> list[Any]:
         def content(places: dict[str, Locations], table: str, schema: pa.Schema, **flags: bool) -> pa.Table:
@@ -405,13 +419,22 @@ def _merge_here(
         held_claims = content(held, CLAIMS, CLAIMS_SCHEMA, is_new=False)
         held_claims = held_claims.append_column("date", pa.repeat(pa.scalar(local_date), held_claims.num_rows))
         columns = {name: pc.field(name) for name in (*CLAIMS_SCHEMA.names, "is_new")}
-        flagged = dataset(held_claims).to_table(columns=columns | {"is_dropped": dropped})
+        flagged = dataset(held_claims).to_table(columns=columns | {"is_dropped": taken_back})
+        if reread is not None and _is_kept(place, day):
+            # Not as a condition for each version: Arrow comes to its end at some thousands.
+            dropped = pc.or_(flagged["is_dropped"], pc.is_in(version(flagged), version(reread).combine_chunks()))
+            flagged = flagged.set_column(flagged.num_columns - 1, "is_dropped", dropped)
         claims = pa.concat_tables([flagged, content(new, CLAIMS, CLAIMS_SCHEMA, is_new=True, is_dropped=False)])
         key = (pa.scalar(local_date), pa.scalar(0))
         return list(merge_and_write(place, only_held, key, rows, claims).to_pylist())
 
     with ThreadPoolExecutor(THREADS) as pool:
         return [row for rows in pool.map(merged, sorted(dates)) for row in rows]
+
+
+def _is_kept(place: Place, day: str) -> bool:
+    """Whether what a file says of a date is read. If not, one that is read once more says what it said before."""
+    return not place.kept_from or date.fromisoformat(day) >= place.kept_from
 
 
 def _content(place: Place, root: str, day: str, location: str | None, schema: pa.Schema) -> pa.Table:

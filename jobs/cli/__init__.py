@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import typer
 from pydantic import ValidationError
+from typer.completion import completion_init  # type: ignore[attr-defined]
 
 from jobs.cli import access, care, load, look, periods, privacy, quarantine, watch
-from jobs.cli.terminal import command_name, fail, warn
+from jobs.cli.terminal import COMPLETE, command_name, fail, warn
 from jobs.settings import Settings, unknown_names, wrong_values
 from jobs.telemetry import logs
 
@@ -22,7 +23,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     privacy.erase,
     *(look.status, look.history, look.sql),
     *(watch.schedule, watch.scheduler, watch.check),
-    *(care.sample, care.collect, care.expire, care.move, care.serve),
+    *(care.sample, care.collect, care.expire, care.move, care.serve, care.completion),
 )
 for command in COMMANDS:
     app.command()(command)
@@ -37,10 +38,13 @@ app.add_typer(access.certificate, name="certificate")
 def main() -> None:
     """The command `lake`. A setting that will not do is an error in a line, whichever command meets it."""
     logs.set_up()
-    for text in unknown_names(os.environ):
-        warn(text)
+    if COMPLETE in os.environ:
+        completion_init()
+    else:
+        for text in unknown_names(os.environ):
+            warn(text)
     try:
-        app(prog_name=command_name())
+        app(prog_name=command_name(), complete_var=COMPLETE)
     except ValidationError as error:
         if error.title != Settings.__name__:
             raise

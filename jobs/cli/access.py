@@ -1,5 +1,6 @@
 """The commands `lake users` and `lake certificate`: who may use the SQL endpoint, and how it proves what it is."""
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.terminal import fail, say
+from jobs.cli.terminal import AsJson, fail, say
 from jobs.settings import Settings
 from jobs.users import Role
 
@@ -73,15 +74,17 @@ def remove_user(name: str) -> None:
 
 
 @users.command("list")
-def list_users() -> None:
+def list_users(as_json: AsJson = False) -> None:
     """List users and their roles."""
     from jobs.users import UserError
     from jobs.users import users as all_users
 
     try:
         found = all_users(Settings().users)
-        for name, role in found.items():
-            print(f"{name}\t{role.value}")
+        if as_json:
+            print(json.dumps([{"user": name, "role": role.value} for name, role in found.items()]))
+        else:
+            print("".join(f"{name}\t{role.value}\n" for name, role in found.items()), end="")
         if not found:
             say("There are no users yet: `lake users add NAME` adds one.")
     except (UserError, OSError) as error:

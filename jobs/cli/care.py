@@ -1,13 +1,17 @@
 """The commands that look after a lakehouse, make input for it, or serve it."""
 
+import json
 import os
+import re
+import shlex
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jobs.cli.terminal import console, day, fail, positive, say, whole
+from jobs.cli.terminal import COMPLETE, AsJson, command_name, console, day, fail, positive, say, whole
 from jobs.cli.work import job, require_loads
 from jobs.settings import Settings
 from jobs.wording import counted
@@ -37,6 +41,7 @@ def sample(
 
 def collect(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Delete folders that no partition names any more, after LAKE_RETENTION_HOURS. A load does it too."""
     require_loads(Settings())
@@ -48,14 +53,14 @@ def collect(
         with this.stage("collect"):
             folders = work.collect(spark, this.settings, dry_run=dry_run)
         this.changed = False
-    for folder in folders:
-        print(folder)
+    print(json.dumps(folders) if as_json else "".join(f"{folder}\n" for folder in folders), end="")
     what = "can be deleted" if dry_run else "deleted"
     say(f"{counted(len(folders), 'folder')} {what}")
 
 
 def expire(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Take away what is older than the settings LAKE_KEEP_… allow. The scheduler does it each night."""
     require_loads(Settings())
@@ -76,6 +81,10 @@ def expire(
             if not dry_run:
                 reports.delete(this.settings.reports, pages)
         this.changed = bool(load_id)
+    if as_json:
+        rows = [each._asdict() for each in found]
+        print(json.dumps({"load_id": load_id, "expired": rows, "reports": pages}, default=str))
+        return
     if pages:
         print(f"reports: {counted(len(pages), 'load')}, {pages[0]} to {pages[-1]} (LAKE_KEEP_REPORTS_MONTHS)")
     for table, setting, values in found:
@@ -85,7 +94,7 @@ def expire(
     elif dry_run:
         say("Nothing was changed: without --dry-run these go.")
     elif load_id:
-        say(f"Expired by load {load_id}; `lake rollback` brings it back until the files are deleted.")
+        say(f"Expired by load {load_id}; `lake rollback` brings readings and snapshots back until they are deleted.")
 
 
 def move() -> None:
@@ -115,6 +124,24 @@ def restore(folder: Path) -> None:
 
     with job() as this, this.stage("copy tables and reports"):
         copy_in(this.settings, folder, Path(os.environ.get("LAKE_BACKUPS") or "backups"))
+
+
+class Shell(StrEnum):
+    """Shells that can complete `lake`."""
+
+    bash = "bash"
+    zsh = "zsh"
+    fish = "fish"
+
+
+def completion(shell: Shell) -> None:
+    """Print what has a shell complete `lake`, once it has read it: source <(lake completion bash)."""
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]
+
+    script = get_completion_script(prog_name="lake", complete_var=COMPLETE, shell=shell.value)
+    # It calls the command by its path, because an alias is known to people alone.
+    path = shlex.quote(command_name())
+    print(re.sub(r' (\$1|lake)(?= ?[)"])', lambda _: f" {path}", script))
 
 
 def serve() -> None:

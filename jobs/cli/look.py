@@ -12,7 +12,7 @@ from rich.table import Table
 
 from jobs import overview
 from jobs.cli.terminal import AsJson, console, day, fail, say, warn
-from jobs.cli.work import NOTHING_LOADED, anything_loaded, is_new, runner
+from jobs.cli.work import NOTHING_LOADED, anything_loaded, runner, say_nothing_loaded
 from jobs.overview import Overview
 from jobs.query import Format
 from jobs.settings import Settings
@@ -27,6 +27,7 @@ def status(as_json: AsJson = False) -> None:
     found, at_work = _overview(settings)
     until = _certificate_until(settings)
     if as_json:
+        found = {name: value for name, value in found.items() if name != overview.CHECK}
         print(json.dumps({**found, "run_at_work": at_work, "certificate_until": until}, indent=1, default=str))
         return
     if at_work:
@@ -43,7 +44,7 @@ def _overview(settings: Settings) -> tuple[Overview, bool]:
     """What is to be shown, and whether a run is at work that may change it."""
     from jobs import lock
 
-    if is_new(settings):
+    if overview.is_new(settings):
         return {"loaded": False}, False
     if overview.can_be_kept(settings):
         try:
@@ -133,12 +134,13 @@ def history(
 
     if table not in DATA:
         raise fail(f"{table} has no history; these have: {', '.join(DATA)}")
-    if is_new(Settings()):
-        say(NOTHING_LOADED)
+    form = Format.json if as_json else form
+    if overview.is_new(Settings()):
+        say_nothing_loaded(as_json=form is Format.json)
         return
     of_date = f" AND partition_value = '{date}'" if date else ""
     with runner() as query:
-        if not anything_loaded(query):
+        if not anything_loaded(query, as_json=form is Format.json):
             return
         found = query(
             "SELECT load_id, status, partition_value,"
@@ -146,8 +148,8 @@ def history(
             " readings_changed, readings_removed, folder FROM ops.publications JOIN ops.loads USING (load_id)"
             f" WHERE table_name = '{table}'{of_date} ORDER BY load_id DESC, partition_value"
         )
-    if as_json or form is not Format.table:
-        show(found, Format.json if as_json else form)
+    if form is not Format.table:
+        show(found, form)
     elif found.rows:
         print("\n".join(lines_of([dict(zip(found.columns, row, strict=True)) for row in found.rows])))
     if not found.rows:
@@ -171,11 +173,12 @@ def lines_of(rows: list[dict[str, Any]]) -> list[str]:
 def sql(
     execute: Annotated[str | None, typer.Option("-e", "--execute", help="Run this and leave.")] = None,
     form: Form = Format.table,
+    as_json: AsJson = False,
 ) -> None:
     """Query the lakehouse: a prompt, or one statement with -e. In the stack through the SQL endpoint."""
     from jobs.query import QueryError, show
 
-    failed = False
+    failed, form = False, Format.json if as_json else form
     with runner() as query:
         if execute is not None:
             show(query(execute), form)

@@ -1,13 +1,12 @@
 """The commands `lake periods`: by which times of day consumption is added up."""
 
-import csv
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jobs.cli.terminal import fail, say
+from jobs.cli.terminal import AsJson, fail, say
 from jobs.cli.work import anything_loaded, job, require_loads, runner
 from jobs.settings import Settings
 from jobs.wording import counted
@@ -49,15 +48,15 @@ def set_periods(
 
 
 @app.command()
-def show() -> None:
+def show(as_json: AsJson = False) -> None:
     """Print the rules that hold, as CSV that `lake periods set` takes."""
+    from jobs import query as queries
+
     with runner() as query:
-        if not anything_loaded(query):
+        if not anything_loaded(query, as_json=as_json):
             return
-        rows = query(
-            "SELECT scheme, period, time_from, time_to, weekdays FROM silver.time_of_use_periods"
+        rules = query(
+            "SELECT scheme, period, time_from AS `from`, time_to AS `to`, weekdays FROM silver.time_of_use_periods"
             " ORDER BY scheme, weekdays, time_from"
-        ).rows
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(("scheme", "period", "from", "to", "weekdays"))
-    writer.writerows(rows)
+        )
+    queries.show(rules, queries.Format.json if as_json else queries.Format.csv)

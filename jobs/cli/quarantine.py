@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jobs import overview
 from jobs.cli.load import look_at_landing, work_on
 from jobs.cli.terminal import AsJson, fail, say
 from jobs.cli.work import (
-    NOTHING_LOADED,
     all_below_landing,
     anything_loaded,
     below_landing,
-    is_new,
     job,
     require_loads,
     runner,
+    say_nothing_loaded,
 )
 from jobs.query import Format
 from jobs.settings import Settings
@@ -37,15 +37,16 @@ def list_files(form: Form = Format.table, as_json: AsJson = False) -> None:
     from jobs.overview import IN_QUARANTINE
     from jobs.query import show
 
-    if is_new(Settings()):
-        say(NOTHING_LOADED)
+    form = Format.json if as_json else form
+    if overview.is_new(Settings()):
+        say_nothing_loaded(as_json=form is Format.json)
         return
     with runner() as query:
-        if not anything_loaded(query):
+        if not anything_loaded(query, as_json=form is Format.json):
             return
         found = query(IN_QUARANTINE)
-        if as_json or form is not Format.table:
-            show(found, Format.json if as_json else form)
+        if form is not Format.table:
+            show(found, form)
         elif found.rows:
             print("\n".join(lines_of(found)))
             say("`lake quarantine show FILE` shows what of a file is in it.")
@@ -68,6 +69,7 @@ def lines_of(found: "Result") -> list[str]:
 def show_file(
     file: Annotated[str, typer.Argument(help="Path below the landing place, as the list has it.")],
     form: Form = Format.table,
+    as_json: AsJson = False,
 ) -> None:
     """What of a file is in quarantine: its rows as they were delivered, or why the whole file was rejected."""
     from jobs.query import show
@@ -87,7 +89,7 @@ def show_file(
         )
         if not found.rows:
             raise _not_in_quarantine(query, below_landing(file))
-        show(found, form)
+        show(found, Format.json if as_json else form)
 
 
 def _not_in_quarantine(query: "Runner", file: str) -> typer.Exit:

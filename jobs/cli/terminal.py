@@ -15,6 +15,8 @@ from jobs.telemetry import logs
 
 # What a person watches goes to standard error; standard output is for results.
 console = Console(stderr=True, highlight=False)
+# The variable by which a shell asks how a command may go on.
+COMPLETE = "_LAKE_COMPLETE"
 
 
 def command_name() -> str:

@@ -3,7 +3,8 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import typer
 
 from jobs import overview
 from jobs.cli.terminal import console, fail, say, warn
+from jobs.progress import Show
 from jobs.schedule_state import TRY_AGAIN
 from jobs.settings import Settings
 from jobs.telemetry import lineage, logs
@@ -20,6 +22,8 @@ if TYPE_CHECKING:  # Spark takes a second to import, which --help must not pay f
 
     from jobs.query import Runner
 
+# Seconds after which is told again how far a stage is: on a terminal, and where each text is one more line.
+EACH, EACH_LINE = 1.0, 30.0
 NOTHING_LOADED = "Nothing was loaded yet: `lake run`"
 
 
@@ -33,11 +37,17 @@ class Job:
         self._kept = overview.kept(settings)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Show that a stage is at work, and then its seconds."""
+    def stage(self, name: str) -> Iterator[Show | None]:
+        """Show that a stage is at work, and then its seconds. It may say how far it is, but for lines of JSON."""
         began = time.monotonic()
-        with nullcontext() if logs.is_json() else console.status(f"{name} …"):
-            yield
+        if logs.is_json():
+            yield None
+        else:
+            with console.status(f"{name} …") as line:
+                if console.is_terminal:
+                    yield Show(lambda text: line.update(f"{name}: {text}"), EACH)
+                else:
+                    yield Show(lambda text: say(f"{name}: {text}"), EACH_LINE)
         self.stages[name] = seconds = time.monotonic() - began
         if logs.is_json():
             print(logs.line("info", f"{name} done", seconds=round(seconds, 1)), file=sys.stderr, flush=True)
@@ -73,24 +83,28 @@ class Job:
                 ) from None
 
     def end(self) -> None:
-        """Stop Spark, and keep what `lake status` shows from now on."""
+        """Stop Spark, and keep what `lake status` and `lake check` show from now on."""
         from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
 
+        from jobs import check
+
         if not (spark := SparkSession.getActiveSession()):
             return
-        found = self._kept
+        found, now, query = self._kept, datetime.now(UTC), overview.of_session(spark)
         changed = self.changed or not found or not overview.is_of_newest_load(spark, self.settings)
         if changed and overview.can_be_kept(self.settings):
             found = None  # and the next `lake status` asks the tables, where they cannot be asked now
             with suppress(PySparkException), self.stage("note the status"):
-                found = overview.ask(overview.of_session(spark), overview.empty_tables(spark))
+                empty = overview.empty_tables(spark)
+                found = overview.ask(query, empty) | {overview.CHECK: check.ask(self.settings, query, now, empty)}
         # With an endpoint the scheduler's checks do it, and a run need not wait.
         if self.settings.metrics_file and not self.settings.endpoint:
             from jobs.telemetry import metrics
 
             with suppress(PySparkException, OSError), self.stage("note the metrics"):
-                metrics.after_run(self.settings, overview.of_session(spark))
+                told = (found or {}).get(overview.CHECK) or check.ask(self.settings, query, now)
+                metrics.after_run(self.settings, told, now)
         overview.end_session(spark, self.settings, found)
 
 
@@ -155,11 +169,6 @@ def runner() -> Iterator["Runner"]:
         raise fail(str(error)) from None
 
 
-def is_new(settings: Settings) -> bool:
-    """Whether nothing was ever loaded, as far as that can be seen without Spark: there is no embedded metastore."""
-    return overview.can_be_kept(settings) and not (settings.state / "metastore").exists()
-
-
 def never_loaded(settings: Settings) -> bool:
     """The same by the warehouse: a metastore may be there because somebody looked."""
     return overview.can_be_kept(settings) and not any(Path(settings.warehouse).glob("ops/loads/load_date=*"))
@@ -167,16 +176,23 @@ def never_loaded(settings: Settings) -> bool:
 
 def require_loads(settings: Settings) -> None:
     """End a command that needs a lakehouse, before Spark starts, if there is none."""
-    if is_new(settings):
+    if overview.is_new(settings):
         raise fail("nothing was loaded yet, so there is nothing to do it with: `lake run`")
 
 
-def anything_loaded(query: "Runner") -> bool:
+def anything_loaded(query: "Runner", *, as_json: bool = False) -> bool:
     """Says so if not."""
     loaded = bool(query("SHOW SCHEMAS LIKE 'gold'").rows)
     if not loaded:
-        say(NOTHING_LOADED)
+        say_nothing_loaded(as_json=as_json)
     return loaded
+
+
+def say_nothing_loaded(*, as_json: bool) -> None:
+    """For a person; for a program, which reads JSON, an empty list."""
+    say(NOTHING_LOADED)
+    if as_json:
+        print("[]")
 
 
 def below_landing(file: str) -> str:

@@ -250,10 +250,10 @@ def events(spark: SparkSession) -> list[Event]:
     found: list[Event] = []
     effective: frozenset[str] = frozenset()
     for load in loads:
-        load_id, changed = (
-            load["load_id"],
-            load["dates_published"] or load["mart_dates_published"] or load["snapshot_date"],
-        )
+        load_id = load["load_id"]
+        changed = load["dates_published"] or load["mart_dates_published"] or load["snapshot_date"]
+        # It counts no dates where snapshots alone were too old. Of others than these it switched what no rollback does.
+        changed = changed or "LAKE_KEEP_SNAPSHOTS_MONTHS" in (load["accepted"] or ())
         if load_id in rollbacks:
             row = rollbacks[load_id]
             target, in_effect = row["target_load_id"] or row["rolled_back_load_id"], bool(row["in_effect"])

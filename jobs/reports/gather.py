@@ -145,7 +145,8 @@ def overview(
     )
     rows, files = since_yesterday(loads, now)
     if rows or files:  # which costs Spark jobs; mostly there are none
-        rows, files = spark.sql(check.newly_rejected(now)).collect()[0]
+        by_date = spark.sql(check.newly_rejected(now)).collect()
+        rows, files = sum(each["rows"] for each in by_date), sum(each["files"] for each in by_date)
     facts = check.Facts(
         now=now,
         loaded=bool(loads),

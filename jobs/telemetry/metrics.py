@@ -50,7 +50,7 @@ _NEWEST = """
 def figures(query: "Query") -> dict[str, list[Sequence[Any]]]:
     """What the tables tell, by name of the question; of a lakehouse that was loaded. Raises QueryError."""
     asked = {"loads": _LOADS, "stages": _STAGES, "reasons": _REASONS, "open": _OPEN, "newest": _NEWEST}
-    return {name: list(query(statement).rows) for name, statement in asked.items()}
+    return {name: [tuple(row) for row in query(statement).rows] for name, statement in asked.items()}
 
 
 def of_lake(found: Mapping[str, list[Sequence[Any]]]) -> Iterable[Metric]:
@@ -166,13 +166,9 @@ def write(path: Path, facts: Facts, findings: Sequence[Finding]) -> None:
     write_to_textfile(str(path), registry_of(of_check(facts, findings), lake))
 
 
-def after_run(settings: Settings, query: "Query") -> None:
-    """Write the file with what a run left, asked by its own session. Raises OSError."""
-    now = datetime.now(UTC)
-    lake = check.lake_facts(query, now)
-    if lake.get("loaded", True):
-        lake["figures"] = figures(query)
-    facts = Facts(now=now, **check.machine_facts(settings), **lake)
+def after_run(settings: Settings, told: Mapping[str, Any], now: datetime) -> None:
+    """Write the file with what a run left, as `check.ask` told it. Raises OSError."""
+    facts = Facts(now=now, **check.machine_facts(settings), **check.lake_facts(told, now))
     write(cast("Path", settings.metrics_file), facts, check.judge(facts, settings))
 
 

@@ -29,7 +29,8 @@ ALTER TABLE ops.publications ALTER COLUMN readings_changed COMMENT 'Of silver.re
 
 -- Readings as they were known at a moment (UTC): what loads had brought that had ended by then.
 --   SELECT * FROM silver.readings_as_of(TIMESTAMP '2021-11-02 09:00:00') WHERE date = DATE '2021-10-31'
--- Values are kept for LAKE_KEEP_SUPERSEDED_MONTHS; of an earlier moment only what did not change since then is told.
+-- Values are kept for LAKE_KEEP_SUPERSEDED_MONTHS; of an earlier moment only what did not change since then is told. Of dates
+-- whose readings are kept no longer nothing is told: what was replaced of them would seem to be all that there was.
 CREATE OR REPLACE FUNCTION silver.readings_as_of(moment TIMESTAMP COMMENT 'Moment, UTC')
 RETURNS TABLE (
   meterpoint_id STRING COMMENT 'Meterpoint that was read',
@@ -44,13 +45,18 @@ RETURNS TABLE (
 COMMENT 'Readings as they were known at a moment, one row per meterpoint and half hour'
 RETURN
 WITH ended AS (SELECT max(load_id) AS load_id FROM ops.loads WHERE finished_at <= moment),
+expired AS (
+  SELECT max(last_date) AS last_date FROM ops.loads LEFT ANTI JOIN ops.rolled_back_loads USING (load_id)
+  WHERE kind = 'expire'
+),
 superseded AS (
   SELECT then.*, row_number() OVER (
     PARTITION BY meterpoint_id, interval_start_utc ORDER BY known_from DESC, then.load_id
   ) AS newest
-  FROM silver.superseded_readings AS then CROSS JOIN ended
+  FROM silver.superseded_readings AS then CROSS JOIN ended CROSS JOIN expired
   WHERE then.known_from <= ended.load_id AND then.load_id > ended.load_id
     AND then.load_date >= date_sub(CAST(moment AS DATE), 2)
+    AND (expired.last_date IS NULL OR then.date > expired.last_date)
 )
 SELECT
   meterpoint_id, interval_start, interval_start_utc, consumption_kwh, reading_quality, source_file, brought_by, date

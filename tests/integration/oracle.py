@@ -11,6 +11,7 @@ from collections import Counter
 from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -130,7 +131,13 @@ VIEWS = {
           count(*) FILTER (WHERE received_readings = 0) AS silent_meterpoints,
           CAST(sum(expected_readings) AS BIGINT) AS expected_readings,
           CAST(sum(received_readings) AS BIGINT) AS received_readings
-        FROM ({COMPLETENESS}) GROUP BY date""",
+        FROM ({COMPLETENESS}) GROUP BY date
+        UNION ALL
+        SELECT date, count(DISTINCT meterpoint_id), 0, count(DISTINCT meterpoint_id),
+          count(DISTINCT meterpoint_id) * half_hours, 0
+        FROM unread LEFT JOIN agreement
+          ON date >= agreement_valid_from AND (agreement_valid_to IS NULL OR date < agreement_valid_to)
+        GROUP BY date, half_hours""",
 }
 
 # Views that show shares alone.
@@ -224,7 +231,7 @@ class Oracle:
         )
 
     def _make_half_hours(self) -> None:
-        """The half hours of each local date with readings."""
+        """The half hours of each local date with readings, and how many a date between two of these has."""
         self.db.execute("CREATE TABLE half_hour (date DATE, local TIMESTAMP, utc TIMESTAMP)")
         self.db.execute("CREATE TABLE in_period (interval_start TIMESTAMP, scheme TEXT, period TEXT)")
         for (day,) in self.db.execute("SELECT DISTINCT date FROM enriched").fetchall():
@@ -237,6 +244,16 @@ class Oracle:
                 start += timedelta(minutes=30)
             periods = [[local, *each] for local in seen for each in in_periods(local)]
             self.db.executemany("INSERT INTO in_period VALUES (?, ?, ?)", periods)
+        self.db.execute("CREATE TABLE unread (date DATE, half_hours BIGINT)")
+        known = sorted(day for (day,) in self.db.execute("SELECT DISTINCT date FROM enriched").fetchall())
+        for before, after in pairwise(known):
+            for number in range(1, (after - before).days):
+                begin, end = (
+                    datetime.combine(before + timedelta(each), time(), LONDON).timestamp()
+                    for each in (number, number + 1)
+                )
+                row = [before + timedelta(number), (end - begin) // 1800]
+                self.db.execute("INSERT INTO unread VALUES (?, ?)", row)
 
 
 def _shown(name: str, row: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from jobs import move, query, rollback, tables, upgrade, versions
 from jobs.errors import LakeError
 from jobs.settings import SQL, Settings
 from tests.integration.lake import Agreement, Lake, Rows, day
+from tests.integration.typed import on
 
 DAY = timedelta(days=1)
 
@@ -115,6 +116,25 @@ def test_wrong_sql_is_an_error_in_a_line(lake_session: Lake) -> None:
         runner("SELEKT 1")
     with pytest.raises(query.QueryError, match="only statements that read"):
         runner("DROP VIEW gold.load_history")
+
+
+def test_check_finds_who_fell_silent_and_what_was_rejected(
+    new_lake: Callable[[], Lake], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake = new_lake()
+    command = on(lake, monkeypatch, capsys)
+    for meterpoint, days in {"a": 2, "b": 3, "c": 1}.items():
+        each = [f"2021-01-0{number}" for number in range(1, days + 1)]
+        lake.landing.readings(f"{meterpoint}.json", [row for date in each for row in day(meterpoint, date, 1)])
+    lake.landing.readings("bad.json", [*day("b", "2021-01-04", 1), ("2021-01-04 25:00:00", 1, "b")])
+    (lake.landing.folder / "readings" / "worse.json").write_text("{")
+    lake.load(accept=frozenset({"faults"}))
+
+    text = command("check").text
+
+    assert "WARNING silent: 2 meterpoints fell silent: a, c" in text
+    assert "WARNING quarantine: since yesterday 1 row and 1 whole file were rejected" in text
+    assert "CRITICAL delivery: newest readings are of 2021-01-04; those of" in text
 
 
 @pytest.fixture(scope="module")

@@ -178,12 +178,16 @@ def test_status_is_kept_by_each_command_and_holds_as_long_as_the_tables_are_the_
     at_first = json.loads(kept.read_text())
 
     by_file = json.loads(story.lake("status", "--json").stdout)
+    checked = json.loads(story.lake("check", "--json").stdout)
     same_file = json.loads(kept.read_text()) == at_first
     kept.unlink()
     by_tables = json.loads(story.lake("status", "--json").stdout)
 
     assert at_first["overview"]["freshness"]["last_reading_date"] == "2021-01-03"
     assert same_file
+    texts = {each["name"]: each["text"] for each in checked["checks"]}
+    assert texts["load"] == f"load {by_file['loads'][0]['load_id']}: published"
+    assert texts["delivery"].startswith("newest readings are of 2021-01-03; those of ")
     assert {**by_file, "as_of": ""} == {**by_tables, "as_of": ""}
     assert json.loads(kept.read_text())["overview"]["loads"] == by_tables["loads"]
     assert not (story.lake.folder / "var" / "metastore" / "db.lck").exists()

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from jobs import expire
+from jobs.errors import LakeError
 from jobs.expire import Expired
+from jobs.rollback import RollbackError
 from jobs.settings import Settings
 from tests.integration.lake import Agreement, Lake, Rows, day
+from tests.integration.test_recovery import die_before_publishing
 
 TODAY = date(2021, 3, 1)
 TOTALS = (
@@ -22,7 +25,7 @@ TOTALS = (
 
 @pytest.fixture(scope="module")
 def lake(new_lake: Callable[[], Lake]) -> Lake:
-    """Two dates, of which the first is too old; a correction and a rejected row of both."""
+    """Two dates, of which the first is too old; a correction of both, and a rejected row. Some have no agreement."""
     lake = new_lake()
     lake.landing.reference([Agreement(1, "a")], ["a", "b"])
     for number, kwh in enumerate((1, 2)):
@@ -30,6 +33,8 @@ def lake(new_lake: Callable[[], Lake]) -> Lake:
         rows = [*day("a", "2021-01-31", kwh), *day("a", "2021-02-01", kwh), ["2021-02-01 00:00:00", -1, "b"]]
         lake.landing.readings("a.json", rows, after=after)
         lake.load()
+    lake.landing.readings("others.json", [row for name in ("x", "y", "z") for row in day(name, "2021-01-31", 3)])
+    lake.load()
     return lake
 
 
@@ -93,6 +98,27 @@ def test_a_delivery_of_dates_that_are_kept_no_longer_changes_nothing(lake: Lake)
     assert totals(lake) == before
 
 
+def test_what_is_read_again_of_such_dates_under_a_higher_setting_does_not_take_the_place_of_their_totals(
+    lake: Lake,
+) -> None:
+    before = totals(lake)
+
+    summary = lake.load(kind="reload", again=["readings/late.json"])
+
+    [blocking] = summary.blocking
+    assert blocking.startswith("ops.load_files: a date loses 75 % of its readings, expected at most 1 %")
+    assert totals(lake) == before
+
+
+def test_what_was_known_of_dates_that_are_kept_no_longer_is_told_no_longer(lake: Lake) -> None:
+    # When the first load had ended, and the second had not.
+    moment = lake.value("SELECT min(finished_at) FROM ops.loads")
+
+    assert lake.rows(
+        f"SELECT date, sum(consumption_kwh) FROM silver.readings_as_of(TIMESTAMP '{moment}') GROUP BY date"
+    ) == [(date(2021, 2, 1), 48)]
+
+
 def test_files_go_when_their_time_has_come_and_the_rest_stays(lake: Lake) -> None:
     before = totals(lake)
     old = Path(lake.settings.warehouse) / "silver/readings/date=2021-01-31"
@@ -103,3 +129,51 @@ def test_files_go_when_their_time_has_come_and_the_rest_stays(lake: Lake) -> Non
     assert not any(old.rglob("*.parquet"))
     assert totals(lake) == before
     assert lake.run() is None
+
+
+# --- with what else is done to a lakehouse ----------------------------------------------------------------------------
+
+
+def test_an_expiry_waits_until_a_run_that_was_killed_is_put_right(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-31", 1) + day("a", "2021-02-01", 1))
+    lake.landing.reference([Agreement(1, "a")], ["a"])
+    lake.load()
+    before = lake.gold()
+    # Outweighs the readings of a.json, which are nowhere when it dies, and was a mistake.
+    lake.landing.readings("mistake.json", day("a", "2021-02-01", 2), after=timedelta(hours=1))
+    die_before_publishing(lake, "silver.contested_readings")
+    (lake.landing.folder / "readings/mistake.json").unlink()
+
+    with pytest.raises(LakeError, match="a run was killed while it published; `lake run` has to put that right first"):
+        expire.run(lake.spark, keeping(lake, readings=1), find(lake, readings=1), lambda _: None)
+
+    lake.load()
+    assert lake.gold() == before
+    # And a load puts right what an expiry that was killed has begun.
+    die_before_publishing(
+        lake, "ops.loads", lambda: expire.run(lake.spark, lake.settings, find(lake, readings=1), lambda _: None)
+    )
+    lake.load()
+    assert lake.gold() == before
+
+
+def test_what_comes_after_an_expiry_of_snapshots_alone_can_be_rolled_back(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-31", 1))
+    for number, product in enumerate(("P1", "P3")):
+        lake.landing.reference([Agreement(1, "a", product_id=product)], ["a"], after=timedelta(days=40 * number))
+        second = lake.load()
+    found = find(lake, date(2022, 1, 15), snapshots=1)
+    assert {(each.table, *each.values) for each in found} == {(table, "2021-11-02") for table in expire.OF_SNAPSHOTS}
+    expired = expire.run(lake.spark, lake.settings.model_copy(update={"retention_hours": 0}), found, lambda _: None)
+    before = lake.gold()
+    lake.landing.readings("a.json", day("a", "2021-01-31", 2), after=timedelta(days=41))
+
+    lake.undo(lake.load().load_id)
+
+    assert lake.gold() == before
+    with pytest.raises(RollbackError, match=f"{expired} came after {second.load_id}: roll that back first"):
+        lake.undo(second.load_id)
+    with pytest.raises(RollbackError, match=r"deleted already, of silver.\w+_history 2021-11-02"):
+        lake.undo(str(expired))

@@ -4,14 +4,15 @@ the dead run had published in part.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from jobs import rollback, tables
+from jobs import collect, rollback, tables
 from jobs.load import Summary
 from jobs.readings.merge import Changes
 from jobs.silver import Retraction
@@ -127,6 +128,14 @@ def test_readings_that_a_dead_run_had_replaced_are_back(new_lake: Callable[[], L
     assert summary.changes == {date(2021, 1, 1): Changes(96, 0, 0, 0, 0, Decimal(96), Decimal(96))}
     assert lake.value("SELECT publishing_load_id FROM gold.data_freshness") is None
     assert lake.run() is None
+    # A collection when the dead run began long enough ago, but not the one that put it right, and those after that.
+    ended = lake.value(f"SELECT finished_at FROM ops.loads WHERE load_id = '{summary.load_id}'").replace(tzinfo=UTC)
+    for moment in (ended - timedelta(milliseconds=500), datetime.now(UTC)):
+        hours = (datetime.now(UTC) - moment).total_seconds() / 3600
+        collect.collect_replaced(lake.spark, lake.settings.model_copy(update={"retention_hours": hours}))
+    left = {path.parent.name for path in Path(lake.settings.warehouse, "silver/readings").rglob("*.parquet")}
+    assert left == {f"load={summary.load_id}"}
+    assert not any(Path(lake.settings.warehouse, "staging").iterdir())
 
 
 def test_the_very_first_load_dies_when_all_but_itself_is_recorded(new_lake: Callable[[], Lake]) -> None:

@@ -8,6 +8,7 @@ import stat
 import time
 import urllib.error
 import urllib.request
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from secrets import token_hex
@@ -19,6 +20,7 @@ import requests
 import sqlalchemy
 from dotenv import dotenv_values
 
+from jobs.check import LONDON
 from tests.stack.conftest import LONG_RUNNING, REPOSITORY, Stack
 
 SHARES = ("received_share", "actual_share")
@@ -294,6 +296,39 @@ client.put_object("lake", "landing/readings/store.json", io.BytesIO(content), le
     assert "1 loaded" in output
     assert stack.query("SELECT consumption_kwh, source_file FROM silver.readings WHERE date = DATE '2021-02-02'") == [
         (Decimal("1.250000"), "readings/store.json")
+    ]
+
+
+def test_the_scheduler_loads_at_its_time_what_was_dropped_and_says_so_in_a_line(stack: Stack) -> None:
+    def runs() -> list[dict[str, Any]]:
+        log = stack.compose("logs", "--no-color", "--no-log-prefix", "scheduler").stdout
+        found = [json.loads(line[line.index("{") :]) for line in log.splitlines() if "{" in line]
+        return [line for line in found if line.get("event") == "run"]
+
+    rows = [["clock00001", "2021-02-05 00:30:00", 0.75]]
+    document = {"columns": ["meterpoint_id", "interval_start", "consumption_delta"], "data": rows}
+    draft = stack.landing / "readings" / "clock.json.part"
+    draft.write_text(json.dumps(document))
+    draft.chmod(0o644)
+    draft.rename(draft.with_suffix(""))
+    due = (datetime.now(LONDON) + timedelta(seconds=70)).replace(second=0, microsecond=0)  # in 10 to 70 seconds
+    start = ["docker", "compose", "up", "--detach", "--no-deps", "scheduler"]
+    deadline = time.monotonic() + 300
+    try:
+        stack.call(start, timeout=120, check=True, LAKE_SCHEDULE_READINGS=f"{due:%H:%M}")
+        while not (found := runs()) and time.monotonic() < deadline:
+            time.sleep(1)
+    finally:
+        stack.call(start, timeout=120, check=True)
+
+    [ran] = found
+    assert (ran["job"], ran["result"], ran["exit_status"], ran["attempts"]) == ("readings", "ok", 0, 1)
+    assert 0 <= (datetime.fromisoformat(ran["started"]) - due).total_seconds() < 30
+    by_name = {row["job"]: row for row in json.loads(stack.lake("schedule", "--json"))["jobs"]}
+    assert by_name["readings"]["last_started"] == f"{due:%Y-%m-%d %H:%M %Z}"
+    assert by_name["expire"]["next"].split()[1] == "03:30"
+    assert stack.query("SELECT consumption_kwh, source_file FROM silver.readings WHERE date = DATE '2021-02-05'") == [
+        (Decimal("0.750000"), "readings/clock.json")
     ]
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from jobs import schedule_state
-from jobs.check import LONDON, Facts, Level, as_json, expected_date, gather, judge, worst
+from jobs import overview, schedule_state
+from jobs.check import LONDON, Facts, Level, as_json, expected_date, gather, holds, judge, lake_facts, worst
 from jobs.settings import Settings
 
 SETTINGS = Settings()
@@ -114,6 +114,73 @@ def test_a_lake_that_does_not_answer_is_a_fact(tmp_path: Path) -> None:
     assert facts.lake_error
     assert facts.scheduler_heartbeat == NOW
     assert 0 <= facts.free_percent[str(tmp_path)] <= 100
+
+
+TOLD: dict[str, Any] = {
+    "asked_on": "2026-06-10",
+    "last_load": ["L1", "published", None],
+    "last_reading_date": "2026-06-09",
+    "snapshot_date": "2026-06-10",
+    "rejected": [["2026-06-09", 3, 1], ["2026-06-10", 20, 0]],
+    "silent_on": "2026-06-09",
+    "silent": 7,
+    "silent_examples": ["m1", "m2"],
+}
+
+
+@pytest.mark.parametrize(
+    ("now", "rows", "files"),
+    [
+        (datetime(2026, 6, 10, 23, 59, tzinfo=UTC), 23, 1),
+        (datetime(2026, 6, 11, 0, 0, tzinfo=UTC), 20, 0),
+        (datetime(2026, 6, 12, 0, 0, tzinfo=UTC), 0, 0),
+    ],
+)
+def test_what_was_asked_tells_on_later_days_what_is_rejected_since_yesterday(
+    now: datetime, rows: int, files: int
+) -> None:
+    facts = lake_facts(TOLD, now)
+
+    assert holds(TOLD, now)
+    assert (facts["newly_rejected_rows"], facts["newly_rejected_files"]) == (rows, files)
+    assert facts["last_reading_date"] == date(2026, 6, 9)
+
+
+@pytest.mark.parametrize(
+    ("newest", "silent_on", "now", "expected"),
+    [
+        ("2026-06-09", "2026-06-09", datetime(2030, 1, 1, tzinfo=UTC), True),
+        ("2026-06-10", "2026-06-09", datetime(2026, 6, 10, 22, 59, tzinfo=UTC), True),
+        ("2026-06-10", "2026-06-09", datetime(2026, 6, 10, 23, 0, tzinfo=UTC), False),  # the next day in London
+        ("2026-06-10", "2026-06-10", datetime(2026, 6, 11, tzinfo=UTC), True),
+        ("2026-06-09", "2026-06-09", datetime(2026, 6, 9, 23, 59, tzinfo=UTC), False),  # the clock was set back
+        (None, None, datetime(2030, 1, 1, tzinfo=UTC), True),
+    ],
+)
+def test_who_is_silent_is_asked_again_once_a_day_with_readings_is_over(
+    newest: str | None, silent_on: str | None, now: datetime, expected: bool
+) -> None:
+    assert holds(TOLD | {"last_reading_date": newest, "silent_on": silent_on}, now) is expected
+
+
+def test_a_check_starts_no_spark_while_what_is_kept_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(state=tmp_path, reports=tmp_path, warehouse=str(tmp_path))
+    assert not gather(settings, NOW).loaded, "nothing was ever loaded"
+    (tmp_path / "metastore").mkdir()
+    overview.keep(settings, {overview.CHECK: TOLD}, "")
+
+    def no_spark(_: Settings) -> None:
+        raise RuntimeError("Spark is started")
+
+    monkeypatch.setattr("jobs.spark.start_session", no_spark)
+    found = gather(settings, NOW)
+    by_tables = gather(settings, NOW - timedelta(days=2)).lake_error
+    (tmp_path / "metastore" / "db.lck").touch()
+
+    assert (found.silent, found.newly_rejected_rows, found.last_load_id) == (7, 23, "L1")
+    assert by_tables == gather(settings, NOW).lake_error == "Spark is started"
+    with_metrics = settings.model_copy(update={"metrics_file": tmp_path / "metrics.prom"})
+    assert gather(with_metrics, NOW).lake_error == "Spark is started", "of the figures nothing is kept"
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     newest.mkdir(parents=True)
     (newest / "part-0.parquet").touch()
     settings = Settings()
-    overview.keep(settings, OVERVIEW, str(newest))
+    overview.keep(settings, OVERVIEW | {overview.CHECK: {"loaded": False}}, str(newest))
     return settings.state
 
 
@@ -158,7 +158,7 @@ def test_kept_status__should_hold_until_anything_of_the_lakehouse_is_another(
 ) -> None:
     settings = Settings()
     page, newest = state / "metastore/seg0/c10.dat", next((state / "warehouse").rglob("*.parquet"))
-    assert overview.kept(settings) == OVERVIEW
+    assert overview.kept(settings) == OVERVIEW | {overview.CHECK: {"loaded": False}}
 
     page.write_bytes(b"a page that a run changed, and was killed")
     assert overview.kept(settings) is None

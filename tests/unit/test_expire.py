@@ -3,8 +3,10 @@
 from datetime import UTC, date, datetime
 
 import pytest
+from pydantic import ValidationError
 
 from jobs.expire import first_day, local_today, months_before
+from jobs.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -26,6 +28,12 @@ def test_months_are_those_of_the_calendar(day: date, months: int, expected: date
 def test_what_has_no_setting_is_kept_for_ever() -> None:
     assert first_day(0, date(2021, 1, 1)) is None
     assert first_day(24, date(2021, 1, 1)) == date(2019, 1, 1)
+
+
+def test_a_time_that_no_calendar_reaches_back_to_is_a_mistake_of_the_setting() -> None:
+    assert first_day(Settings(keep_readings_months=1200).keep_readings_months, date(2021, 1, 1)) == date(1921, 1, 1)
+    with pytest.raises(ValidationError):
+        Settings(keep_readings_months=30_000)
 
 
 def test_today_is_the_local_date() -> None:

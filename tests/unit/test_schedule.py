@@ -173,4 +173,18 @@ def test_the_command_stops_cleanly_and_shows_its_plan(tmp_path: Path) -> None:
     assert [(row["job"], row["next"], row["last_started"]) for row in rows] == [
         ("reference", "2026-03-29 00:30 GMT", "never"),
         ("readings", "2026-03-29 08:05 BST", "never"),
+        ("expire", "2026-03-29 03:30 BST", "never"),
     ]
+
+
+def test_the_plan_shows_the_expiry_where_something_is_kept_no_longer_and_how_the_last_one_went(lake: MakeLake) -> None:
+    scheduler, calls = lake("sys.exit(1)", keep_superseded_months=0)
+    scheduler.expire()
+
+    now = datetime(2026, 1, 5, tzinfo=UTC)
+    with_expiry = scheduler.settings.model_copy(update={"keep_readings_months": 24})
+    (*_, row) = overview(with_expiry, now)
+    assert calls.read_text().split() == ["expire"]
+    assert (row["job"], row["next"], row["exit_status"]) == ("expire", "2026-01-05 03:30 GMT", "1")
+    assert row["last_started"] != "never"
+    assert [each["job"] for each in overview(scheduler.settings, now)] == ["reference", "readings"]

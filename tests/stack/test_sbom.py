@@ -1,0 +1,29 @@
+"""Bills of materials of the images that the stack was built of."""
+
+import json
+import sys
+from pathlib import Path
+
+from tests.stack.conftest import Stack
+
+IMAGES = {
+    "lake": {"deb", "pypi", "maven"},
+    "metadata-db": {"deb"},
+    "metastore": {"deb", "maven"},
+    "object-store": {"deb", "golang"},
+    "reports": {"deb"},
+}
+
+
+def test_each_image_has_a_bill_of_materials_that_keeps_to_the_schema(stack: Stack, tmp_path: Path) -> None:
+    done = stack.call([sys.executable, "docker/sbom.py", str(tmp_path), "--bills-alone"], timeout=600, check=True)
+
+    named = {path.name.partition(".")[0]: json.loads(path.read_text()) for path in tmp_path.glob("*.cdx.json")}
+    assert set(IMAGES) <= set(named), done.stdout
+    for image, kinds in IMAGES.items():
+        purls = [each["purl"] for each in named[image]["components"] if "purl" in each]
+        assert kinds <= {purl.removeprefix("pkg:").partition("/")[0] for purl in purls}, image
+    jars = {each["name"] for each in named["lake"]["components"] if each.get("purl", "").startswith("pkg:maven")}
+    assert {"hadoop-aws", "spark-core_2.13"} & jars, sorted(jars)
+    assert any("github.com/minio/minio" in each.get("purl", "") for each in named["object-store"]["components"])
+    assert "error:" not in done.stdout
