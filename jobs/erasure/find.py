@@ -259,6 +259,8 @@ def brought_back(spark: SparkSession, erased: Erased) -> Pending:
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
-    """The different values of a column, also of lists."""
+    """The different texts, or bytes, of a column, also of lists. Of one name another table may have numbers."""
     values = pc.list_flatten(column) if pa.types.is_list(column.type) else column
+    if not (pa.types.is_string(values.type) or pa.types.is_binary(values.type)):
+        return []
     return pc.unique(values).drop_null().to_pylist()  # type: ignore[no-any-return]
