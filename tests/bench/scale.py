@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,6 +40,7 @@ app = typer.Typer(add_completion=False)
 FIRST, SECOND = date(2021, 1, 1), date(2021, 1, 2)
 READINGS_A_DAY = 48
 CORRECTED = 100  # of so many meterpoints one
+PLACES = {"LAKE_LANDING": "landing", "LAKE_WAREHOUSE": "warehouse", "LAKE_STATE": "state", "LAKE_REPORTS": "reports"}
 TICKS = os.sysconf("SC_CLK_TCK")
 Measured = dict[str, Any]
 
@@ -67,16 +68,21 @@ def measure(
         files = sorted((landing / "readings" / str(SECOND)).rglob("*.json"))
         found["bytes_a_file"] = sum(file.stat().st_size for file in files) / len(files)
         found["nothing new"] = loaded(folder)
-        for file in files[::CORRECTED]:
-            document = orjson.loads(file.read_bytes())
-            place = document["columns"].index("consumption_delta")
-            for row in document["data"]:
-                row[place] = round(row[place] + 0.001, 3)
-            file.write_bytes(orjson.dumps(document))
+        correct(files[::CORRECTED])
         found["corrected"] = loaded(folder)
     print(text := json.dumps(found, indent=1))
     if out:
         out.write_text(text)
+
+
+def correct(files: Iterable[Path]) -> None:
+    """Have each reading of the files be another one."""
+    for file in files:
+        document = orjson.loads(file.read_bytes())
+        place = document["columns"].index("consumption_delta")
+        for row in document["data"]:
+            row[place] = round(row[place] + 0.001, 3)
+        file.write_bytes(orjson.dumps(document))
 
 
 def added(now: Counter[str], before: Counter[str] | None) -> dict[str, int]:
@@ -99,8 +105,7 @@ def tables(folder: Path) -> dict[str, Counter[str]]:
 
 def loaded(folder: Path) -> Measured:
     """Run one load, and watch it."""
-    names = {"LAKE_LANDING": "landing", "LAKE_WAREHOUSE": "warehouse", "LAKE_STATE": "state", "LAKE_REPORTS": "reports"}
-    environment = os.environ | {name: str(folder / value) for name, value in names.items()}
+    environment = os.environ | {name: str(folder / value) for name, value in PLACES.items()}
     began = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.scale", "load"], env=environment, stdout=subprocess.PIPE, text=True
