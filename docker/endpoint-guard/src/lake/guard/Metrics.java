@@ -57,7 +57,8 @@ final class Metrics {
         exchange.getResponseBody().write(page);
       }
     });
-    server.setExecutor(Executors.newFixedThreadPool(4, work -> {
+    // A whole request that waits for one of them is as old as one that does not go on, and would be ended like it.
+    server.setExecutor(Executors.newFixedThreadPool(32, work -> {
       Thread thread = new Thread(work, "metrics");
       thread.setDaemon(true);
       return thread;
