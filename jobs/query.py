@@ -115,8 +115,10 @@ def opened(settings: Settings) -> Iterator[Runner]:
         return
     with lock.writer_lock(settings.state, settings.lock_wait_seconds):
         query.known = overview.kept(settings)
-        yield query
-        query.close()
+        try:
+            yield query
+        finally:
+            query.close()
 
 
 # Commands that change nothing. All else that is a command, and each statement that writes, is refused.
