@@ -1,6 +1,5 @@
 """Who is erased is nowhere any more, and does not come back."""
 
-import gzip
 import json
 import re
 import shutil
@@ -9,8 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from jobs import backup, tables
@@ -24,6 +21,7 @@ from jobs.ledger import loads as ledger
 from jobs.ledger import writer
 from jobs.reports import front
 from jobs.rollback import RollbackError
+from tests.holding import holding
 from tests.integration.lake import COLUMNS, Agreement, Lake, as_if_much, day
 from tests.integration.typed import on
 
@@ -35,21 +33,6 @@ LATER = [f"{number:x}ffe00{number:x}a{number:x}" for number in range(1, 8)]
 
 class Died(Exception):
     """A run that was killed."""
-
-
-def holding(text: str, *roots: Path) -> list[str]:
-    """All files that have a text in their names or bytes, Parquet and gzip unpacked."""
-    found = []
-    for path in (path for root in roots for path in sorted(root.rglob("*")) if path.is_file()):
-        held = [path.read_bytes(), str(path).encode()]
-        if path.suffix == ".parquet":
-            rows = pq.read_table(path, partitioning=None).to_pylist()
-            held.append(json.dumps(rows, default=str, ensure_ascii=False).encode())
-            held += [value for row in rows for value in row.values() if isinstance(value, bytes)]
-        held += [gzip.GzipFile(fileobj=pa.BufferReader(each)).read1() for each in held if each[:2] == b"\x1f\x8b"]
-        if any(text.lower().encode() in each.lower() for each in held):
-            found.append(str(path))
-    return found
 
 
 def places(lake: Lake) -> list[Path]:
