@@ -13,7 +13,8 @@ from tests.stack.conftest import Stack
 def all_that_is_kept(stack: Stack, folder: Path) -> list[str]:
     """Copies of tables, the metastore's database, reports and state, below a folder. Returns the objects' names."""
     store = Minio(f"127.0.0.1:{stack.s3_port}", "lake-jobs", stack.secret("LAKE_S3_JOBS_SECRET"), secure=False)
-    names = [str(each.object_name) for each in store.list_objects("lake", recursive=True)]
+    # What is empty marks a folder.
+    names = [str(each.object_name) for each in store.list_objects("lake", recursive=True) if each.size]
     for name in names:
         store.fget_object("lake", name, str(folder / "tables" / name))
     dump = 'PGPASSWORD="$METASTORE_DB_PASSWORD" pg_dump --host=127.0.0.1 --username=metastore metastore'
