@@ -160,7 +160,7 @@ class Scheduler:
         if self.stopping.is_set():
             return
         began = datetime.now(UTC)
-        status = self._run("expire", timeout=self.settings.schedule_timeout_seconds)
+        status = self._run(EXPIRE, timeout=self.settings.schedule_timeout_seconds)
         self._update(EXPIRE, **_ran(began, datetime.now(UTC), status))
         log(EXPIRE, exit_status=status)
 

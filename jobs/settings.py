@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from datetime import time
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import ByteSize, Field, ValidationError, field_validator, model_validator
@@ -20,6 +20,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 SQL = PROJECT / "sql"
 EXPECTATIONS = PROJECT / "expectations"
 MIB = 2**20
+# A time that something is kept; a hundred years at most, which any calendar reaches back.
+Months = Annotated[int, Field(ge=0, le=1200)]
 SMALLEST_HEAP = 512 * MIB  # Spark starts with no less than 450 MiB
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
@@ -108,16 +110,12 @@ class Settings(BaseSettings):
     retention_hours: float = Field(
         24, ge=0, le=24 * 366 * 100, description="How long a folder stays after another took its place"
     )
-    keep_readings_months: int = Field(0, ge=0, le=1200, description="Months that readings are kept; 0: for ever")
-    keep_snapshots_months: int = Field(
-        0, ge=0, le=1200, description="Months that reference snapshots are kept; 0: for ever"
-    )
-    keep_quarantine_months: int = Field(
-        0, ge=0, le=1200, description="Months that what was rejected is kept; 0: for ever"
-    )
-    keep_reports_months: int = Field(0, ge=0, le=1200, description="Months that pages of loads are kept; 0: for ever")
-    keep_superseded_months: int = Field(
-        14, ge=0, le=1200, description="Months that values which a load replaced are kept, to look back; 0: for ever"
+    keep_readings_months: Months = Field(0, description="Months that readings are kept; 0: for ever")
+    keep_snapshots_months: Months = Field(0, description="Months that reference snapshots are kept; 0: for ever")
+    keep_quarantine_months: Months = Field(0, description="Months that what was rejected is kept; 0: for ever")
+    keep_reports_months: Months = Field(0, description="Months that pages of loads are kept; 0: for ever")
+    keep_superseded_months: Months = Field(
+        14, description="Months that values which a load replaced are kept, to look back; 0: for ever"
     )
     erase_wait_seconds: int = Field(
         60, ge=0, le=86_400, description="In the stack: how long queries that began before an erasure may still read"
