@@ -260,6 +260,9 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.files.maxPartitionBytes": "2m",
         "spark.sql.files.openCostInBytes": "512k",
         "spark.sql.adaptive.advisoryPartitionSizeInBytes": "16m",
+        # Each aggregation and each table that is sent to all tasks takes a page at once, however few rows it has. By
+        # default that is some 16 MB of a heap of 2 GiB, so that fifty small queries at once would fill it.
+        "spark.buffer.pageSize": "1m",
         # Spark writes each plan out, with its constants, and keeps what it wrote.
         "spark.sql.maxPlanStringLength": "1m",
         # What the parser has learnt of strange statements would stay in memory for good. A state takes some 30 KB.
