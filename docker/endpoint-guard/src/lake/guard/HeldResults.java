@@ -52,7 +52,10 @@ final class HeldResults {
 
   private final String statement;
   private final String user;
+  /** Of the rows. */
   private long bytes;
+  /** Of the rest: plans, and rows that a plan reads from memory. */
+  private long besides = STATEMENT;
   private long rows;
   private boolean complete;
   private long touched;
@@ -133,8 +136,28 @@ final class HeldResults {
     String statement = spark.getLocalProperty("spark.jobGroup.id");
     String user = CurrentUserContext$.MODULE$.getCurrentUser();
     HeldResults result = statement == null ? new HeldResults("", user) : of(statement, user);
-    result.count(0, result.bytes == 0 ? STATEMENT : 0, false);
+    result.count(0, 0, false);
     return new Counter(result, columns);
+  }
+
+  /** The plan of the statement that this thread runs has rows of its own. */
+  static void besides(SparkContext spark, long bytes) {
+    String statement = spark.getLocalProperty("spark.jobGroup.id");
+    if (statement != null) {
+      HeldResults result = of(statement, CurrentUserContext$.MODULE$.getCurrentUser());
+      synchronized (HeldResults.class) {
+        result.besides += result.dropped == null ? bytes : 0;
+      }
+      result.count(0, 0, false);
+    }
+  }
+
+  /** It has given them up. */
+  static synchronized void onlyResult(SparkContext spark) {
+    HeldResults result = RESULTS.get(spark.getLocalProperty("spark.jobGroup.id"));
+    if (result != null && result.dropped == null) {
+      result.besides = STATEMENT;
+    }
   }
 
   private static synchronized HeldResults of(String statement, String user) {
@@ -234,19 +257,24 @@ final class HeldResults {
 
   private void drop(String why) {
     dropped = why;
-    QueryLog.log("result dropped", user, "MiB", bytes >> 20, "end", why);
+    QueryLog.log("result dropped", user, "MiB", held() >> 20, "end", why);
     bytes = 0;
+    besides = 0;
+  }
+
+  private long held() {
+    return bytes + besides;
   }
 
   private static long total() {
-    return RESULTS.values().stream().mapToLong(result -> result.bytes).sum();
+    return RESULTS.values().stream().mapToLong(HeldResults::held).sum();
   }
 
   private static HeldResults largest() {
     Map<String, Long> ofUser = new HashMap<>();
-    RESULTS.values().forEach(result -> ofUser.merge(result.user, result.bytes, Long::sum));
+    RESULTS.values().forEach(result -> ofUser.merge(result.user, result.held(), Long::sum));
     return RESULTS.values().stream().filter(result -> result.dropped == null)
-        .max(Comparator.<HeldResults>comparingLong(result -> ofUser.get(result.user)).thenComparingLong(result -> result.bytes))
+        .max(Comparator.<HeldResults>comparingLong(result -> ofUser.get(result.user)).thenComparingLong(HeldResults::held))
         .orElseThrow();
   }
 

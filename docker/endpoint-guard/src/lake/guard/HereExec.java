@@ -17,7 +17,6 @@ import org.apache.spark.rdd.RDD;
 import org.apache.spark.sql.catalyst.CurrentUserContext$;
 import org.apache.spark.sql.catalyst.InternalRow;
 import org.apache.spark.sql.catalyst.expressions.UnsafeRow;
-import org.apache.spark.sql.execution.LocalTableScanExec;
 import org.apache.spark.sql.execution.SortExec;
 import org.apache.spark.sql.execution.SparkPlan;
 import scala.Option;
@@ -54,12 +53,19 @@ public final class HereExec extends TopExec {
       counter.add(row);
     }
     counter.complete();
+    child.foreach(node -> {
+      if (node instanceof RowsExec read) {
+        read.release();
+      }
+      return null;
+    });
+    HeldResults.onlyResult(session().sparkContext());
     return rows;
   }
 
   private InternalRow[] rows() {
-    if (child instanceof LocalTableScanExec known) {
-      return CollectionConverters.asJava(known.rows()).toArray(new InternalRow[0]);
+    if (child instanceof RowsExec known) {
+      return known.rows().toArray(new InternalRow[0]);
     }
     RDD<InternalRow> rows = child.execute();
     InternalRow[] result = single(rows) ? collected(rows) : null;

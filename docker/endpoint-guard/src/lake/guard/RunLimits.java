@@ -400,13 +400,18 @@ public final class RunLimits extends SparkListener {
         .forEach(query -> query.allocated += bytes);
   }
 
-  /** Memory is short: of the user whose queries have allocated most the largest is stopped. Many small ones take as much as a large one. */
-  synchronized void shed() {
+  /**
+   * Memory is short: of the user whose queries have allocated most the largest is stopped, and said; empty: none is
+   * large. Many small ones take as much as a large one.
+   */
+  synchronized String shed() {
     long large = Runtime.getRuntime().maxMemory() / 10;
     Map<String, Double> ofUser = allocated(query -> query.runs() && query.stopped == null);
-    queries.values().stream().filter(query -> query.runs() && query.stopped == null && ofUser.getOrDefault(query.user, 0.0) > large)
-        .max(Comparator.<Query>comparingDouble(query -> ofUser.get(query.user)).thenComparingDouble(query -> query.allocated))
-        .ifPresent(query -> stop(query, "it took the memory that others need: " + LESS));
+    Optional<Query> largest = queries.values().stream()
+        .filter(query -> query.runs() && query.stopped == null && ofUser.getOrDefault(query.user, 0.0) > large)
+        .max(Comparator.<Query>comparingDouble(query -> ofUser.get(query.user)).thenComparingDouble(query -> query.allocated));
+    largest.ifPresent(query -> stop(query, "it took the memory that others need: " + LESS));
+    return largest.map(query -> query.user + ": " + Guard.oneLine(query.statement)).orElse("");
   }
 
   /** Bytes by user. */

@@ -73,7 +73,6 @@ import org.apache.spark.sql.catalyst.plans.logical.ReturnAnswer;
 import org.apache.spark.sql.catalyst.plans.logical.Sort;
 import org.apache.spark.sql.catalyst.util.UnsafeRowUtils;
 import org.apache.spark.sql.execution.FilterExec;
-import org.apache.spark.sql.execution.LocalTableScanExec;
 import org.apache.spark.sql.execution.ProjectExec;
 import org.apache.spark.sql.execution.QueryExecution;
 import org.apache.spark.sql.execution.SparkPlan;
@@ -115,6 +114,8 @@ final class SmallTables extends SparkStrategy {
   private static final long SMALL = 2 << 20;
   /** Bytes of a partition's rows. */
   private static final long UNPACKED = 32 << 20;
+  /** What a row's objects take beside its bytes. */
+  private static final long ROW = 100;
   /** Partitions that a query reads by itself, one after the other. Of more the next queries read the rest. */
   private static final int FEW = 8;
   /** Bytes of all rows that are kept. */
@@ -153,7 +154,7 @@ final class SmallTables extends SparkStrategy {
       } else {
         date = -1;
       }
-      return new Rows(all, date, 1000 + all.stream().mapToLong(row -> row.getSizeInBytes() + 100).sum()); // with objects
+      return new Rows(all, date, 1000 + all.stream().mapToLong(row -> row.getSizeInBytes() + ROW).sum());
     }
 
     /** Those that may be of the dates: where they are in order, no others. */
@@ -197,7 +198,7 @@ final class SmallTables extends SparkStrategy {
   private SparkPlan answer(LogicalPlan plan) {
     if (plan instanceof ReturnAnswer answer) {
       SparkPlan rows = answer(answer.child());
-      if (rows instanceof LocalTableScanExec) {
+      if (rows instanceof RowsExec) {
         return new HereExec(rows);
       }
       SparkPlan prepared = here(answer.child()) ? prepared(answer.child()) : null;
@@ -229,7 +230,7 @@ final class SmallTables extends SparkStrategy {
     if (simple) {
       return scan(columns, conditions, input, rows);
     }
-    SparkPlan scan = new LocalTableScanExec(seq(input), seq(rows), Option.empty(), true);
+    SparkPlan scan = new RowsExec(seq(input), seq(rows));
     SparkPlan filter = conditions.isEmpty() ? scan : new FilterExec(all(conditions), scan);
     return new ProjectExec(operation.get()._1(), filter);
   }
@@ -241,7 +242,7 @@ final class SmallTables extends SparkStrategy {
   }
 
   private static boolean inMemory(SparkPlan plan) {
-    return CollectionConverters.asJava(plan.collectLeaves()).stream().allMatch(LocalTableScanExec.class::isInstance);
+    return CollectionConverters.asJava(plan.collectLeaves()).stream().allMatch(RowsExec.class::isInstance);
   }
 
   /** Whether all that a query reads is small, and what it does with it is cheap. */
@@ -323,7 +324,7 @@ final class SmallTables extends SparkStrategy {
   }
 
   /** Evaluated without generated code, which would be compiled anew for each date. Null for what would be large. */
-  private static SparkPlan scan(
+  private SparkPlan scan(
       List<NamedExpression> columns, List<Expression> conditions, List<Attribute> input, List<? extends InternalRow> rows) {
     UnsafeProjection project = InterpretedUnsafeProjection.createProjection(
         seq(columns.stream().map(column -> bound(column, input)).toList()));
@@ -340,8 +341,8 @@ final class SmallTables extends SparkStrategy {
         result.add(selected.copy());
       }
     }
-    return new LocalTableScanExec(
-        seq(columns.stream().map(NamedExpression::toAttribute).toList()), seq(result), Option.empty(), true);
+    HeldResults.besides(session.sparkContext(), bytes + ROW * result.size());
+    return new RowsExec(seq(columns.stream().map(NamedExpression::toAttribute).toList()), seq(result));
   }
 
   private static Expression bound(NamedExpression column, List<Attribute> input) {

@@ -30,24 +30,42 @@ import scala.Tuple2;
  * <p>Where Java collects garbage most of the time and finds little, the query that has allocated most is stopped, then the
  * next. Where that does not help, where a stopped query goes on, or where neither a small job with a shuffle nor any other
  * is done in time, the process ends.
+ *
+ * <p>In a heap that is full each new object waits for a collection, those that would stop a query, too. So some memory is
+ * kept in reserve, and given away then; and what ends the process at last makes no objects.
  */
 final class Watchdog {
   private static final long STEP_MILLIS = 500;
   /** Share of the last seconds that went into collecting garbage, and of the heap that was full after it. */
   private static final double BUSY = 0.4;
   private static final double FULL = 0.85;
+  /** Below this share the reserve is taken again. */
+  private static final double KEPT = 0.6;
   /** So long a full collection tells of the heap: many small queries keep Java busy, and collect little that is old. */
   private static final long FRESH = TimeUnit.SECONDS.toNanos(5);
   /** In so long what a query has allocated counts half. */
   private static final double HALF_LIFE = 30e9;
   private static final long LOOK = TimeUnit.SECONDS.toNanos(2);
   private static final long BETWEEN = TimeUnit.SECONDS.toNanos(4);
-  private static final long HELPLESS = TimeUnit.SECONDS.toNanos(30);
+  /** Share of so many last seconds that goes into collections of the whole heap when nobody is served any more. */
+  private static final double HELPLESS = 0.8;
+  private static final long HELPLESS_NANOS = TimeUnit.SECONDS.toNanos(10);
+  /** For a last word. */
+  private static final long WORD_MILLIS = 3_000;
+  private static final int RESERVE = (int) (Runtime.getRuntime().maxMemory() / 16);
   private static final long SILENT = TimeUnit.SECONDS.toNanos(60);
   private static final long JOB_SECONDS = 15;
   private static final long CHECK_MILLIS = 10_000;
   private static final Pattern TASK = Pattern.compile("\\(TID (\\d+)\\)");
   private static final ThreadMXBean THREADS = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+  private static final GarbageCollectorMXBean[] COLLECTORS =
+      ManagementFactory.getGarbageCollectorMXBeans().toArray(GarbageCollectorMXBean[]::new);
+  /** Those that collect the whole heap. */
+  private static final GarbageCollectorMXBean[] MAJOR = Arrays.stream(COLLECTORS)
+      .filter(collector -> Arrays.stream(collector.getMemoryPoolNames()).anyMatch(pool -> pool.contains("Old")))
+      .toArray(GarbageCollectorMXBean[]::new);
+  private static final MemoryPoolMXBean[] OLD = ManagementFactory.getMemoryPoolMXBeans().stream()
+      .filter(pool -> pool.getType() == MemoryType.HEAP && pool.getName().contains("Old")).toArray(MemoryPoolMXBean[]::new);
 
   private final SparkContext spark;
   private final RunLimits limits;
@@ -57,6 +75,9 @@ final class Watchdog {
   private long looked = System.nanoTime();
   private long freed = looked;
   private volatile long served = System.nanoTime();
+  private volatile byte[] reserve = new byte[RESERVE];
+  private final Object lastWord = new Object();
+  private boolean helpless;
 
   private Watchdog(SparkContext spark, RunLimits limits) {
     this.spark = spark;
@@ -69,6 +90,8 @@ final class Watchdog {
     Watchdog dog = new Watchdog(spark, limits);
     thread("watchdog", dog::watch);
     thread("watchdog-job", dog::serve);
+    thread("watchdog-last-word", dog::sayLastWord);
+    thread("watchdog-end", dog::endIfHelpless);
   }
 
   private static void thread(String name, Runnable work) {
@@ -79,7 +102,7 @@ final class Watchdog {
   }
 
   private void watch() {
-    long collected = collecting();
+    long collected = millis(COLLECTORS);
     double busy = 0;
     long then = System.nanoTime();
     long shed = then - BETWEEN;
@@ -90,29 +113,32 @@ final class Watchdog {
       pause(STEP_MILLIS);
       try {
         long now = System.nanoTime();
-        long collectedNow = collecting();
+        long collectedNow = millis(COLLECTORS);
         // Of some seconds, the last ones more.
         double share = (collectedNow - collected) * 1e6 / (now - then);
         double weight = Math.min(1, (now - then) / 2e9);
         busy = busy * (1 - weight) + share * weight;
         collected = collectedNow;
-        limits.age(Math.pow(0.5, (now - then) / HALF_LIFE));
-        account();
+        double age = Math.pow(0.5, (now - then) / HALF_LIFE);
         then = now;
         long majorsNow = majors();
         lastMajor = majorsNow > majors ? now : lastMajor;
         majors = majorsNow;
         if (busy < BUSY || now - lastMajor > FRESH || full() < FULL) {
           since = 0;
-        } else if (since == 0) {
-          since = now;
+          if (reserve == null && full() < KEPT) {
+            reserve = new byte[RESERVE];
+          }
+        } else {
+          since = since == 0 ? now : since;
+          reserve = null;
         }
+        limits.age(age);
+        account();
         if (since != 0 && now - shed > BETWEEN) {
           shed = now;
-          limits.shed();
-        }
-        if (since != 0 && now - since > HELPLESS) {
-          end("no memory is left", limits.greediest(), false);
+          QueryLog.log("memory short", Users.HEALTH, "seconds", TimeUnit.NANOSECONDS.toSeconds(now - since), "end",
+              String.format("%.2f full, %.2f of the time collecting; stopped: %s", full(), busy, limits.shed()));
         }
         RunLimits.Culprit overdue = limits.overdue();
         if (overdue != null) {
@@ -120,6 +146,9 @@ final class Watchdog {
           end(overdue.why(), since == 0 ? overdue.user() : limits.greediest(), since == 0);
         }
         disk(now);
+        if (spark.isStopped()) {
+          end("Spark has stopped itself", limits.greediest(), false);
+        }
         if (now - served > SILENT) {
           end("a small job was not done for " + TimeUnit.NANOSECONDS.toSeconds(SILENT) + " s", limits.greediest(), false);
         }
@@ -204,22 +233,69 @@ final class Watchdog {
     }
   }
 
-  private static long collecting() {
-    return ManagementFactory.getGarbageCollectorMXBeans().stream().mapToLong(GarbageCollectorMXBean::getCollectionTime).sum();
+  /** Ends a process whose heap stays full, without a new object. */
+  private void endIfHelpless() {
+    long[] collected = new long[20]; // until each of the last looks
+    long[] at = new long[collected.length];
+    Arrays.fill(at, System.nanoTime());
+    Arrays.fill(collected, millis(MAJOR));
+    for (int look = 0;; look = (look + 1) % at.length) {
+      pause(1_000);
+      long millis = millis(MAJOR);
+      long now = System.nanoTime();
+      for (int other = 0; other < at.length; other++) {
+        long between = now - at[other];
+        if (between > HELPLESS_NANOS && (millis - collected[other]) * 1e6 > HELPLESS * between) {
+          reserve = null;
+          synchronized (lastWord) {
+            helpless = true;
+            lastWord.notifyAll();
+          }
+          pause(WORD_MILLIS);
+          Runtime.getRuntime().halt(70);
+        }
+      }
+      collected[look] = millis;
+      at[look] = now;
+    }
+  }
+
+  private void sayLastWord() {
+    synchronized (lastWord) {
+      while (!helpless) {
+        try {
+          lastWord.wait();
+        } catch (InterruptedException error) {
+          Thread.currentThread().interrupt();
+        }
+      }
+    }
+    end("no memory is left", limits.greediest(), false);
+  }
+
+  /** That went into collections until now. */
+  private static long millis(GarbageCollectorMXBean[] collectors) {
+    long millis = 0;
+    for (GarbageCollectorMXBean collector : collectors) {
+      millis += collector.getCollectionTime();
+    }
+    return millis;
   }
 
   /** Collections of the whole heap until now. */
   private static long majors() {
-    return ManagementFactory.getGarbageCollectorMXBeans().stream()
-        .filter(collector -> Arrays.stream(collector.getMemoryPoolNames()).anyMatch(pool -> pool.contains("Old")))
-        .mapToLong(GarbageCollectorMXBean::getCollectionCount).sum();
+    long count = 0;
+    for (GarbageCollectorMXBean collector : MAJOR) {
+      count += collector.getCollectionCount();
+    }
+    return count;
   }
 
   /** How much of the part of the heap that is for what lives long was full after it was last collected. */
   private static double full() {
     double full = 0;
-    for (MemoryPoolMXBean pool : ManagementFactory.getMemoryPoolMXBeans()) {
-      MemoryUsage usage = pool.getType() == MemoryType.HEAP && pool.getName().contains("Old") ? pool.getCollectionUsage() : null;
+    for (MemoryPoolMXBean pool : OLD) {
+      MemoryUsage usage = pool.getCollectionUsage();
       if (usage != null && usage.getMax() > 0) {
         full = Math.max(full, (double) usage.getUsed() / usage.getMax());
       }
