@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyhive.exc import OperationalError
 
 from tests.stack.conftest import Stack
 
@@ -53,6 +54,21 @@ def test_a_small_query_is_answered_from_memory(stack: Stack, query: str) -> None
 
     assert "\nHere" in text
     assert "FileScan" not in text
+
+
+def test_arithmetic_of_rows_in_memory_needs_no_generated_code(stack: Stack) -> None:
+    text = plan(stack, f"SELECT consumption_kwh / nullif(meterpoint_count, 0) FROM {VIEW} WHERE date = DATE '2021-01-02'")
+
+    assert re.search(r"\nHere\W+Rows \[", text)
+
+
+def test_a_row_that_cannot_be_worked_out_is_an_error_where_somebody_asks_for_it(stack: Stack) -> None:
+    failing = f"SELECT 1 / (meterpoint_count - meterpoint_count) AS failing FROM {VIEW} WHERE date = DATE '2021-01-02'"
+
+    assert "Rows" in plan(stack, failing)
+    with pytest.raises(OperationalError, match="DIVIDE_BY_ZERO"):
+        stack.query(failing, "analyst")
+    assert stack.query(f"SELECT count(*) FROM ({failing}) WHERE 1 = 2", "analyst") == [(0,)]
 
 
 @pytest.mark.parametrize("query", SPARK)

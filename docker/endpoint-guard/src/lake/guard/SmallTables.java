@@ -126,11 +126,14 @@ final class SmallTables extends SparkStrategy {
       GreaterThanOrEqual.class, In.class, InSet.class, IsNotNull.class, IsNull.class, LessThan.class, LessThanOrEqual.class,
       Literal.class, Not.class, Or.class);
 
-  /** Such as take about as long for each row. */
+  /** Such as take about as long for each row. Of a row that they fail for Spark is to tell. */
+  private static final Set<Class<?>> SCALAR = Set.of(
+      Add.class, CaseWhen.class, Cast.class, Coalesce.class, Divide.class, If.class, KnownFloatingPointNormalized.class,
+      Multiply.class, Subtract.class);
+  /** And of many rows. */
   private static final Set<Class<?>> CHEAP = Set.of(
-      Add.class, AggregateExpression.class, Average.class, CaseWhen.class, Cast.class, Coalesce.class, Count.class,
-      Divide.class, If.class, KnownFloatingPointNormalized.class, Max.class, Min.class, Multiply.class,
-      ScalarSubquery.class, SortOrder.class, Subtract.class, Sum.class);
+      AggregateExpression.class, Average.class, Count.class, Max.class, Min.class, ScalarSubquery.class, SortOrder.class,
+      Sum.class);
   private static final Set<Class<?>> CHEAP_PLANS = Set.of(
       Aggregate.class, Filter.class, GlobalLimit.class, Join.class, LocalLimit.class, LogicalRelation.class,
       OneRowRelation.class, Project.class, Sort.class);
@@ -214,8 +217,9 @@ final class SmallTables extends SparkStrategy {
     LogicalPlan table = operation.get()._3();
     List<NamedExpression> columns = CollectionConverters.asJava(operation.get()._1());
     List<Expression> conditions = CollectionConverters.asJava(operation.get()._2());
-    boolean simple = columns.stream().allMatch(column -> simple((Expression) column))
-        && conditions.stream().allMatch(SmallTables::simple);
+    List<Expression> expressions = new ArrayList<>(conditions);
+    columns.forEach(column -> expressions.add((Expression) column));
+    boolean simple = expressions.stream().allMatch(SmallTables::simple);
     if (table instanceof OneRowRelation && simple) {
       return scan(columns, conditions, List.of(), List.of(InternalRow.empty()));
     }
@@ -229,6 +233,14 @@ final class SmallTables extends SparkStrategy {
     List<Attribute> input = List.copyOf(CollectionConverters.asJava(read.output()));
     if (simple) {
       return scan(columns, conditions, input, rows);
+    }
+    if (expressions.stream().allMatch(SmallTables::scalar)
+        && expressions.stream().mapToInt(SmallTables::size).sum() * (double) rows.size() <= MOST) {
+      try {
+        return scan(columns, conditions, input, rows);
+      } catch (RuntimeException error) {
+        // A row cannot be worked out. Perhaps nobody asks for it.
+      }
     }
     SparkPlan scan = new RowsExec(seq(input), seq(rows));
     SparkPlan filter = conditions.isEmpty() ? scan : new FilterExec(all(conditions), scan);
@@ -306,7 +318,13 @@ final class SmallTables extends SparkStrategy {
 
   private static boolean cheap(Expression expression) {
     return !expression.exists(node -> isLong(node)
-        || !SIMPLE.contains(node.getClass()) && !CHEAP.contains(node.getClass()) && !Pseudonyms.is(node));
+        || !SIMPLE.contains(node.getClass()) && !SCALAR.contains(node.getClass()) && !CHEAP.contains(node.getClass())
+            && !Pseudonyms.is(node));
+  }
+
+  private static boolean scalar(Expression expression) {
+    return !expression.exists(node -> isLong(node)
+        || !SIMPLE.contains(node.getClass()) && !SCALAR.contains(node.getClass()));
   }
 
   /** A text that was written, or worked out while the query was planned, and that each row would have. */
