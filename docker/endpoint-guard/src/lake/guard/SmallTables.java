@@ -324,7 +324,7 @@ final class SmallTables extends SparkStrategy {
 
   private static boolean scalar(Expression expression) {
     return !expression.exists(node -> isLong(node)
-        || !SIMPLE.contains(node.getClass()) && !SCALAR.contains(node.getClass()));
+        || !SIMPLE.contains(node.getClass()) && !SCALAR.contains(node.getClass()) && !Pseudonyms.is(node));
   }
 
   /** A text that was written, or worked out while the query was planned, and that each row would have. */
