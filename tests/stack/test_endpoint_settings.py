@@ -41,6 +41,7 @@ LIMITS = {
     "LAKE_QUERY_SCAN_BYTES": "45KB",
     "LAKE_QUERY_RESULT_BYTES": "8KB",
     "LAKE_QUERY_HELD_SECONDS": "15",
+    "LAKE_QUERY_DISK_BYTES": "64MiB",
     "LAKE_MIN_GROUP": str(SMALLEST_GROUP),
     "LAKE_TEST_ENDPOINT_JAVA": "-Dlake.guard.idleSeconds=30 -Dlake.guard.freeGuesses=12",
 }
@@ -254,6 +255,16 @@ def test_a_heavy_query_does_not_keep_others_out_and_is_stopped_in_the_end(endpoi
     assert all(rows[0][0] > 0 for rows in answered)
     assert len(errors) == 1
     assert f"[LIMIT] query stopped: it ran for {SECONDS} s" in errors[0]
+
+
+def test_a_query_that_fills_the_disk_is_stopped_and_others_are_not(endpoint: Endpoint) -> None:
+    # Rows that are all different, on their way from task to task.
+    different = "SELECT rand() AS number FROM range(0, 60000000, 1, 16)"
+    spills = f"SELECT max(rows) FROM (SELECT number, count(*) AS rows FROM ({different}) GROUP BY number)"
+
+    with pytest.raises(meterlake.OperationalError, match=r"\[LIMIT\] query stopped: queries have written more than"):
+        endpoint.query(spills)
+    assert endpoint.query(SMALL)[0][0] > 0
 
 
 def test_jdbc_hears_of_the_limit_too(endpoint: Endpoint) -> None:
