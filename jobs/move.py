@@ -53,7 +53,7 @@ def run(spark: SparkSession, settings: Settings) -> str:
         raise LakeError(f"{new} does not have the files of {old}: move or copy the folder first")
     # Schemas keep their old place, which an embedded metastore cannot change: each table names its own.
     for table, folders in moved.items():
-        spark.sql(f"ALTER TABLE {table} SET LOCATION '{new}/{table.replace('.', '/')}'")
+        spark.sql(f"ALTER TABLE {tables.stored(table)} SET LOCATION '{new}/{table.replace('.', '/')}'")
         tables.publish(spark, table, folders)
     return old
 

@@ -4,6 +4,10 @@ A partition's content is a folder that is never changed once it is written: `<ta
 `write` makes such folders and touches nothing live; `publish` moves partitions to them, all partitions of a table in
 one call to the metastore. Readers see the old folder or the new one, whole. Since a folder never changes, file listings
 that the SQL endpoint has cached are never stale.
+
+Tables with a row, or many, for each meterpoint and date are stored in two layers, so that a correction need not write a
+date anew: `base` has the date, and `late` the meterpoints that were corrected since it was written, each whole. What
+the base says of these does not count. The value of a partition is its date, that of a late one has LATE behind it.
 """
 
 import json
@@ -26,6 +30,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
 from jobs.landing import open_folder
+from jobs.readings.ingest import write_file
 
 Locations = dict[str, str]  # partition value to folder
 
@@ -46,6 +51,14 @@ HISTORIES = ("silver.agreement_history", "silver.product_history", METERPOINT_HI
 # Of these a year is a partition, of all other tables with readings a date.
 BY_YEAR = (HALF_HOURLY, HALF_HOURLY_PRODUCT, DAILY_PRODUCT, DAILY_COMPLETENESS, HALF_HOURLY_REGION, DAILY_REGION)
 MARTS = (DAILY_METERPOINT, *BY_YEAR)
+# Tables in layers, and a column that is null in the one row of a late meterpoint that has no rows (any more).
+LAYERED = {
+    READINGS: "interval_start_utc",
+    CONTESTED: "interval_start_utc",
+    CLAIMS: "source_file",
+    DAILY_METERPOINT: "reading_count",
+}
+LATE = "/layer=late"
 # In the order in which a load switches them. The snapshot's pointer comes last, because which marts a new snapshot
 # changes is found by comparing it with the one in place.
 DATA = (READINGS, CONTESTED, CLAIMS, *MARTS, *HISTORIES, CURRENT_SNAPSHOT)
@@ -83,15 +96,30 @@ FEW = 4
 # would have to exchange their rows first.
 SMALL = 1024 * 1024
 THREADS = 16  # which wait for the store
-# How Spark writes a partition as text: its value, and where it is.
-PARTITION = re.compile(r"Partition Values: \[\w+=(.*)\]\n\s*Location: (.*)")
+# How Spark writes a partition as text: its value, its layer if it has one, and where it is.
+PARTITION = re.compile(r"Partition Values: \[\w+=(.*?)(?:, layer=(\w+))?\]\n\s*Location: (.*)")
 # In place of a load, in a folder that never exists: what a partition names that holds nothing (yet).
 NO_LOAD = "none"
 
 
+def stored(table: str) -> str:
+    """The table in the metastore that has a table's content. Of one in layers its own name is a view of what counts."""
+    return f"{table}_by_layer" if table in LAYERED else table
+
+
+def date_of(value: str) -> str:
+    """The date of a partition (YYYY-MM-DD), whatever its layer."""
+    return value.removesuffix(LATE)
+
+
+def is_late(value: str) -> bool:
+    """Whether a partition has the meterpoints of a date that were corrected since its base was written."""
+    return value.endswith(LATE)
+
+
 def exists(spark: SparkSession, table: str) -> bool:
     """Whether the metastore has the table."""
-    schema, name = table.split(".")
+    schema, name = stored(table).split(".")
     return bool(_catalog(spark).tableExists(schema, name))
 
 
@@ -116,10 +144,10 @@ def _root_and_column(metadata: JavaObject) -> tuple[str, str]:
 
 
 def partitions(spark: SparkSession, table: str) -> set[str]:
-    """Values of the partition column that a table has, as text."""
-    schema, name = table.split(".")
+    """Values of the partition column that a table has, as text; dates of one in layers."""
+    schema, name = stored(table).split(".")
     names = str(_catalog(spark).listPartitionNames(schema, name, _jvm(spark).scala.Option.empty()).mkString("\n"))
-    return {each.split("=", 1)[1] for each in names.splitlines()}
+    return {each.split("/", 1)[0].split("=", 1)[1] for each in names.splitlines()}
 
 
 def holding(table: str, dates: Iterable[str]) -> set[str]:
@@ -130,13 +158,15 @@ def holding(table: str, dates: Iterable[str]) -> set[str]:
 def write(df: DataFrame, table: str, load_id: str, values: Iterable[date | str]) -> Locations:
     """Write a table's new partitions into fresh folders, and say where each of them is. Nothing live is touched.
 
-    `values` are the partitions that are to be replaced; one without rows in `df` becomes empty: the folder that it is
-    given says so, and cannot be taken for one that is gone.
+    `values` are the partitions that are to be replaced, of one layer; one without rows in `df` becomes empty: the
+    folder that it is given says so, and cannot be taken for one that is gone.
     """
     root, column = root_and_column(df.sparkSession, table)
-    columns = df.sparkSession.table(table).columns
-    (df.select(*columns, F.lit(load_id).alias("load")).write.mode("append").partitionBy(column, "load").parquet(root))
+    columns = _columns(df.sparkSession, table).names
     written = {str(value): folder_of(root, column, value, load_id) for value in values}
+    layer = {"layer": F.lit("late")} if any(map(is_late, written)) else {}
+    rows = df.select(*columns).withColumns(layer | {"load": F.lit(load_id)})
+    rows.write.mode("append").partitionBy(column, *layer, "load").parquet(root)
     return written | {value: folder_of(root, column, value) for value in without_files(df.sparkSession, written)}
 
 
@@ -162,8 +192,20 @@ def is_empty(location: str) -> bool:
 
 
 def read(spark: SparkSession, table: str, locations: Locations) -> DataFrame:
-    """The content of given partitions in given folders, published or not, with the table's columns."""
-    schema = spark.table(table).schema
+    """The content of given partitions in given folders, published or not, with the table's columns: of a table in
+    layers what counts."""
+    late = {value: folder for value, folder in locations.items() if is_late(value) and not is_empty(folder)}
+    base = read_layer(spark, table, {value: folder for value, folder in locations.items() if not is_late(value)})
+    if not late:
+        return base
+    corrected, key = read_layer(spark, table, late), ["date", "meterpoint_id"]
+    stays = base.join(corrected.select(*key).distinct(), on=key, how="left_anti").select(*base.columns)
+    return stays.unionByName(corrected.where(F.col(LAYERED[table]).isNotNull()))
+
+
+def read_layer(spark: SparkSession, table: str, locations: Locations) -> DataFrame:
+    """The rows of given partitions of one layer as they are stored."""
+    schema = _columns(spark, table)
     files = _files_in_all(spark, locations)
     existing = [location for location, found in zip(locations.values(), files, strict=True) if found]
     if not existing:
@@ -192,8 +234,7 @@ def rewrite(
         if cleaned is rows:
             file_system.copy_file(file.path, path)
         elif cleaned.num_rows:
-            options = {"compression": "zstd", "store_decimal_as_integer": True}
-            pq.write_table(cleaned, path, filesystem=file_system, **options)
+            write_file(file_system, place, file.base_name, cleaned)
         is_empty_now &= not cleaned.num_rows
     return folder_of(root, column, value) if is_empty_now else target
 
@@ -220,17 +261,22 @@ def each_file(
         list(pool.map(of_folder, locations.keys(), locations.values()))
 
 
-def size(spark: SparkSession, locations: Locations) -> int:
-    """Bytes of the files of partitions."""
-    return sum(file.size for found in _files_in_all(spark, locations) for file in found)
+def sizes(spark: SparkSession, locations: Locations) -> list[int]:
+    """Bytes of the files of each partition."""
+    return [sum(file.size for file in found) for found in _files_in_all(spark, locations)]
 
 
 def schema(spark: SparkSession, table: str) -> pa.Schema:
     """A table's columns as Arrow has them, the partition column, which is in no file, left out."""
-    metadata = _table_metadata(spark, table)
-    fields = StructType.fromJson(json.loads(metadata.schema().json()))
-    partition = metadata.partitionColumnNames().head()
-    return to_arrow_schema(StructType([field for field in fields if field.name != partition]), timezone="UTC")
+    column = root_and_column(spark, table)[1]
+    fields = [field for field in _columns(spark, table) if field.name != column]
+    return to_arrow_schema(StructType(fields), timezone="UTC")
+
+
+def _columns(spark: SparkSession, table: str) -> StructType:
+    """A table's columns, those of its partitions last; not the layer, which tells nothing of a row."""
+    fields = StructType.fromJson(json.loads(_table_metadata(spark, table).schema().json()))
+    return StructType([field for field in fields if field.name != "layer" or table not in LAYERED])
 
 
 def write_rows(spark: SparkSession, rows: pa.Table, table: str, load_id: str, value: date | str) -> Locations:
@@ -251,45 +297,92 @@ def read_rows(
     only: Collection[str] | None = None,
     seldom: pc.Expression | None = None,
 ) -> pa.Table:
-    """The content of given partitions without a Spark job. For tables that are small, or become it by `where` and by
-    the columns in `only`.
+    """The content of given partitions without a Spark job, as `read` has it. For tables that are small, or become it by
+    `where` and by the columns in `only`.
 
     `seldom` is a condition that `where` holds, too. A file in which no row meets it costs the columns that it names.
     """
     columns = schema(spark, table)
     read = pa.schema([field for field in columns if only is None or field.name in only])
+    hidden: dict[str, pa.Array] = {}  # meterpoints of which the base does not count, by date
 
-    def rows_of(location: str) -> list[pa.Table]:
+    def rows_of(value: str, location: str) -> list[pa.Table]:
         file_system, files = _files_in(spark, location)
-        found = []
+        condition, found = where, []
+        if is_late(value):
+            condition = _both(where, pc.field(LAYERED[table]).is_valid())
+        elif value in hidden:
+            condition = _both(where, ~pc.field("meterpoint_id").isin(hidden[value]))
         for file in files:
             content = dataset.dataset(file.path, columns, format="parquet", filesystem=file_system, partitioning=None)
             if seldom is None or content.count_rows(filter=seldom):
-                found.append(content.to_table(columns=read.names, filter=where))
+                found.append(content.to_table(columns=read.names, filter=condition))
         return found
 
+    def corrected(value: str, location: str) -> None:
+        file_system, files = _files_in(spark, location)
+        names = [
+            pq.read_table(file.path, columns=["meterpoint_id"], filesystem=file_system, partitioning=None)
+            for file in files
+        ]
+        if names:
+            hidden[date_of(value)] = pc.unique(pa.concat_tables(names)["meterpoint_id"])
+
+    late = {value: location for value, location in locations.items() if is_late(value) and not is_empty(location)}
     with ThreadPoolExecutor(THREADS) as pool:
-        found = [rows for parts in pool.map(rows_of, locations.values()) for rows in parts]
+        list(pool.map(corrected, late.keys(), late.values()))
+        found = [rows for parts in pool.map(rows_of, locations.keys(), locations.values()) for rows in parts]
     return pa.concat_tables(found) if found else read.empty_table()
 
 
+def _both(one: pc.Expression | None, other: pc.Expression) -> pc.Expression:
+    return other if one is None else one & other
+
+
 def locations(spark: SparkSession, table: str, values: Iterable[date | str]) -> Locations:
-    """Where those of the given partitions which exist are now."""
+    """Where those of the given partitions which exist are now; of a table in layers both layers of a date."""
     wanted = {str(value) for value in values}
     if len(wanted) > FEW:
-        return {value: folder for value, folder in all_locations(spark, table).items() if value in wanted}
-    schema, name = table.split(".")
+        return {
+            value: folder for value, folder in all_locations(spark, table).items() if {value, date_of(value)} & wanted
+        }
+    schema, name = stored(table).split(".")
     column = root_and_column(spark, table)[1]
-    found = {value: _catalog(spark).getPartitionOption(schema, name, _map(spark, {column: value})) for value in wanted}
+    if table in LAYERED:
+        wanted |= {f"{value}{LATE}" for value in wanted if not is_late(value)}
+    found = {
+        value: _catalog(spark).getPartitionOption(schema, name, _map(spark, _spec(table, column, value)))
+        for value in wanted
+    }
     return {value: str(each.get().location().toString()) for value, each in found.items() if each.isDefined()}
 
 
 def all_locations(spark: SparkSession, table: str) -> Locations:
     """Where all partitions of a table are now."""
+    return _listed(spark, stored(table))
+
+
+def locations_without_layers(spark: SparkSession, table: str) -> Locations:
+    """Where the partitions of a table are that an older version made without layers; none if it is a view by now."""
     schema, name = table.split(".")
+    if not _catalog(spark).tableExists(schema, name):
+        return {}
+    is_view = str(_catalog(spark).getTable(schema, name).tableType().name()) == "VIEW"
+    return {} if is_view else _listed(spark, table)
+
+
+def _listed(spark: SparkSession, name_of_table: str) -> Locations:
+    schema, name = name_of_table.split(".")
     listed = _catalog(spark).listPartitions(schema, name, _jvm(spark).scala.Option.empty())
     # As one text, because each question to Java takes as long as a thousand lines of it.
-    return dict(PARTITION.findall(str(listed.mkString("\n"))))
+    found = PARTITION.findall(str(listed.mkString("\n")))
+    return {f"{value}{LATE}" if layer == "late" else value: folder for value, layer, folder in found}
+
+
+def _spec(table: str, column: str, value: str) -> dict[str, str]:
+    """A partition as the metastore names it."""
+    layer = {"layer": "late" if is_late(value) else "base"} if table in LAYERED else {}
+    return {column: date_of(value), **layer}
 
 
 def is_same(one: str, other: str) -> bool:
@@ -331,13 +424,13 @@ def publish(spark: SparkSession, table: str, new: Locations) -> Locations:
     """
     if not new:
         return {}
-    schema, name = table.split(".")
+    schema, name = stored(table).split(".")
     catalog, metadata = _catalog(spark), _table_metadata(spark, table)
     root, column = _root_and_column(metadata)
-    before = locations(spark, table, new)
+    before = {value: folder for value, folder in locations(spark, table, new).items() if value in new}
     if added := {value: folder_of(root, column, value) for value in new.keys() - before.keys()}:
-        catalog.createPartitions(schema, name, _partitions(spark, metadata, added), True)  # if they do not exist
-    catalog.alterPartitions(schema, name, _partitions(spark, metadata, new))
+        catalog.createPartitions(schema, name, _partitions(spark, table, metadata, added), True)  # if they do not exist
+    catalog.alterPartitions(schema, name, _partitions(spark, table, metadata, new))
     _changed(spark, table)
     return before
 
@@ -345,10 +438,10 @@ def publish(spark: SparkSession, table: str, new: Locations) -> Locations:
 def _changed(spark: SparkSession, table: str) -> None:
     # The SQL endpoint remembers the metastore's answers until this mark changes (CachedCatalog.java).
     spark.sql(f"ALTER DATABASE ops SET DBPROPERTIES ('lake.published' = '{uuid.uuid4()}')")
-    spark.catalog.refreshTable(table)
+    spark.catalog.refreshTable(stored(table))
 
 
-def _partitions(spark: SparkSession, metadata: JavaObject, folders: Locations) -> JavaObject:
+def _partitions(spark: SparkSession, table: str, metadata: JavaObject, folders: Locations) -> JavaObject:
     """Partitions of a table as the metastore's client takes them.
 
     What does not differ is asked for once: each question to Java takes time, and there may be thousands of partitions.
@@ -363,7 +456,7 @@ def _partitions(spark: SparkSession, metadata: JavaObject, folders: Locations) -
     rest = storage.properties(), storage.serdeName()
     made = [
         partition(
-            _map(spark, {column: value}),
+            _map(spark, _spec(table, column, value)),
             storage.copy(some(path(folder).toUri()), *of_table, *rest),
             no_parameters,
             created,
@@ -400,7 +493,7 @@ def _catalog(spark: SparkSession) -> JavaObject:
 
 
 def _table_metadata(spark: SparkSession, table: str) -> JavaObject:
-    schema, name = table.split(".")
+    schema, name = stored(table).split(".")
     return _catalog(spark).getTable(schema, name)
 
 

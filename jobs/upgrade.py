@@ -1,5 +1,5 @@
 """Take over a lakehouse of an older version: readings without claims that say whose they are, small marts by date, no
-regions by date and no marts by region."""
+regions by date and no marts by region, tables without layers."""
 
 from collections.abc import Collection
 from datetime import UTC, date, datetime
@@ -38,6 +38,10 @@ KNOWN = ("date", "meterpoint_id", "agreement_id", "product_display_name")  # wha
 
 def run(spark: SparkSession) -> None:
     """Write what an older version did not have, once, as a load of the kind upgrade. Readers see the same."""
+    for table in tables.LAYERED:
+        # The same folders under another name: nothing is written, and readers have the older table until it is dropped.
+        if found := tables.locations_without_layers(spark, table):
+            tables.publish(spark, table, found)
     dates = tables.partitions(spark, READINGS)
     without_claims = bool(dates) and not tables.partitions(spark, CLAIMS)
     marts_by_date = bool(dates) and tables.exists(spark, BY_DATE[HALF_HOURLY])
@@ -100,7 +104,9 @@ def _claims(spark: SparkSession) -> DataFrame:
 def _marts(spark: SparkSession) -> dict[str, DataFrame]:
     """What the marts by year are to hold. Of meterpoints without readings nothing is known until `lake rebuild`."""
     copied = {mart: _like(spark, mart, spark.table(old)) for mart, old in BY_DATE.items()}
-    return copied | {DAILY_COMPLETENESS: marts.daily_completeness(_daily(spark, _calendar(spark)))}
+    return copied | {
+        DAILY_COMPLETENESS: marts.daily_completeness(marts.completeness_by_day(_daily(spark, _calendar(spark))))
+    }
 
 
 def _region_marts(spark: SparkSession, dates: Collection[str], of_regions: DataFrame) -> dict[str, DataFrame]:
@@ -112,7 +118,7 @@ def _region_marts(spark: SparkSession, dates: Collection[str], of_regions: DataF
     by_half_hour = marts.consumption_by_half_hour(readings, known, calendar)
     return {
         HALF_HOURLY_REGION: marts.half_hourly_region_consumption(by_half_hour),
-        DAILY_REGION: marts.daily_region_consumption(daily, of_regions),
+        DAILY_REGION: marts.daily_region_consumption(marts.by_day(daily, of_regions)),
     }
 
 

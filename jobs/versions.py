@@ -112,7 +112,7 @@ def apply_versions(
     """Apply what is pending, and return it; `before_views` is called when the tables are as they are to be.
 
     A file that was applied in part, by a run that was killed, is applied again: every statement is made to be
-    repeatable, or, where it adds a column, is done if the column is there.
+    repeatable, or, where it adds a column, is done if the column is there, or if a view has taken the table's place.
     """
     applied: dict[tuple[str, int], str] = {}
     if tables.exists(spark, VERSIONS):
@@ -121,6 +121,8 @@ def apply_versions(
             applied |= {(folder, row["version"]): row["checksum"] for row in rows}
     new = pending(read_versions(sql), applied)
     made = statements_to_run(new, warehouse)
+    subjects = (subject_of(statement) for found in made.values() for statement in found)
+    views = {subject.name for subject in subjects if subject and subject.is_made and subject.kind == "VIEW"}
     for folder in FOLDERS:
         if folder == VIEWS:
             before_views()
@@ -129,12 +131,20 @@ def apply_versions(
                 try:
                     spark.sql(statement)
                 except AnalysisException as error:
-                    if error.getCondition() not in ("FIELD_ALREADY_EXISTS", "COLUMN_ALREADY_EXISTS"):
+                    if not _was_done(error, statement, views):
                         raise
     if new:
         _record(spark, new)
     _repair(spark, read_versions(sql), warehouse)
     return new
+
+
+def _was_done(error: AnalysisException, statement: str, views: set[str]) -> bool:
+    """Whether a statement failed because a run that was killed had done it. `views` are those that are made later."""
+    condition = str(error.getCondition())
+    altered = re.match(r"ALTER\s+TABLE\s+([\w.]+)", statement_without_comments(statement), re.IGNORECASE)
+    is_view_now = condition.startswith("EXPECT_TABLE_NOT_VIEW") and altered and altered[1].lower() in views
+    return bool(is_view_now) or condition in ("FIELD_ALREADY_EXISTS", "COLUMN_ALREADY_EXISTS")
 
 
 def statements_to_run(versions: list[Version], warehouse: str) -> dict[Version, list[str]]:

@@ -1,5 +1,6 @@
 """What a lakehouse must survive: its folder is moved, its views are dropped, it is of an older version."""
 
+import re
 import shutil
 from collections.abc import Callable, Collection
 from datetime import date, timedelta
@@ -150,7 +151,7 @@ def test_readings_of_an_older_version_get_their_claims_and_mean_the_same(new_lak
     claims = lake.view("ops.claims")
     # The version before this one recorded none.
     for day_of_claims in ("2021-01-01", "2021-01-02"):
-        lake.spark.sql(f"ALTER TABLE ops.claims DROP PARTITION (date = '{day_of_claims}')")
+        lake.spark.sql(f"ALTER TABLE ops.claims_by_layer DROP PARTITION (date = '{day_of_claims}')")
 
     nothing_new = lake.run()
     taken_over = lake.view("ops.claims")
@@ -193,6 +194,52 @@ def test_marts_by_date_of_an_older_version_become_marts_by_year_and_say_the_same
     assert [str(each) for (each,) in dates] == ["2020-12-31", "2021-01-01", "2021-01-02"]
     with pytest.raises(rollback.RollbackError):
         lake.undo(first.load_id)
+
+
+def test_tables_without_layers_of_an_older_version_are_taken_over_where_they_are(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    lake.landing.reference([Agreement(1, "a")], ["a", "b"])
+    lake.landing.readings("a.json", day("a", "2021-01-01", 1) + day("a", "2021-01-02", 1))
+    lake.landing.readings("b.json", day("a", "2021-01-02", 2)[:10] + day("b", "2021-01-02", 2), after=DAY)
+    lake.load()
+    lake.landing.readings("a.json", day("a", "2021-01-01", 3), after=2 * DAY)
+    last = lake.load()
+    before = lake.gold() | {table: lake.view(table) for table in tables.LAYERED}
+    folders = {table: lake.folders(table) for table in tables.LAYERED}
+    take_away_layers(lake)
+
+    nothing_new = lake.run()
+
+    assert nothing_new is None
+    assert lake.gold() | {table: lake.view(table) for table in tables.LAYERED} == before
+    assert {table: lake.folders(table) for table in tables.LAYERED} == folders
+    assert {row[0] for row in lake.rows("SELECT kind FROM gold.load_history")} == {"load"}
+    lake.undo(last.load_id)
+    assert lake.value("SELECT sum(consumption_kwh) FROM silver.readings WHERE date = '2021-01-01'") == 48
+
+
+def take_away_layers(lake: Lake) -> None:
+    """Have the lakehouse as the version before the layers left it."""
+    spark, warehouse = lake.spark, lake.settings.warehouse
+    held = {table: tables.all_locations(spark, table) for table in tables.LAYERED}
+    for table in tables.LAYERED:
+        spark.sql(f"DROP VIEW {table}")
+        spark.sql(f"DROP TABLE {tables.stored(table)}")
+    for version in versions.read_versions(SQL):
+        for statement in versions.statements(Template(version.sql).substitute(warehouse=warehouse)):
+            subject = versions.subject_of(statement)
+            altered = re.match(r"ALTER TABLE (\S+) ADD", versions.statement_without_comments(statement))
+            if (subject and subject.kind == "TABLE" and subject.is_made and subject.name in tables.LAYERED) or (
+                altered and altered[1] in tables.LAYERED
+            ):
+                spark.sql(statement)
+    for table, folders in held.items():
+        for value, folder in folders.items():
+            spark.sql(f"ALTER TABLE {table} ADD PARTITION (date = '{value}') LOCATION '{folder}'")
+    for folder, newest in (("schema", 13), ("mart", 3), ("gold", 22)):
+        applied = tables.locations(spark, tables.VERSIONS, [folder])
+        older = tables.read_rows(spark, tables.VERSIONS, applied, pc.field("version") <= newest)
+        tables.publish(spark, tables.VERSIONS, tables.write_rows(spark, older, tables.VERSIONS, "older", folder))
 
 
 UNKNOWN = ("received_share", "actual_share", "expected_readings")
