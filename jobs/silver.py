@@ -1,15 +1,18 @@
 """The readings of a load, from files to folders that can be published: silver.readings and what stands beside it.
 
 Tasks write what they read straight to its end place (jobs/readings/ingest.py). Only dates of which something is there
-already, or which two files speak of for one meterpoint, are merged then (jobs/readings/merge.py).
+already, or which two files speak of for one meterpoint, are merged then (jobs/readings/merge.py); where that concerns a
+small part of a large date, this part alone (jobs/readings/correct.py).
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -24,11 +27,10 @@ from pyspark.sql import functions as F
 from jobs import expire, tables
 from jobs.landing import open_folder, read_ahead
 from jobs.progress import Done, Show, counted, shown
-from jobs.readings import ingest
+from jobs.readings import correct, ingest
 from jobs.readings.erased import Erased
 from jobs.readings.ingest import (
     CLAIMS_SCHEMA,
-    CONTESTED_SCHEMA,
     FILES_SCHEMA,
     READINGS_SCHEMA,
     REJECTED_SCHEMA,
@@ -37,11 +39,11 @@ from jobs.readings.ingest import (
 )
 from jobs.readings.merge import SUPERSEDED_SCHEMA, WRITTEN, Changes, merge_and_write, written_of
 from jobs.settings import Settings
-from jobs.tables import CLAIMS, CONTESTED, READINGS, THREADS, Locations
+from jobs.tables import CLAIMS, CONTESTED, HALF_HOURLY, READINGS, THREADS, Locations
 
 TASKS_A_CORE, FEW_FILES = 4, 50
 FEW_ROWS_A_FILE, MOST_ROWS_A_FILE = 250_000, 2_000_000
-BYTES_A_READING = 4  # of a Parquet file, about
+BYTES_A_READING = 4  # of a Parquet file, about; of a small one more
 FEW_CLAIMS = 2_000_000  # are compared by the driver
 # So little is read and merged by the driver alone: tasks would take longer to start their Python.
 LITTLE_FILES, LITTLE_BYTES, LITTLE_ROWS = 300, 8 * 1024 * 1024, 500_000
@@ -79,11 +81,18 @@ class Written:
     locations: dict[str, Locations] = field(default_factory=dict)  # by table
     rows: int = 0  # which the folders of silver.readings hold
     contested: int = 0
+    corrected: bool = False  # whether meterpoints were corrected, whose readings before and after are staged
     changes: dict[date, Changes] = field(default_factory=dict)  # of dates that had readings before
 
     @property
     def dates(self) -> list[date]:
-        return sorted(map(date.fromisoformat, self.locations.get(READINGS, {})))
+        """Dates of which readings changed."""
+        return sorted({date.fromisoformat(tables.date_of(value)) for value in self.locations.get(READINGS, {})})
+
+    @property
+    def whole_dates(self) -> set[str]:
+        """Those of them that were written whole. Of the others some meterpoints were corrected."""
+        return {value for value in self.locations.get(READINGS, {}) if not tables.is_late(value)}
 
     @property
     def superseded(self) -> int:
@@ -192,6 +201,15 @@ def _list(file_system: FileSystem, folder: str) -> list[Any]:
     return list(file_system.get_file_info(FileSelector(folder, allow_not_found=True)))
 
 
+def staged_rows(spark: SparkSession, place: Place, what: str) -> DataFrame:
+    """Readings of meterpoints that were corrected, as they were `before` the load, or `after` it."""
+    schema = spark.table(READINGS).schema
+    folder = f"{place.staging}/{what}"
+    if not _list(place.lake, folder):
+        return spark.createDataFrame([], schema)
+    return spark.read.schema(schema).parquet(f"{place.staging_uri}/{what}")
+
+
 def staged(place: Place, what: str) -> pa.Table:
     """What tasks staged, in memory: `files`, `rejected` or `superseded`."""
     schema = {"files": FILES_SCHEMA, "rejected": REJECTED_SCHEMA, "superseded": SUPERSEDED_SCHEMA}[what]
@@ -217,12 +235,14 @@ def delete_staging(place: Place) -> None:
 # --- which readings count ------------------------------------------------------------------------------------------
 
 
-def held_dates(spark: SparkSession, retraction: Retraction, versions: pa.Table | None = None) -> set[str]:
-    """Dates on which there are claims that a retraction takes back; if versions of files are given, of these alone."""
+def held_dates(spark: SparkSession, retraction: Retraction, versions: pa.Table | None = None) -> dict[str, int]:
+    """Dates on which there are claims that a retraction takes back, with how many readings they give; if versions of
+    files are given, of these alone."""
     claims = spark.table(CLAIMS)
     if versions is not None:
         claims = claims.join(F.broadcast(spark.createDataFrame(versions)), ["source_file", "load_id"], "left_semi")
-    return {row.date.isoformat() for row in claims.where(retraction.holds(F.col)).select("date").distinct().collect()}
+    taken_back = claims.where(retraction.holds(F.col)).groupBy("date").agg(F.sum("readings").alias("readings"))
+    return {row.date.isoformat(): row.readings for row in taken_back.collect()}
 
 
 def files_between(spark: SparkSession, first: date | None, last: date | None) -> set[str]:
@@ -239,55 +259,180 @@ def merge_dates(
     *,
     retraction: Retraction | None = None,
     reread: pa.Table | None = None,
-    dropped_dates: Collection[str] = (),
+    dropped: Mapping[str, int] = MappingProxyType({}),
     only_held: bool = False,
 ) -> Written:
     """Make the folders of silver.readings, its contested readings and claims what the load says of its dates.
 
-    `begun` is where a date's content was before a run that was killed (`ledger.loads.recover`). On `dropped_dates`
-    claims are dropped that a retraction takes back, and those of versions of files (`reread`) that were read once more.
-    With `only_held` files say nothing of meterpoint-days of which they said nothing before: so what was retracted stays
-    away.
+    `begun` is where a date's content was before a run that was killed (`ledger.loads.recover`). Of the dates in
+    `dropped` claims are dropped that a retraction takes back, and those of versions of files (`reread`) that were read
+    once more; it tells about how many readings they give. With `only_held` files say nothing of meterpoint-days of
+    which they said nothing before: so what was retracted stays away.
     """
     new_dates = set(receipt.readings)
-    begun_dates = {day for found in begun.values() for day in found}
-    touched = new_dates | begun_dates | set(dropped_dates)
+    begun_dates = {tables.date_of(value) for found in begun.values() for value in found}
+    touched = new_dates | begun_dates | set(dropped)
     if not touched:
         return Written()
     held = {
         table: {
-            day: folder
-            for day, folder in (tables.locations(spark, table, touched) | begun.get(table, {})).items()
+            value: folder
+            for value, folder in (tables.locations(spark, table, touched) | begun.get(table, {})).items()
             if not tables.is_empty(folder)
         }
         for table in (READINGS, CONTESTED, CLAIMS)
     }
     fresh = {table: _fresh(spark, table, place.load_id, new_dates) for table in (READINGS, CLAIMS)}
-    to_merge = touched if only_held else touched & (held[READINGS].keys() | held[CLAIMS].keys())
-    to_merge |= _claimed_twice(spark, place, receipt, {day: fresh[CLAIMS][day] for day in new_dates - to_merge})
-    direct = new_dates - to_merge
+    sizes = {day: receipt.readings.get(day, 0) + dropped.get(day, 0) for day in touched}
+    totals = {} if only_held else totals_of_large(spark, held[READINGS], sizes, touched - begun_dates)
+    whole = touched - totals.keys()
+    had_readings, had_claims = ({tables.date_of(value) for value in held[table]} for table in (READINGS, CLAIMS))
+    to_merge = whole if only_held else whole & (had_readings | had_claims)
+    to_merge |= _claimed_twice(
+        spark, place, receipt, {day: fresh[CLAIMS][day] for day in (new_dates & whole) - to_merge}
+    )
+    direct = (new_dates & whole) - to_merge
+    taken_back = partial(_taken_back, retraction, reread, place.kept_from) if retraction or reread is not None else None
     written: dict[str, dict[str, Any]] = {}
     if to_merge:
-        written = _merge(spark, place, receipt, held, fresh, to_merge, retraction, reread, only_held)
+        written = _merge(spark, place, receipt, held, fresh, to_merge, retraction, reread, taken_back, only_held)
+    corrected = _correct(spark, place, held, new_dates, {day: sizes[day] for day in totals}, taken_back)
+    _delete_parts(place, (to_merge | totals.keys()) & new_dates)
     locations: dict[str, Locations] = {table: {} for table in (READINGS, CONTESTED, CLAIMS)}
     for table, count in ((READINGS, "readings"), (CONTESTED, "contested"), (CLAIMS, "claims")):
         root, column = tables.root_and_column(spark, table)
-        for day in touched:
+        for day in whole:
             full = (day in direct and table != CONTESTED) or written.get(day, _NOTHING)[count] > 0
+            late = f"{day}{tables.LATE}"
             # Hardly a date has contested readings, so that it gets no partition for none.
-            if full or table != CONTESTED or day in held[table] or day in begun_dates:
+            if full or table != CONTESTED or day in held[table] or late in held[table] or day in begun_dates:
                 locations[table][day] = tables.folder_of(root, column, day, *([place.load_id] if full else []))
+            if late in held[table] or late in begun.get(table, {}):
+                locations[table][late] = tables.folder_of(root, column, late)
+        for each in corrected:
+            if count in each.rows:
+                late = f"{each.day}{tables.LATE}"
+                locations[table][late] = tables.folder_of(root, column, late, place.load_id)
     changes = {
         date.fromisoformat(day): Changes(**{name: counts[name] for name in Changes._fields})
         for day, counts in written.items()
-        if day in held[READINGS]
+        if day in had_readings
     }
+    changes |= {date.fromisoformat(each.day): _of_date(each.changes, *totals[each.day]) for each in corrected}
     return Written(
         locations={table: found for table, found in locations.items() if found},
-        rows=sum(receipt.readings[day] for day in direct) + sum(counts["readings"] for counts in written.values()),
-        contested=sum(counts["contested"] for counts in written.values()),
+        rows=sum(receipt.readings[day] for day in direct)
+        + sum(counts["readings"] for counts in written.values())
+        + sum(each.rows.get("readings", 0) for each in corrected),
+        contested=sum(counts["contested"] for counts in written.values())
+        + sum(each.rows.get("contested", 0) for each in corrected),
         changes=changes,
+        corrected=any("readings" in each.rows for each in corrected),
     )
+
+
+def totals_of_large(
+    spark: SparkSession, held: Locations, sizes: Mapping[str, int], dates: Collection[str]
+) -> dict[str, tuple[int, Decimal]]:
+    """Readings and kWh of those dates that are to be corrected, not written anew: they are large, and this load with
+    the late layer that they have concerns a small part of them (`sizes` are its readings). `held` has their folders.
+
+    The totals are those of the marts; of a date that an older version built these lack what a correction would change.
+    """
+    layers = {value: folder for value, folder in held.items() if tables.date_of(value) in dates}
+    size = dict(zip(layers, tables.sizes(spark, layers), strict=True))
+
+    def is_large(day: str) -> bool:
+        late = size.get(f"{day}{tables.LATE}", 0) + sizes[day] * BYTES_A_READING
+        return size.get(day, 0) >= correct.LARGE and late * correct.PART < size[day]
+
+    large = sorted(filter(is_large, dates))
+    if not large:
+        return {}
+    years = tables.locations(spark, HALF_HOURLY, tables.holding(HALF_HOURLY, large))
+    wanted = pc.field("date").isin(pa.array(map(date.fromisoformat, large), pa.date32()))
+    columns = ("date", "meterpoint_count", "consumption_kwh", "expected_readings")
+    rows = tables.read_rows(spark, HALF_HOURLY, years, wanted, columns)
+    summed = rows.group_by("date").aggregate(
+        [("meterpoint_count", "sum"), ("consumption_kwh", "sum"), ("expected_readings", "min")]
+    )
+    return {
+        str(row["date"]): (row["meterpoint_count_sum"], row["consumption_kwh_sum"])
+        for row in summed.to_pylist()
+        if row["expected_readings_min"] is not None
+    }
+
+
+def _of_date(changes: Changes, readings: int, kwh: Decimal) -> Changes:
+    """What changed of a date's readings, of what did of those of some meterpoints."""
+    return changes._replace(before=readings, kwh_before=kwh, kwh_after=kwh + changes.kwh_after - changes.kwh_before)
+
+
+def _correct(
+    spark: SparkSession,
+    place: Place,
+    held: dict[str, Locations],
+    new_dates: Collection[str],
+    sizes: Mapping[str, int],
+    taken_back: correct.TakenBack | None,
+) -> list[correct.Corrected]:
+    """Correct meterpoints of dates; `sizes` are the readings that it concerns."""
+    if not sizes:
+        return []
+    roots = {"readings": place.readings, "contested": place.contested, "claims": place.claims}
+
+    def of_date(day: str) -> correct.Date:
+        late = f"{day}{tables.LATE}"
+        layers = {}
+        for kind, table in zip(roots, (READINGS, CONTESTED, CLAIMS), strict=True):
+            folders = [_path(roots[kind], value, held[table].get(value)) for value in (day, late)]
+            layers[kind] = correct.Layers(*folders)
+        new = [f"{root}/date={day}/load={place.load_id}" if day in new_dates else None for root in roots.values()]
+        targets = {kind: f"{root}/date={late}/load={place.load_id}" for kind, root in roots.items()}
+        return correct.Date(day, layers, targets, new_readings=new[0], new_claims=new[2])
+
+    dates, work = [of_date(day) for day in sorted(sizes)], partial(correct.correct, place, taken_back)
+    if sum(sizes.values()) <= LITTLE_ROWS:
+        with ThreadPoolExecutor(THREADS) as pool:
+            return list(pool.map(work, dates))
+    return spark.sparkContext.parallelize(dates, len(dates)).map(work).collect()
+
+
+def _path(root: str, value: str, location: str | None) -> str | None:
+    """A partition's folder as Arrow names it."""
+    return f"{root}/date={value}/load={tables.folder_id(location)}" if location else None
+
+
+def _taken_back(
+    retraction: Retraction | None, reread: pa.Table | None, kept_from: date | None, claims: pa.Table, day: date
+) -> pa.ChunkedArray:
+    """Which of a date's held claims are dropped: those that a retraction takes back, and those of versions of files
+    that were read once more."""
+    dated = claims.append_column("date", pa.repeat(pa.scalar(day), claims.num_rows))
+    holds = retraction.holds(pc.field) if retraction else pc.scalar(False)
+    dropped = dataset(dated).to_table(columns={"is_dropped": holds})["is_dropped"]
+    # If readings of the date are kept no longer, a file that is read once more says of it what it said before.
+    if reread is None or (kept_from and day < kept_from):
+        return dropped
+
+    def version(rows: pa.Table) -> pa.ChunkedArray:
+        return pc.binary_join_element_wise(rows["source_file"], rows["load_id"], "/")
+
+    # Not as a condition for each version: Arrow comes to its end at some thousands.
+    return pc.or_(dropped, pc.is_in(version(claims), version(reread).combine_chunks()))
+
+
+def _delete_parts(place: Place, dates: Collection[str]) -> None:
+    """Delete what tasks wrote of dates of which the merged content was written then."""
+    for folder in (
+        f"{root}/date={day}/load={place.load_id}" for root in (place.readings, place.claims) for day in dates
+    ):
+        found = _list(place.lake, folder)
+        parts = [info for info in found if info.base_name.startswith("part-")]
+        for info in parts:
+            place.lake.delete_file(info.path)
+        if parts and len(parts) == len(found) and place.lake.type_name == "local":  # an object store has no folders
+            place.lake.delete_dir(folder)
 
 
 def _fresh(spark: SparkSession, table: str, load_id: str, dates: Collection[str]) -> Locations:
@@ -326,24 +471,22 @@ def _merge(
     dates: set[str],
     retraction: Retraction | None,
     reread: pa.Table | None,
+    taken_back: correct.TakenBack | None,
     only_held: bool,
 ) -> dict[str, dict[str, Any]]:
     """Merge the dates, and return what was written, as WRITTEN has it, by date."""
-    folders = {table: {day: each[day] for day in dates & each.keys()} for table, each in held.items()}
+    folders = {
+        table: {value: folder for value, folder in each.items() if tables.date_of(value) in dates}
+        for table, each in held.items()
+    }
     new = {table: {day: each[day] for day in dates & each.keys()} for table, each in fresh.items()}
-    held_rows = tables.size(spark, folders[READINGS]) // BYTES_A_READING
+    held_rows = sum(tables.sizes(spark, folders[READINGS])) // BYTES_A_READING
     rows = held_rows + sum(receipt.readings[day] for day in dates)
     if rows <= LITTLE_ROWS:
-        merged = _merge_here(place, folders, new, dates, retraction, reread, only_held)
+        merged = _merge_here(place, folders, new, dates, taken_back, only_held)
     else:
         merged = _merge_by_tasks(spark, place, folders, new, rows // len(dates), retraction, reread, only_held)
     written = dict(written_of(merged))
-    for root in (place.readings, place.claims):
-        for day in dates & receipt.readings.keys():
-            folder = f"{root}/date={day}/load={place.load_id}"
-            for info in _list(place.lake, folder):
-                if info.base_name.startswith("part-"):
-                    place.lake.delete_file(info.path)
     return {day: written.get(day, _NOTHING) for day in dates}
 
 
@@ -357,9 +500,14 @@ def _merge_by_tasks(
     reread: pa.Table | None,
     only_held: bool,
 ) -> list[Any]:
-    held_rows = tables.read(spark, READINGS, held[READINGS]).withColumn("counts", F.lit(True))
-    lost_rows = tables.read(spark, CONTESTED, held[CONTESTED]).withColumn("counts", F.lit(False))
-    new_rows = tables.read(spark, READINGS, new[READINGS]).withColumn("counts", F.lit(False))
+    held_rows, lost_rows, new_rows = (
+        tables.read(spark, table, folders).withColumns({"is_new": F.lit(is_new), "counts": F.lit(counts)})
+        for table, folders, is_new, counts in (
+            (READINGS, held[READINGS], False, True),
+            (CONTESTED, held[CONTESTED], False, False),
+            (READINGS, new[READINGS], True, False),
+        )
+    )
     rows = held_rows.unionByName(lost_rows, allowMissingColumns=True).unionByName(new_rows)
     held_claims = tables.read(spark, CLAIMS, held[CLAIMS]).withColumn("is_new", F.lit(False))
     dropped = retraction.holds(F.col) if retraction else F.lit(False)
@@ -387,66 +535,42 @@ def _merge_here(
     held: dict[str, Locations],
     new: dict[str, Locations],
     dates: Collection[str],
-    retraction: Retraction | None,
-    reread: pa.Table | None,
+    taken_back: correct.TakenBack | None,
     only_held: bool,
 ) -> list[Any]:
     """The same without a Spark job, each date as one bucket."""
-    roots = {READINGS: place.readings, CONTESTED: place.contested, CLAIMS: place.claims}
-    taken_back = retraction.holds(pc.field) if retraction else pc.scalar(False)
-
-    def version(rows: pa.Table) -> pa.ChunkedArray:
-        return pc.binary_join_element_wise(rows["source_file"], rows["load_id"], "/")
 
     def merged(day: str) -> list[Any]:
-        def content(places: dict[str, Locations], table: str, schema: pa.Schema, **flags: bool) -> pa.Table:
-            rows = _content(place, roots[table], day, places[table].get(day), schema)
-            for name, value in flags.items():
-                rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
-            return rows
+        def of_held(table: str, kind: str, root: str) -> pa.Table:
+            layers = (_path(root, value, held[table].get(value)) for value in (day, f"{day}{tables.LATE}"))
+            return correct.rows_of(place.lake, kind, correct.Layers(*layers))
+
+        def of_new(table: str, root: str, schema: pa.Schema) -> pa.Table:
+            return correct.content(place.lake, _path(root, day, new[table].get(day)), schema)
 
         local_date = date.fromisoformat(day)
-        lost = content(held, CONTESTED, CONTESTED_SCHEMA, counts=False)
+        lost = correct.with_columns(of_held(CONTESTED, "contested", place.contested), READINGS_SCHEMA)
         rows = pa.concat_tables(
             [
-                content(held, READINGS, READINGS_SCHEMA, counts=True),
-                lost.append_column("known_from", pa.nulls(lost.num_rows, pa.string())).select(
-                    [*READINGS_SCHEMA.names, "counts"]
-                ),
-                content(new, READINGS, READINGS_SCHEMA, counts=False),
+                correct.flagged(of_held(READINGS, "readings", place.readings), is_new=False, counts=True),
+                correct.flagged(lost, is_new=False, counts=False),
+                correct.flagged(of_new(READINGS, place.readings, READINGS_SCHEMA), is_new=True, counts=False),
             ]
         )
-        held_claims = content(held, CLAIMS, CLAIMS_SCHEMA, is_new=False)
-        held_claims = held_claims.append_column("date", pa.repeat(pa.scalar(local_date), held_claims.num_rows))
-        columns = {name: pc.field(name) for name in (*CLAIMS_SCHEMA.names, "is_new")}
-        flagged = dataset(held_claims).to_table(columns=columns | {"is_dropped": taken_back})
-        if reread is not None and _is_kept(place, day):
-            # Not as a condition for each version: Arrow comes to its end at some thousands.
-            dropped = pc.or_(flagged["is_dropped"], pc.is_in(version(flagged), version(reread).combine_chunks()))
-            flagged = flagged.set_column(flagged.num_columns - 1, "is_dropped", dropped)
-        claims = pa.concat_tables([flagged, content(new, CLAIMS, CLAIMS_SCHEMA, is_new=True, is_dropped=False)])
+        held_claims = of_held(CLAIMS, "claims", place.claims)
+        dropped = taken_back(held_claims, local_date) if taken_back else pa.repeat(False, held_claims.num_rows)
+        new_claims = of_new(CLAIMS, place.claims, CLAIMS_SCHEMA)
+        claims = pa.concat_tables(
+            [
+                correct.flagged(held_claims, is_new=False).append_column("is_dropped", dropped),
+                correct.flagged(new_claims, is_new=True, is_dropped=False),
+            ]
+        )
         key = (pa.scalar(local_date), pa.scalar(0))
         return list(merge_and_write(place, only_held, key, rows, claims).to_pylist())
 
     with ThreadPoolExecutor(THREADS) as pool:
         return [row for rows in pool.map(merged, sorted(dates)) for row in rows]
-
-
-def _is_kept(place: Place, day: str) -> bool:
-    """Whether what a file says of a date is read. If not, one that is read once more says what it said before."""
-    return not place.kept_from or date.fromisoformat(day) >= place.kept_from
-
-
-def _content(place: Place, root: str, day: str, location: str | None, schema: pa.Schema) -> pa.Table:
-    """The rows of a date's folder."""
-    folder = f"{root}/date={day}/load={tables.folder_id(location)}" if location else ""
-    paths = [info.path for info in _list(place.lake, folder)] if location else []
-    parts = [
-        pq.read_table(path, columns=schema.names, filesystem=place.lake, schema=schema, partitioning=None)
-        for path in sorted(paths)
-        if path.endswith(".parquet")
-    ]
-    return pa.concat_tables(parts) if parts else schema.empty_table()
 
 
 _NOTHING: dict[str, Any] = dict.fromkeys(("readings", "contested", "claims", *Changes._fields), 0)

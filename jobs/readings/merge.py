@@ -62,9 +62,10 @@ class Replaced(NamedTuple):
 def merge(rows: pa.Table, claims: pa.Table, *, only_held: bool = False) -> Merged:
     """What counts of a date's readings.
 
-    `rows` (READINGS_SCHEMA) are all that files say of the date, held or new, contested or not. `claims` (CLAIMS_SCHEMA
-    with `is_new` and `is_dropped`) say of whom they are: a claim is left out if it is dropped, or if there is a new one
-    of the same file and meterpoint. With `only_held` a new claim is left out where there was none before.
+    `rows` (READINGS_SCHEMA with `is_new`) are all that files say of the date, held or new, contested or not. `claims`
+    (CLAIMS_SCHEMA with `is_new` and `is_dropped`) say of whom they are: a claim is left out if it is dropped, or if
+    there is a new one of the same file and meterpoint. With `only_held` a new claim is left out where there was none
+    before.
     """
     spoken = ["source_file", "meterpoint_id"]
     if only_held:
@@ -75,9 +76,10 @@ def merge(rows: pa.Table, claims: pa.Table, *, only_held: bool = False) -> Merge
     new = claims.filter(claims["is_new"]).select(spoken)
     held = claims.filter(pc.invert(claims["is_new"])).join(new, spoken, join_type="left anti")
     live = pa.concat_tables([claims.filter(claims["is_new"]), held.select(claims.column_names)])
-    live = live.select(CLAIMS_SCHEMA.names)
-    whose = live.select([*spoken, "load_id", "modified_at"])
-    rows = rows.join(whose, [*spoken, "load_id"], join_type="inner").combine_chunks()
+    # Not by the load: where a later version of a file said the same of a meterpoint-day, rows are of the earlier one.
+    whose = live.group_by([*spoken, "is_new"]).aggregate([("modified_at", "max")])
+    whose = whose.rename_columns({"modified_at_max": "modified_at"})
+    rows = rows.join(whose, [*spoken, "is_new"], join_type="inner").combine_chunks()
     latest_first = [
         *((name, "ascending") for name in KEY),
         ("modified_at", "descending"),
@@ -89,7 +91,7 @@ def merge(rows: pa.Table, claims: pa.Table, *, only_held: bool = False) -> Merge
     return Merged(
         rows.filter(counts),
         rows.filter(pc.invert(counts)),
-        live.sort_by([(name, "ascending") for name in spoken[::-1]]),
+        live.select(CLAIMS_SCHEMA.names).sort_by([(name, "ascending") for name in spoken[::-1]]),
     )
 
 
@@ -172,12 +174,12 @@ WRITTEN = """
 def merge_and_write(place: Place, only_held: bool, key: tuple[Any, ...], rows: pa.Table, claims: pa.Table) -> pa.Table:
     """Merge one bucket of one date (`key`), and write it into the folders that the load is to publish.
 
-    `rows` have, beside READINGS_SCHEMA, `counts`: whether they are what silver.readings holds now.
+    `rows` have, beside READINGS_SCHEMA, `is_new` and `counts`: whether they are what silver.readings holds now.
     """
     day, bucket = (each.as_py() for each in key)
     all_rows = rows.select(READINGS_SCHEMA.names).cast(READINGS_SCHEMA)
     flagged = claims.select([*CLAIMS_SCHEMA.names, "is_new", "is_dropped"])
-    merged = merge(all_rows, flagged, only_held=only_held)
+    merged = merge(all_rows.append_column("is_new", rows["is_new"]), flagged, only_held=only_held)
     replaced = replace(all_rows.filter(rows["counts"]), merged.readings, place.load_id)
     contents = (
         (place.readings, replaced.readings, READINGS_SCHEMA),
@@ -190,7 +192,7 @@ def merge_and_write(place: Place, only_held: bool, key: tuple[Any, ...], rows: p
             write_file(place.lake, folder, f"merged-{bucket}.parquet", content.select(schema.names).cast(schema))
     if replaced.superseded.num_rows:
         name = f"merged-{day}-{bucket}.parquet"
-        write_file(place.lake, f"{place.staging}/superseded", name, _superseded(replaced.superseded, day))
+        write_file(place.lake, f"{place.staging}/superseded", name, superseded(replaced.superseded, day))
     counts = {name: [table.num_rows] for name, table in zip(Merged._fields, merged, strict=True)}
     differ = {
         name: pa.array([value], KWH_TOTAL if isinstance(value, Decimal) else pa.int64())
@@ -199,7 +201,8 @@ def merge_and_write(place: Place, only_held: bool, key: tuple[Any, ...], rows: p
     return pa.table({"date": pa.array([day], pa.date32()), **counts, **differ})
 
 
-def _superseded(rows: pa.Table, day: date) -> pa.Table:
+def superseded(rows: pa.Table, day: date) -> pa.Table:
+    """Replaced values of a date (READINGS_SCHEMA) as a load stages them."""
     rows = rows.append_column("brought_by", rows["load_id"])
     rows = rows.append_column("date", pa.array([day] * rows.num_rows, pa.date32()))
     return rows.select(SUPERSEDED_SCHEMA.names).cast(SUPERSEDED_SCHEMA)

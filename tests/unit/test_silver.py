@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def left(place: Place, reread: pa.Table) -> int:
     """How many readings count when versions of files are read once more, and say nothing."""
     held = {READINGS: {DAY: f"/date={DAY}/load={FIRST}"}, CLAIMS: {DAY: f"/date={DAY}/load={FIRST}"}}
     held["silver.contested_readings"] = {}
-    [written] = silver._merge_here(place, held, {READINGS: {}, CLAIMS: {}}, [DAY], None, reread, False)
+    taken_back = partial(silver._taken_back, None, reread, place.kept_from)
+    [written] = silver._merge_here(place, held, {READINGS: {}, CLAIMS: {}}, [DAY], taken_back, False)
     return int(written["readings"])
 
 

@@ -66,7 +66,8 @@ class Product:
                 {"source_file": file, "meterpoint_id": m, "load_id": load, "modified_at": modified[file], "readings": 1}
                 for file, m in spoken
             ]
-            all_rows = pa.concat_tables([held.readings, held.contested, pa.Table.from_pylist(rows, READINGS_SCHEMA)])
+            held_rows = with_is_new(pa.concat_tables([held.readings, held.contested]), False)
+            all_rows = pa.concat_tables([held_rows, with_is_new(pa.Table.from_pylist(rows, READINGS_SCHEMA), True)])
             is_dropped = held.claims.filter(dropped)["load_id"].to_pylist() if dropped is not None else []
             held_claims = flagged(held.claims, False, is_dropped)
             merged = merge(
@@ -98,7 +99,11 @@ class Product:
 
 def flagged(claims: pa.Table, is_new: bool, dropped_loads: list[str]) -> pa.Table:
     is_dropped = pc.is_in(claims["load_id"], pa.array(dropped_loads, pa.string()))
-    return claims.append_column("is_new", pa.repeat(is_new, claims.num_rows)).append_column("is_dropped", is_dropped)
+    return with_is_new(claims, is_new).append_column("is_dropped", is_dropped)
+
+
+def with_is_new(rows: pa.Table, is_new: bool) -> pa.Table:
+    return rows.append_column("is_new", pa.repeat(is_new, rows.num_rows))
 
 
 @settings(deadline=None)
