@@ -3,8 +3,10 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +18,16 @@ from jobs.readings.ingest import Receipt
 from jobs.settings import EXPECTATIONS
 from jobs.silver import Written
 from jobs.spark import at_once
-from jobs.tables import BY_YEAR, DAILY_METERPOINT, HALF_HOURLY, LOAD_FILES, READINGS, Locations
+from jobs.tables import (
+    BY_YEAR,
+    DAILY_METERPOINT,
+    DAILY_REGION,
+    HALF_HOURLY,
+    HALF_HOURLY_PRODUCT,
+    LOAD_FILES,
+    READINGS,
+    Locations,
+)
 
 # In a small delivery a few bad files are a large share, and a small date loses a large share with a few readings: the
 # shares of expectations are told only beyond these numbers.
@@ -92,29 +103,78 @@ def lost_of_totals(spark: SparkSession, places: dict[str, Locations], dates: Col
     return [1 - now / then for then, now in counted if then - now > FEW_REMOVED]
 
 
+class Rest(NamedTuple):
+    """What sums of dates have beside the meterpoints that were built: of a date that was corrected the others."""
+
+    readings: int = 0
+    kwh: Decimal = Decimal(0)
+    kwh_without_agreement: Decimal = Decimal(0)
+    meterpoints_read: int = 0  # added up over the dates
+
+
+def rest_of(spark: SparkSession, dates: Collection[str], before: DataFrame, daily_before: DataFrame) -> Rest:
+    """What live marts have of dates, without the meterpoints whose readings and rows of the mart by meterpoint are
+    given."""
+    these = pc.field("date").isin(pa.array(map(date.fromisoformat, dates), pa.date32()))
+
+    def live(mart: str, column: str) -> Any:
+        places = tables.locations(spark, mart, tables.holding(mart, dates))
+        return pc.sum(tables.read_rows(spark, mart, places, these, [column])[column]).as_py() or 0
+
+    kwh = live(HALF_HOURLY, "consumption_kwh")
+    [(rows, kwh_before)], [(without, read)] = at_once(
+        before.agg(F.count("*"), _kwh()).collect,
+        daily_before.where("reading_count > 0").agg(_kwh_without_agreement(), F.count("*")).collect,
+    )
+    return Rest(
+        live(HALF_HOURLY, "meterpoint_count") - rows,
+        kwh - kwh_before,
+        kwh - live(HALF_HOURLY_PRODUCT, "consumption_kwh") - without,
+        live(DAILY_REGION, "meterpoint_count") - read,
+    )
+
+
 def measure_marts(
-    built: dict[str, DataFrame], readings: DataFrame, meterpoints: DataFrame | None
-) -> tuple[dict[str, quality.Measures], quality.Measures]:
+    built: dict[str, DataFrame], readings: DataFrame, meterpoints: DataFrame | None, rest: Rest | None = None
+) -> tuple[dict[str, quality.Measures], dict[str, quality.Measures]]:
     """What the suites measure of marts, by mart, and what they are given of the readings that these were built from.
-    `meterpoints` are those of the reference snapshot, None if there is none."""
+
+    `meterpoints` are those of the reference snapshot, None if there is none. Of the mart by meterpoint `built` lacks
+    the `rest`, which the sums have.
+    """
+    rest = rest or Rest()
     daily = built[DAILY_METERPOINT]
     read = daily.where("reading_count > 0")
     unknown = read.limit(0) if meterpoints is None else read.join(meterpoints, "meterpoint_id", "left_anti")
-    without_agreement = F.sum(F.when(F.col("agreement_id").isNull(), F.col("consumption_kwh")))
     [(rows, kwh)], [(kwh_without_agreement, meterpoints_read)], [(unknown_meterpoints,)], *measured = at_once(
         readings.agg(F.count("*"), _kwh()).collect,
-        read.agg(F.coalesce(without_agreement, F.lit(0)), F.count("*")).collect,
+        read.agg(_kwh_without_agreement(), F.count("*")).collect,
         unknown.agg(F.count_distinct("meterpoint_id")).collect,
         *[partial(measure, *mart) for mart in built.items()],
     )
     measures = dict(zip(built, measured, strict=True))
-    return measures, {
-        "silver_reading_count": rows,
-        "unknown_meterpoints": unknown_meterpoints,
-        "silver_consumption_kwh": kwh,
-        "meterpoints_read": meterpoints_read,
-        "kwh_with_agreement": measures[HALF_HOURLY]["consumption_kwh"] - kwh_without_agreement,
+    with_rest = Rest(
+        rows + rest.readings,
+        kwh + rest.kwh,
+        kwh_without_agreement + rest.kwh_without_agreement,
+        meterpoints_read + rest.meterpoints_read,
+    )
+    of_sums = {
+        "silver_reading_count": with_rest.readings,
+        "silver_consumption_kwh": with_rest.kwh,
+        "meterpoints_read": with_rest.meterpoints_read,
+        "kwh_with_agreement": measures[HALF_HOURLY]["consumption_kwh"] - with_rest.kwh_without_agreement,
     }
+    of_meterpoints = {
+        "silver_reading_count": rows,
+        "silver_consumption_kwh": kwh,
+        "unknown_meterpoints": unknown_meterpoints,
+    }
+    return measures, {mart: of_meterpoints if mart == DAILY_METERPOINT else of_sums for mart in built}
+
+
+def _kwh_without_agreement() -> Column:
+    return F.coalesce(F.sum(F.when(F.col("agreement_id").isNull(), F.col("consumption_kwh"))), F.lit(0))
 
 
 def judge_delivery(audit: Audit, receipt: Receipt, written: Written, lost: list[float]) -> None:
@@ -144,12 +204,13 @@ def judge_readings(audit: Audit, measures: quality.Measures, *, expected: int) -
 
 
 def judge_marts(
-    audit: Audit, measures: dict[str, quality.Measures], given: quality.Measures, lost: dict[str, int]
+    audit: Audit, measures: dict[str, quality.Measures], given: dict[str, quality.Measures], lost: dict[str, int]
 ) -> None:
     """Judge the dates that were built of each mart, against the readings that they were built from, if any, and that
     other dates lost no rows."""
-    for mart in measures if given["silver_reading_count"] else ():
-        audit.judge(mart, measures[mart], given | {"other_dates_lost_rows": lost.get(mart)})
+    for mart, of_readings in given.items():
+        if of_readings["silver_reading_count"]:
+            audit.judge(mart, measures[mart], of_readings | {"other_dates_lost_rows": lost.get(mart)})
 
 
 def _kwh() -> Column:

@@ -23,12 +23,11 @@ from pyspark.sql import functions as F
 from jobs import (
     accept,
     audit,
+    build,
     collect,
     landing,
-    marts,
     move,
     quality,
-    regions,
     silver,
     snapshots,
     tables,
@@ -36,6 +35,7 @@ from jobs import (
     versions,
 )
 from jobs.accept import CLOCK, FAULTS
+from jobs.build import Built
 from jobs.erasure import run as erase
 from jobs.erasure import state as erasures
 from jobs.errors import LakeError
@@ -53,18 +53,11 @@ from jobs.silver import Retraction, Written
 from jobs.spark import at_once
 from jobs.tables import (
     CURRENT_SNAPSHOT,
-    DAILY_COMPLETENESS,
     DAILY_METERPOINT,
-    DAILY_PRODUCT,
-    DAILY_REGION,
-    HALF_HOURLY,
-    HALF_HOURLY_PRODUCT,
-    HALF_HOURLY_REGION,
     LOAD_FILES,
     LOADS,
     MARTS,
     READINGS,
-    REGIONS,
     REJECTED_FILES,
     REJECTED_READINGS,
     REJECTED_REFERENCE,
@@ -172,7 +165,7 @@ class Plan(NamedTuple):
     reference: list[dict[str, Any]]  # files that may be the newest snapshot, the newest first
     notes: list[str]  # what is odd about the landing place
     retraction: Retraction | None
-    dropped_dates: set[str]  # on which the retraction takes claims back
+    dropped: dict[str, int]  # dates on which the retraction takes claims back, and how many readings these give
     mart_dates: set[str]  # to build anew, beside those that change
     erased: Erased  # whose rows are not kept
 
@@ -209,7 +202,7 @@ def run(
         interrupted = ledger.interrupted(spark)
         plan = _plan(spark, settings, wish, interrupted, erased, tell)
         plan = plan._replace(mart_dates=plan.mart_dates | (restated & tables.partitions(spark, READINGS)))
-        if not (plan.readings.num_rows or plan.reference or plan.dropped_dates or plan.mart_dates or interrupted):
+        if not (plan.readings.num_rows or plan.reference or plan.dropped or plan.mart_dates or interrupted):
             return None
         quality.preload()
         earlier = [*ledger.recorded_loads(spark), *([writer] if writer else [])]
@@ -230,11 +223,11 @@ def run(
         written = _merge(spark, place, plan, wish, receipt, begun)
         snapshot = {table: folders for each in taken for table, folders in each.locations.items()}
     with stage("build marts"):
-        built = _write_marts(spark, load_id, written.locations, snapshot, plan.mart_dates)
-    new = written.locations | built
+        built = build.build(spark, place, written, snapshot, plan.mart_dates)
+    new = written.locations | built.locations
     with stage("validate"):
-        _audit(spark, judge, receipt, written, new, _meterpoints(spark, snapshot, load_id))
-    summary = _summary(judge, wish, plan, receipt, taken, written, new)
+        _audit(spark, judge, receipt, written, built, _meterpoints(spark, snapshot, load_id))
+    summary = _summary(judge, wish, plan, receipt, taken, written, built)
     replaced: dict[str, Locations] = {}
     if summary.published:
         with stage("publish"):
@@ -270,7 +263,7 @@ def _timed(stage: Stage, seconds: dict[str, float]) -> Stage:
 
 
 def _plan(spark: SparkSession, settings: Settings, wish: Wish, interrupted: bool, erased: Erased, tell: Tell) -> Plan:
-    plan = Plan(ledger_files.to_read(spark, []), [], [], None, set(), set(), erased)
+    plan = Plan(ledger_files.to_read(spark, []), [], [], None, {}, set(), erased)
     if wish.kind == "rebuild" and not wish.rebuild:
         return plan  # what an erasure left to build anew
     if wish.retraction:
@@ -281,7 +274,7 @@ def _plan(spark: SparkSession, settings: Settings, wish: Wish, interrupted: bool
             raise LakeError(
                 f"there is nothing to retract: no reading that counts, or could, is of what was named{hint}"
             )
-        return plan._replace(retraction=wish.retraction, dropped_dates=dates)
+        return plan._replace(retraction=wish.retraction, dropped=dates)
     if wish.rebuild and not _dates_between(spark, *wish.rebuild):
         raise LakeError("there is nothing to rebuild: no readings are of these dates")
     if wish.rebuild and not wish.from_files:
@@ -346,13 +339,7 @@ def _notes(found: landing.Landing, erased: Erased) -> list[str]:
 
 def _dates_between(spark: SparkSession, first: date | None, last: date | None) -> set[str]:
     begin, end = str(first or ""), str(last or "9999")
-    return {day for day in _read_dates(spark) if begin <= day <= end}
-
-
-def _read_dates(spark: SparkSession) -> set[str]:
-    """Dates that have readings. Those of which the readings are kept no longer still have totals, which must stay."""
-    held = tables.all_locations(spark, READINGS)
-    return {day for day, folder in held.items() if not tables.is_empty(folder)}
+    return {day for day in build.read_dates(spark) if begin <= day <= end}
 
 
 def _merge(
@@ -363,7 +350,7 @@ def _merge(
     receipt: Receipt,
     begun: dict[str, Locations],
 ) -> Written:
-    dropped_dates, reread = plan.dropped_dates, None
+    dropped, reread = plan.dropped, None
     if (wish.again or wish.again_load or wish.rebuild or wish.retry is not None) and receipt.files["loaded"]:
         # The same bytes read once more are no new version: all that they said before makes room for what they say now.
         files = silver.staged(place, "files")
@@ -371,7 +358,7 @@ def _merge(
         reread = reread if reread.num_rows else None
     if reread is not None:
         # Of dates that are kept no longer files are not heard: what they said before stays until it expires.
-        dropped_dates = dropped_dates | silver.held_dates(spark, Retraction(first=place.kept_from), reread)
+        dropped = dropped | silver.held_dates(spark, Retraction(first=place.kept_from), reread)
     return silver.merge_dates(
         spark,
         place,
@@ -379,75 +366,9 @@ def _merge(
         begun,
         retraction=plan.retraction,
         reread=reread,
-        dropped_dates=dropped_dates,
+        dropped=dropped,
         only_held=wish.kind == "rebuild",
     )
-
-
-def _write_marts(
-    spark: SparkSession,
-    load_id: str,
-    readings: dict[str, Locations],
-    snapshot: dict[str, Locations],
-    asked_for: set[str],
-) -> dict[str, Locations]:
-    """Write the marts of the dates that the load changes: those of new readings, those which a change of agreements or
-    regions reaches, and those asked for."""
-    dates = set(readings.get(READINGS, {})) | asked_for
-    before = after = spark.table("silver.agreement"), spark.table("silver.product")
-    of_regions = tables.read(spark, REGIONS, snapshot.get(REGIONS) or tables.all_locations(spark, REGIONS))
-    if REGIONS in snapshot and (others := _read_dates(spark) - dates):
-        dates |= regions.changed_dates(spark, others, of_regions)
-    if CURRENT_SNAPSHOT in snapshot:
-        agreement, product = (snapshots.content(spark, name, snapshot, load_id) for name in ("agreement", "product"))
-        after = agreement, product
-        others = _read_dates(spark) - dates
-        if others:
-            dates |= {str(row.date) for row in marts.changed_dates(_calendar(spark, others), before, after).collect()}
-    if not dates:
-        return {}
-    new: dict[str, Locations] = {}
-    changed = _calendar(spark, dates)
-    places = _places_of_readings(spark, dates, readings)
-    calendar = _calendar(spark, [day for day, folder in places.items() if not tables.is_empty(folder)])
-    consumption = tables.read(spark, READINGS, places)
-    known = marts.known_on(calendar, *after, of_regions).persist()
-    by_half_hour = marts.consumption_by_half_hour(consumption, known, calendar).persist()
-
-    def daily() -> None:
-        content = marts.daily_meterpoint_consumption(consumption, known, calendar)
-        new[DAILY_METERPOINT] = tables.write(content, DAILY_METERPOINT, load_id, dates)
-        by_meterpoint = tables.read(spark, DAILY_METERPOINT, new[DAILY_METERPOINT])
-        by_year(DAILY_PRODUCT, marts.daily_product_consumption(by_meterpoint), "product_display_name")
-        by_year(DAILY_COMPLETENESS, marts.daily_completeness(by_meterpoint))
-        by_region = marts.daily_region_consumption(by_meterpoint, of_regions)
-        by_year(DAILY_REGION, by_region, "product_display_name", "region")
-
-    def half_hourly() -> None:
-        by_year(HALF_HOURLY, marts.half_hourly_consumption(by_half_hour), "interval_start_utc")
-        content = marts.half_hourly_product_consumption(by_half_hour)
-        by_year(HALF_HOURLY_PRODUCT, content, "interval_start_utc", "product_display_name")
-        content = marts.half_hourly_region_consumption(by_half_hour)
-        by_year(HALF_HOURLY_REGION, content, "interval_start_utc", "region")
-
-    def by_year(mart: str, content: DataFrame, *order: str) -> None:
-        """The years of the dates anew: other dates of them as they are."""
-        years = tables.holding(mart, dates)
-        if held := tables.locations(spark, mart, years):
-            others = tables.read(spark, mart, held).join(F.broadcast(changed), on="date", how="left_anti")
-            content = content.unionByName(others.drop("year"))
-        new[mart] = tables.write_years(content, mart, load_id, years, *order)
-
-    at_once(daily, half_hourly)
-    known.unpersist()
-    by_half_hour.unpersist()
-    return new
-
-
-def _places_of_readings(spark: SparkSession, dates: set[str], new: dict[str, Locations]) -> Locations:
-    """Where the readings of dates are as they will be when the load is published."""
-    written = new.get(READINGS, {})
-    return tables.locations(spark, READINGS, dates - set(written)) | written
 
 
 def _meterpoints(spark: SparkSession, snapshot: dict[str, Locations], load_id: str) -> DataFrame | None:
@@ -457,40 +378,40 @@ def _meterpoints(spark: SparkSession, snapshot: dict[str, Locations], load_id: s
     return spark.table("silver.meterpoint") if tables.partitions(spark, CURRENT_SNAPSHOT) else None
 
 
-def _calendar(spark: SparkSession, dates: Collection[str]) -> DataFrame:
-    return marts.calendar(spark, map(date.fromisoformat, dates))
-
-
 def _audit(
     spark: SparkSession,
     judge: audit.Audit,
     receipt: Receipt,
     written: Written,
-    new: dict[str, Locations],
+    built: Built,
     meterpoints: DataFrame | None,
 ) -> None:
     """Judge what was written, table by table, and each mart against the readings that it was built from."""
-    rows = tables.read(spark, READINGS, new.get(READINGS, {}))
+    rows = tables.read(spark, READINGS, written.locations.get(READINGS, {}))
     of_readings, of_marts = at_once(
         lambda: audit.measure(READINGS, rows) if written.rows else {},
-        lambda: _measure_marts(spark, new, meterpoints) if DAILY_METERPOINT in new else None,
+        lambda: _measure_marts(spark, written, built, meterpoints) if built.dates else None,
     )
     if receipt.files or written.dates:
-        lost = audit.lost_of_totals(spark, new, written.dates) if DAILY_METERPOINT in new else []
+        lost = audit.lost_of_totals(spark, built.locations, written.dates) if built.dates else []
         audit.judge_delivery(judge, receipt, written, lost)
     audit.judge_readings(judge, of_readings, expected=written.rows)
     if of_marts:
         measures, given = of_marts
-        audit.judge_marts(judge, measures, given, audit.lost_of_other_dates(spark, new, new[DAILY_METERPOINT]))
+        audit.judge_marts(judge, measures, given, audit.lost_of_other_dates(spark, built.locations, built.dates))
 
 
 def _measure_marts(
-    spark: SparkSession, new: dict[str, Locations], meterpoints: DataFrame | None
-) -> tuple[dict[str, quality.Measures], quality.Measures]:
-    dates = set(new[DAILY_METERPOINT])
-    places = {mart: new[mart] for mart in MARTS}
-    readings = tables.read(spark, READINGS, _places_of_readings(spark, dates, new))
-    return audit.measure_marts(audit.on_dates(spark, places, dates), readings, meterpoints)
+    spark: SparkSession, written: Written, built: Built, meterpoints: DataFrame | None
+) -> tuple[dict[str, quality.Measures], dict[str, quality.Measures]]:
+    """Of dates that were corrected, the meterpoints that changed are judged, and sums with what others give to them."""
+    marts = audit.on_dates(spark, {mart: built.locations[mart] for mart in MARTS}, built.dates)
+    readings = tables.read(spark, READINGS, build.places_of_readings(spark, built.whole, written.locations))
+    if not (built.before and built.after):
+        return audit.measure_marts(marts, readings, meterpoints)
+    marts[DAILY_METERPOINT] = build.changed_rows(spark, built)
+    rest = audit.rest_of(spark, built.corrected, built.before.readings, built.before.daily)
+    return audit.measure_marts(marts, readings.unionByName(built.after.readings), meterpoints, rest)
 
 
 def _summary(
@@ -500,7 +421,7 @@ def _summary(
     receipt: Receipt,
     taken: list[snapshots.Taken],
     written: Written,
-    new: dict[str, Locations],
+    built: Built,
 ) -> Summary:
     refused = [each for each in taken if each.error]
     files = receipt.files + type(receipt.files)(["rejected"] * len(refused))
@@ -516,7 +437,7 @@ def _summary(
         dates=written.dates,
         changes=written.changes,
         contested=written.contested,
-        mart_dates=sorted(map(date.fromisoformat, new.get(DAILY_METERPOINT, {}))),
+        mart_dates=sorted(map(date.fromisoformat, built.dates)),
         snapshot_date=next((each.current for each in taken if each.current), None),
         verdicts=judge.verdicts,
         notes=plan.notes + [text for each in taken for text in each.warnings],

@@ -3,6 +3,9 @@
 Beside each sum stand four counts. Expected readings are the half hours of meterpoints with an agreement on the date,
 and received readings those of them that were read. Rated readings have a quality, and actual ones have the quality A.
 
+Sums and counts add up, so a mart of a date is the sum of its parts: what it held, plus what meterpoints that changed
+give now, minus what they gave before (`less`). Averages are worked out of the sum.
+
 An agreement holds on [agreement_valid_from, agreement_valid_to). Both are local dates, so it holds for whole local
 dates, and the agreement of a reading depends on its meterpoint and date alone. Energy is kWh, as decimals: sums are
 exact.
@@ -18,6 +21,17 @@ from pyspark.sql import functions as F
 from jobs.readings.rules import TIME_ZONE
 
 KWH_TOTAL = "DECIMAL(18,6)"
+# Columns of marts that add up.
+MEASURES = (
+    "meterpoint_count",
+    "consumption_kwh",
+    "expected_readings",
+    "received_readings",
+    "actual_readings",
+    "rated_readings",
+    "complete_meterpoints",
+    "silent_meterpoints",
+)
 # Half hours of a local date are numbered from 0, at 23:00 UTC of the day before, where a day of summer time begins.
 FIRST_HALF_HOUR = timedelta(hours=-1)
 
@@ -100,6 +114,7 @@ def consumption_by_half_hour(readings: DataFrame, known: DataFrame, dates: DataF
         # A meterpoint has one reading a half hour, so readings are meterpoints.
         .agg(F.count("*").alias("meterpoint_count"), _total("consumption_kwh"), *_by_quality())
         .withColumn("expected_readings", F.lit(0).cast("long"))
+        .withColumn("received_readings", F.expr("if(product_display_name IS NULL, 0, meterpoint_count)"))
     )
     half_hours = F.expr("sequence(first_half_hour, first_half_hour + expected_readings - 1)")
     start = F.timestamp_seconds(_first_second() + F.col("half_hour") * 1800)
@@ -115,6 +130,7 @@ def consumption_by_half_hour(readings: DataFrame, known: DataFrame, dates: DataF
             F.from_utc_timestamp(start, TIME_ZONE).alias("interval_start"),
             F.lit(0).cast("long").alias("meterpoint_count"),
             F.col("agreed").alias("expected_readings"),
+            F.lit(0).cast("long").alias("received_readings"),
             F.lit(0).cast("long").alias("actual_readings"),
             F.lit(0).cast("long").alias("rated_readings"),
         )
@@ -122,39 +138,42 @@ def consumption_by_half_hour(readings: DataFrame, known: DataFrame, dates: DataF
     return received.unionByName(expected, allowMissingColumns=True)
 
 
-def half_hourly_consumption(by_half_hour: DataFrame) -> DataFrame:
-    """mart.half_hourly: one row per interval_start_utc with readings, of all meterpoints, with an agreement or not."""
-    return _half_hourly(by_half_hour).where("meterpoint_count > 0")
+def less(parts: DataFrame) -> DataFrame:
+    """Parts of a mart as what is to be taken away from it."""
+    return parts.withColumns({name: -F.col(name) for name in MEASURES if name in parts.columns})
 
 
-def half_hourly_region_consumption(by_half_hour: DataFrame) -> DataFrame:
+def half_hourly_consumption(parts: DataFrame) -> DataFrame:
+    """mart.half_hourly: one row per interval_start_utc with readings, of all meterpoints, with an agreement or not.
+
+    `parts` of this and the next two are rows of `consumption_by_half_hour`, or of the mart.
+    """
+    return _half_hourly(parts).where("meterpoint_count > 0")
+
+
+def half_hourly_region_consumption(parts: DataFrame) -> DataFrame:
     """mart.half_hourly_by_region: one row per (region, interval_start_utc) with readings or agreements."""
-    return _half_hourly(by_half_hour, "region")
+    return _half_hourly(parts, "region")
 
 
-def half_hourly_product_consumption(by_half_hour: DataFrame) -> DataFrame:
+def half_hourly_product_consumption(parts: DataFrame) -> DataFrame:
     """mart.half_hourly_by_product: one row per (product_display_name, interval_start_utc) with an agreement."""
     average = F.expr("consumption_kwh / nullif(meterpoint_count, 0)").cast(KWH_TOTAL)
-    with_agreement = by_half_hour.where("product_display_name IS NOT NULL")
-    # All of these meterpoints have an agreement, so that those received are those counted.
-    return (
-        _half_hourly(with_agreement, "product_display_name")
-        .drop("received_readings")
-        .withColumn("average_kwh", average)
-    )
+    with_agreement = parts.where("product_display_name IS NOT NULL")
+    return _half_hourly(with_agreement, "product_display_name").withColumn("average_kwh", average)
 
 
-def _half_hourly(by_half_hour: DataFrame, *by: str) -> DataFrame:
-    with_agreement = F.when(F.col("product_display_name").isNotNull(), F.col("meterpoint_count")).otherwise(0)
+def _half_hourly(parts: DataFrame, *by: str) -> DataFrame:
     # A meterpoint has one product and one region at a time, so counts add up.
-    return by_half_hour.groupBy("date", "interval_start_utc", "interval_start", *by).agg(
-        F.sum("meterpoint_count").alias("meterpoint_count"),
-        _total("consumption_kwh"),
-        F.sum("expected_readings").alias("expected_readings"),
-        F.sum(with_agreement).alias("received_readings"),
-        F.sum("actual_readings").alias("actual_readings"),
-        F.sum("rated_readings").alias("rated_readings"),
-    )
+    return _summed(parts, "date", "interval_start_utc", "interval_start", *by)
+
+
+def _summed(parts: DataFrame, *by: str) -> DataFrame:
+    """Parts of a mart added up. A row without readings and agreements is left out; without readings it has no kWh."""
+    measures = [name for name in MEASURES if name in parts.columns]
+    added = parts.groupBy(*by).agg(*(F.sum(name).alias(name) for name in measures))
+    kwh = F.when(F.col("meterpoint_count") > 0, F.col("consumption_kwh")).cast(KWH_TOTAL)
+    return added.where("meterpoint_count > 0 OR expected_readings > 0").withColumn("consumption_kwh", kwh)
 
 
 def daily_meterpoint_consumption(readings: DataFrame, known: DataFrame, dates: DataFrame) -> DataFrame:
@@ -211,49 +230,63 @@ def _first_second() -> Column:
     return F.unix_date("date").cast("long") * 86400 + int(FIRST_HALF_HOUR.total_seconds())
 
 
-def daily_product_consumption(daily_meterpoint: DataFrame) -> DataFrame:
-    """mart.daily_by_product: one row per (product_display_name, date) with readings."""
-    with_agreement = daily_meterpoint.where("agreement_id IS NOT NULL")
-    return _daily(with_agreement, "product_display_name").where("meterpoint_count > 0")
+def by_day(daily_meterpoint: DataFrame, regions: DataFrame) -> DataFrame:
+    """Sums by date, product_display_name and region, from which the daily marts are made, all but the completeness.
 
-
-def daily_region_consumption(daily_meterpoint: DataFrame, regions: DataFrame) -> DataFrame:
-    """mart.daily_by_product_and_region: a row per (product_display_name, region, date) with readings or agreements."""
-    return _daily(with_region(daily_meterpoint, regions), "product_display_name", "region")
-
-
-def _daily(daily_meterpoint: DataFrame, *by: str) -> DataFrame:
+    `daily_meterpoint` are rows of mart.daily_meterpoint_consumption. A null name stands for no agreement.
+    """
     with_agreement = F.col("agreement_id").isNotNull()
-    return daily_meterpoint.groupBy("date", *by).agg(
-        F.count_if(F.col("reading_count") > 0).alias("meterpoint_count"),
-        _total("consumption_kwh"),
-        F.sum(F.when(with_agreement, F.col("expected_readings")).otherwise(0)).alias("expected_readings"),
-        F.sum(F.when(with_agreement, F.col("reading_count")).otherwise(0)).alias("received_readings"),
-        F.sum("actual_readings").alias("actual_readings"),
-        F.sum("rated_readings").alias("rated_readings"),
-    )
-
-
-def daily_completeness(daily_meterpoint: DataFrame) -> DataFrame:
-    """mart.daily_completeness: one row per date with readings."""
     return (
-        daily_meterpoint.groupBy("date")
+        with_region(daily_meterpoint, regions)
+        .groupBy("date", "product_display_name", "region")
         .agg(
-            F.count("*").alias("meterpoint_count"),
-            F.count_if(F.expr("reading_count = expected_readings")).alias("complete_meterpoints"),
-            F.count_if(F.expr("reading_count = 0")).alias("silent_meterpoints"),
-            F.sum("expected_readings").alias("expected_readings"),
-            F.sum("reading_count").alias("received_readings"),
+            F.count_if(F.col("reading_count") > 0).alias("meterpoint_count"),
+            _total("consumption_kwh"),
+            F.sum(F.when(with_agreement, F.col("expected_readings")).otherwise(0)).alias("expected_readings"),
+            F.sum(F.when(with_agreement, F.col("reading_count")).otherwise(0)).alias("received_readings"),
+            F.sum("actual_readings").alias("actual_readings"),
+            F.sum("rated_readings").alias("rated_readings"),
         )
-        .where("received_readings > 0")
     )
 
 
-def changed_dates(
+def daily_product_consumption(parts: DataFrame) -> DataFrame:
+    """mart.daily_by_product: one row per (product_display_name, date) with readings.
+
+    `parts` of this and the next one are rows of `by_day`, or of the mart.
+    """
+    with_agreement = parts.where("product_display_name IS NOT NULL")
+    return _summed(with_agreement, "date", "product_display_name").where("meterpoint_count > 0")
+
+
+def daily_region_consumption(parts: DataFrame) -> DataFrame:
+    """mart.daily_by_product_and_region: a row per (product_display_name, region, date) with readings or agreements."""
+    return _summed(parts, "date", "product_display_name", "region")
+
+
+def completeness_by_day(daily_meterpoint: DataFrame) -> DataFrame:
+    """Counts by date of rows of mart.daily_meterpoint_consumption, of which the next one is made."""
+    return daily_meterpoint.groupBy("date").agg(
+        F.count("*").alias("meterpoint_count"),
+        F.count_if(F.expr("reading_count = expected_readings")).alias("complete_meterpoints"),
+        F.count_if(F.expr("reading_count = 0")).alias("silent_meterpoints"),
+        F.sum("expected_readings").alias("expected_readings"),
+        F.sum("reading_count").alias("received_readings"),
+    )
+
+
+def daily_completeness(parts: DataFrame) -> DataFrame:
+    """mart.daily_completeness: one row per date with readings. `parts` are of `completeness_by_day`, or of the mart."""
+    measures = [name for name in MEASURES if name in parts.columns]
+    return parts.groupBy("date").agg(*(F.sum(name).alias(name) for name in measures)).where("received_readings > 0")
+
+
+def changed_agreements(
     dates: DataFrame, before: tuple[DataFrame, DataFrame], after: tuple[DataFrame, DataFrame]
 ) -> DataFrame:
-    """Which of `dates` the marts must be rebuilt for when (agreement, product) change from one snapshot to the next:
-    those on which some meterpoint's agreement is another one, or has another product, name or account."""
+    """For which meterpoints on which of `dates` the marts must be built anew when (agreement, product) change from one
+    snapshot to the next: those whose agreement is another one, or has another product, name or account. Columns: date,
+    meterpoint_id."""
     # Only meterpoints of which something changed are looked at date by date: nearly none do in a night.
     details_before, details_after = (_details(agreement, product) for agreement, product in (before, after))
     changed = _difference(details_before, details_after).select("meterpoint_id").distinct()
@@ -261,7 +294,7 @@ def changed_dates(
         agreements_on(dates, agreement.join(changed, on="meterpoint_id", how="left_semi"), product)
         for agreement, product in (before, after)
     )
-    return _difference(held_before, held_after).select("date").distinct()
+    return _difference(held_before, held_after).select("date", "meterpoint_id").distinct()
 
 
 def changed_regions(before: DataFrame, after: DataFrame) -> DataFrame:

@@ -7,6 +7,7 @@ meterpoint that left keeps its region. Of several snapshots of one date the last
 
 from collections.abc import Collection
 from datetime import date
+from functools import reduce
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -68,28 +69,30 @@ def of_history(spark: SparkSession, recorded: Collection[str]) -> pa.Table:
     return rows
 
 
-def changed_dates(spark: SparkSession, dates: Collection[str], after: DataFrame) -> set[str]:
-    """Those of `dates`, which have marts, that must be built anew when silver.meterpoint_regions becomes `after`.
+def changed(spark: SparkSession, dates: Collection[str], after: DataFrame) -> DataFrame | None:
+    """Which meterpoints, on which of `dates`, get another region when silver.meterpoint_regions becomes `after`. The
+    dates have marts. Columns: date, meterpoint_id.
 
     A change from a date on reaches the dates since then. A meterpoint of which a region is told for the first time has
-    it on all dates: of these only those change on which the marts know the meterpoint.
+    it on all dates: of these only those count on which the marts know the meterpoint.
     """
-    spans = marts.changed_regions(spark.table(REGIONS), after)
-    found = spans.groupBy("valid_from", "valid_to").agg(F.bool_or("was_known").alias("was_known")).collect()
-    bounds = [(str(each.valid_from), str(each.valid_to)) for each in found if each.valid_from > date.min]
-    changed = {day for day in dates if any(first <= day < end for first, end in bounds)}
-    since_ever = [each for each in found if each.valid_from == date.min]
-    rest = set(dates) - changed
-    if since_ever and not any(each.was_known for each in since_ever):
-        rest &= _dates_without_region(spark)
-    if since_ever and rest:
+    spans = marts.changed_regions(spark.table(REGIONS), after).persist()
+    bounds = spans.groupBy("valid_from", "valid_to").agg(F.bool_or("was_known").alias("was_known")).collect()
+    of_dates, since_ever = (
+        marts.calendar(spark, map(date.fromisoformat, dates)).select("date"),
+        "valid_from < '0001-01-02'",
+    )
+    found = []
+    if any(each.valid_from > date.min for each in bounds):
+        on = (F.col("valid_from") <= F.col("date")) & (F.col("date") < F.col("valid_to"))
+        found.append(spans.where(f"NOT {since_ever}").join(F.broadcast(of_dates), on).select("date", "meterpoint_id"))
+    ever = [each for each in bounds if each.valid_from == date.min]
+    rest = set(dates) if any(each.was_known for each in ever) else set(dates) & _dates_without_region(spark)
+    if ever and rest:
         known = tables.read(spark, DAILY_METERPOINT, tables.locations(spark, DAILY_METERPOINT, rest))
-        of_span = known.select("meterpoint_id", "date").join(spans, on="meterpoint_id", how="inner")
-        changed |= {
-            str(row.date)
-            for row in of_span.where("valid_from <= date AND date < valid_to").select("date").distinct().collect()
-        }
-    return changed
+        of_span = known.select("meterpoint_id", "date").join(spans.where(since_ever), on="meterpoint_id", how="inner")
+        found.append(of_span.where("date < valid_to").select("date", "meterpoint_id"))
+    return reduce(DataFrame.unionByName, found).distinct() if found else None
 
 
 def _dates_without_region(spark: SparkSession) -> set[str]:

@@ -2,7 +2,7 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from functools import reduce
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import marts, reference
+from jobs import build, marts, reference
 from jobs import regions as regions_of
 from tests.unit.examples import examples
 
@@ -344,6 +344,7 @@ def built(spark: SparkSession) -> Built:
     known = marts.known_on(calendar, *frames, regions).cache()
     by_half_hour = marts.consumption_by_half_hour(frame, known, calendar).cache()
     daily = marts.daily_meterpoint_consumption(frame, known, calendar).cache()
+    by_day = marts.by_day(daily, regions).cache()
     return Built(
         readings,
         agreements,
@@ -351,8 +352,8 @@ def built(spark: SparkSession) -> Built:
         marts.half_hourly_product_consumption(by_half_hour),
         marts.half_hourly_region_consumption(by_half_hour),
         daily,
-        marts.daily_product_consumption(daily),
-        marts.daily_region_consumption(daily, regions),
+        marts.daily_product_consumption(by_day),
+        marts.daily_region_consumption(by_day),
     )
 
 
@@ -547,7 +548,8 @@ def test_daily_meterpoint_consumption__should_tell_what_is_missing_on_days_of_ev
     # An agreement holds on all of these days from its first on, so meterpoints of other days are silent.
     since = {day: [key for key in received if day >= DAY] for day in LENGTHS}
     counts = "date", "meterpoint_count", "complete_meterpoints", "silent_meterpoints", "expected_readings"
-    assert sorted(rows(marts.daily_completeness(daily), *counts, "received_readings")) == sorted(
+    completeness = marts.daily_completeness(marts.completeness_by_day(daily))
+    assert sorted(rows(completeness, *counts, "received_readings")) == sorted(
         (
             day,
             len(since[day]),
@@ -573,36 +575,192 @@ def test_consumption_of_products_and_without_agreement__should_be_all_consumptio
     assert kwh(without) > 0 < kwh(built.daily_product)
 
 
-# --- changed dates -------------------------------------------------------------------------------------------------
+# --- by difference -------------------------------------------------------------------------------------------------
+
+# Half hours that have readings: of a winter's day the last one has none before, of that in March none after.
+READ_DAYS = {date(2021, 1, 10): ([0, 1, 20], [0, 1, 20, 47]), date(2021, 3, 28): ([0, 3, 45], [0, 3])}
+NAMES = ("Green", "Blue", "Red", "Silent", None)
+PLACES = ("North", "South", "Far", None)
+
+
+class Known(NamedTuple):
+    """What is known of a meterpoint on a date."""
+
+    readings: dict[int, tuple[int, str | None]]  # kWh and quality by half hour
+    product: str | None
+    region: str | None
+
+
+State = dict[tuple[str, date], Known]
+
+
+def made_states(chance: random.Random) -> tuple[State, State]:
+    """Meterpoints and dates before and after a load: about a third of them change, in one way or more."""
+
+    def known(half_hours: list[int], name: str | None) -> Known:
+        values = {step: (chance.randrange(3), chance.choice(["A", "E", None])) for step in half_hours}
+        kept = {step: value for step, value in values.items() if chance.random() < 0.7}
+        # Of one product nothing is read before.
+        return Known({} if name == "Silent" else kept, name, chance.choice(PLACES))
+
+    before, after = {}, {}
+    for number in range(80):
+        for day, (first, then) in READ_DAYS.items():
+            was = known(first, chance.choice(NAMES))
+            will = known(then, was.product)._replace(region=was.region)
+            match chance.randrange(24):
+                case 0:  # vanishes, or was not known
+                    will = Known({}, None, None)
+                case 1:
+                    was = Known({}, None, None)
+                case 2:
+                    will = was._replace(product=chance.choice(NAMES))
+                case 3:
+                    will = was._replace(region=chance.choice(PLACES))
+                case 4:  # becomes silent, or was
+                    will = will._replace(readings={})
+                case 5:
+                    was = was._replace(readings={})
+                case 6:
+                    will = known(then, chance.choice(NAMES))
+                case 7:  # is the first one of its product that is read
+                    was = was._replace(product="Silent", readings={})
+                    will = was._replace(readings=dict.fromkeys(then, (chance.randrange(3), "A")))
+                case _:
+                    will = was if day == DAY or 45 not in was.readings else was._replace(readings={})
+            before[f"m{number}", day], after[f"m{number}", day] = was, will
+    return before, after
+
+
+class Parts(NamedTuple):
+    """Of what the marts by sum are made."""
+
+    half_hours: DataFrame
+    days: DataFrame
+    completeness: DataFrame
+
+
+def parts_of(spark: SparkSession, state: State, pairs: Collection[tuple[str, date]] | None = None) -> Parts:
+    """Parts of whole dates, or of some meterpoints as jobs/build.py makes them."""
+    chosen = sorted(state.keys() if pairs is None else pairs)
+    readings = local_frame(
+        spark,
+        [
+            (name, day, start, start, Decimal(kwh) / 8, quality)
+            for name, day in chosen
+            for step, (kwh, quality) in state[name, day].readings.items()
+            for start in [half_hours_of(day)[step]]
+        ],
+        meterpoint_id=pa.string(),
+        date=pa.date32(),
+        interval_start_utc=pa.timestamp("us", "UTC"),
+        interval_start=pa.timestamp("us", "UTC"),
+        consumption_kwh=pa.decimal128(9, 6),
+        reading_quality=pa.string(),
+    ).withColumn("interval_start", F.from_utc_timestamp("interval_start_utc", "Europe/London"))
+    a_day = timedelta(days=1)
+    agreements = agreement_frame(
+        spark,
+        [
+            Agreement(number, name, day, day + a_day, product)
+            for number, (name, day) in enumerate(chosen)
+            if (product := state[name, day].product)
+        ],
+    )
+    regions = local_frame(
+        spark,
+        [(name, state[name, day].region, day, day, day + a_day) for name, day in chosen if state[name, day].region],
+        **{field.name: field.type for field in regions_of.SPANS},
+    )
+    dates, products = marts.calendar(spark, READ_DAYS), product_frame(spark, [])
+    if pairs is None:
+        known = marts.known_on(dates, agreements, products, regions)
+        by_half_hour = marts.consumption_by_half_hour(readings, known, dates)
+        daily = marts.daily_meterpoint_consumption(readings, known, dates)
+    else:
+        daily = marts.daily_meterpoint_consumption(readings, marts.agreements_on(dates, agreements, products), dates)
+        by_half_hour = build._by_half_hour(build.Side(readings, daily, regions), dates)
+    return Parts(by_half_hour.cache(), marts.by_day(daily, regions).cache(), marts.completeness_by_day(daily).cache())
+
+
+class Difference(NamedTuple):
+    before: Parts  # of the whole dates
+    after: Parts
+    old: Parts  # of the meterpoints that changed
+    new: Parts
+
+
+@pytest.fixture(scope="module")
+def difference(spark: SparkSession) -> Difference:
+    before, after = made_states(random.Random(5))
+    changed = [pair for pair in before if before[pair] != after[pair]]
+    # Meterpoints that are taken for changed though they are not do no harm.
+    pairs = {*changed, *random.Random(6).sample(sorted(before), 10)}
+    assert len(pairs) < len(before) / 2
+    wholes = parts_of(spark, before), parts_of(spark, after)
+    return Difference(*wholes, parts_of(spark, before, pairs), parts_of(spark, after, pairs))
+
+
+Make = Callable[[DataFrame], DataFrame]
+# How each mart is made, and of which parts.
+SUMS: dict[str, tuple[Make, Callable[[Parts], DataFrame]]] = {
+    "mart.half_hourly": (marts.half_hourly_consumption, lambda parts: parts.half_hours),
+    "mart.half_hourly_by_product": (marts.half_hourly_product_consumption, lambda parts: parts.half_hours),
+    "mart.half_hourly_by_region": (marts.half_hourly_region_consumption, lambda parts: parts.half_hours),
+    "mart.daily_by_product": (marts.daily_product_consumption, lambda parts: parts.days),
+    "mart.daily_by_product_and_region": (marts.daily_region_consumption, lambda parts: parts.days),
+    "mart.daily_completeness": (marts.daily_completeness, lambda parts: parts.completeness),
+}
+
+
+@pytest.mark.parametrize("mart", SUMS)
+def test_a_mart_by_difference__should_be_as_if_it_were_built_whole(difference: Difference, mart: str) -> None:
+    make, parts = SUMS[mart]
+    make_held, _ = SUMS[build.SUMS_OF.get(mart, mart)]
+    before, after, old, new = map(parts, difference)
+
+    changes = new.unionByName(marts.less(old))
+    result = make(changes.unionByName(make_held(before), allowMissingColumns=True))
+
+    names = make(after).columns
+    found, expected, earlier = (sorted(rows(each, *names), key=str) for each in (result, make(after), make(before)))
+    assert result.columns == names
+    assert found == expected != earlier
+
+
+# --- changed agreements --------------------------------------------------------------------------------------------
 
 PERIOD = 20  # days that belong to one change, so that many changes are judged at once
 
 
-def changed_dates(spark: SparkSession, dates: list[date], before: Snapshot, after: Snapshot) -> DataFrame:
+def changed_agreements(spark: SparkSession, dates: list[date], before: Snapshot, after: Snapshot) -> DataFrame:
     frames = [
         (agreement_frame(spark, each.agreements), product_frame(spark, each.products)) for each in (before, after)
     ]
-    return marts.changed_dates(date_frame(spark, dates), *frames)
+    return marts.changed_agreements(date_frame(spark, dates), *frames)
 
 
-def differing_dates(dates: list[date], before: Snapshot, after: Snapshot) -> list[date]:
-    meterpoint_ids = {agreement.meterpoint_id for agreement in before.agreements + after.agreements}
+def differing(dates: list[date], before: Snapshot, after: Snapshot) -> list[tuple[date, str]]:
+    """Meterpoints, with the dates, of which the agreement differs, in order."""
+    meterpoint_ids = sorted({agreement.meterpoint_id for agreement in before.agreements + after.agreements})
     return [
-        day
+        (day, name)
         for day in dates
-        if any(
-            details(holding(before.agreements, name, day), before.products)
-            != details(holding(after.agreements, name, day), after.products)
-            for name in meterpoint_ids
-        )
+        for name in meterpoint_ids
+        if details(holding(before.agreements, name, day), before.products)
+        != details(holding(after.agreements, name, day), after.products)
     ]
+
+
+def dates_of(pairs: list[tuple[date, str]]) -> list[date]:
+    return sorted({day for day, _ in pairs})
 
 
 spans = st.lists(st.tuples(st.integers(0, 18), st.integers(-1, 12), product_id), min_size=1, max_size=4)
 change = st.sampled_from(["none", "add", "remove", "end", "product", "account", "number"])
 
 
-def test_changed_dates__should_be_those_on_which_an_agreement_differs(spark: SparkSession) -> None:
+def test_changed_agreements__should_be_those_that_differ_on_a_date(spark: SparkSession) -> None:
     before: list[Agreement] = []
     after: list[Agreement] = []
     cases = examples(st.tuples(spans, change, st.integers(0, 3), st.integers(0, 18)), 60)
@@ -624,10 +782,10 @@ def test_changed_dates__should_be_those_on_which_an_agreement_differs(spark: Spa
     dates = [DAY + timedelta(days=number) for number in range(-1, PERIOD * len(cases) + 1)]
     snapshots = Snapshot(before, PRODUCTS), Snapshot(after, PRODUCTS)
 
-    found = sorted(day for (day,) in rows(changed_dates(spark, dates, *snapshots), "date"))
+    found = sorted(rows(changed_agreements(spark, dates, *snapshots), "date", "meterpoint_id"))
 
-    assert found == differing_dates(dates, *snapshots)
-    assert 50 < len(found) < len(dates) - 50, "some dates must differ and some not for the test to mean something"
+    assert found == differing(dates, *snapshots)
+    assert 50 < len(dates_of(found)) < len(dates) - 50, "some dates must differ and some not"
 
 
 def altered(agreements: list[Agreement], kind: str, one: Agreement, day: date) -> list[Agreement]:
@@ -684,18 +842,21 @@ SNAPSHOTS: dict[str, tuple[Snapshot, Snapshot, list[date]]] = {
 
 
 @pytest.fixture(scope="module")
-def changes(spark: SparkSession) -> dict[str, list[date]]:
-    """The changed dates of all of SNAPSHOTS, in one query."""
+def changes(spark: SparkSession) -> dict[str, list[tuple[date, str]]]:
+    """What changed in each of SNAPSHOTS, in one query."""
     changed = [
-        changed_dates(spark, WEEK, before, after).withColumn("name", F.lit(name))
+        changed_agreements(spark, WEEK, before, after).withColumn("name", F.lit(name))
         for name, (before, after, _) in SNAPSHOTS.items()
     ]
-    found = rows(reduce(DataFrame.unionByName, changed), "name", "date")
-    return {name: sorted(day for of, day in found if of == name) for name in SNAPSHOTS}
+    found = rows(reduce(DataFrame.unionByName, changed), "name", "date", "meterpoint_id")
+    return {name: sorted((day, each) for of, day, each in found if of == name) for name in SNAPSHOTS}
 
 
 @pytest.mark.parametrize("name", SNAPSHOTS)
-def test_changed_dates__should_be_no_more_than_a_snapshot_changes(changes: dict[str, list[date]], name: str) -> None:
+def test_changed_agreements__should_be_no_more_than_a_snapshot_changes(
+    changes: dict[str, list[tuple[date, str]]], name: str
+) -> None:
     before, after, expected = SNAPSHOTS[name]
 
-    assert changes[name] == expected == differing_dates(WEEK, before, after)
+    assert changes[name] == differing(WEEK, before, after)
+    assert dates_of(changes[name]) == expected
