@@ -171,12 +171,12 @@ def _folders(file_system: FileSystem, root: str, column: str, values: Collection
     """The loads that have a folder of a table, in order, by partition value; of all partitions if none are given."""
     places = [root] if values is None else [f"{root}/{column}={value}" for value in values]
     found = set()
+    # Of a load, and not the folder of empty partitions.
+    form = re.compile(f"{column}=([^/]+(?:{tables.LATE})?)/load=({LOAD_ID})(/|$)")
     for info in (info for place in places for info in _listed(file_system, place, recursive=values is None)):
-        partition, _, rest = info.path.removeprefix(f"{root}/").partition("/")
-        # Of a load, and not the folder of empty partitions.
-        load = re.fullmatch(f"load=({LOAD_ID})", rest.split("/")[0])
-        if load and ("/" in rest or info.type == FileType.Directory):
-            found.add((partition.split("=", 1)[1], load[1]))
+        folder = form.match(info.path.removeprefix(f"{root}/"))
+        if folder and (folder[3] or info.type == FileType.Directory):
+            found.add((folder[1], folder[2]))
     folders = defaultdict(list)
     for value, load_id in sorted(found):
         folders[value].append(load_id)

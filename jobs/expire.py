@@ -77,8 +77,8 @@ def find(spark: SparkSession, settings: Settings, today: date) -> list[Expired]:
         for table in names if first else ():
             kept = {str(shown.snapshot_date)} if shown and table in OF_SNAPSHOTS else set()
             held = tables.all_locations(spark, table)
-            old = [day for day, folder in held.items() if day < str(first) and not tables.is_empty(folder)]
-            if values := sorted(set(old) - kept):
+            days = {tables.date_of(value) for value, folder in held.items() if not tables.is_empty(folder)}
+            if values := sorted(day for day in days - kept if day < str(first)):
                 found.append(Expired(table, setting, values))
     return found
 
@@ -106,7 +106,9 @@ def _take_away(spark: SparkSession, expired: list[Expired]) -> str:
     new: dict[str, Locations] = {}
     for table, _, values in expired:
         root, column = tables.root_and_column(spark, table)
-        new[table] = {value: tables.folder_of(root, column, value) for value in values}
+        held = tables.locations(spark, table, values)
+        full = [value for value, folder in held.items() if not tables.is_empty(folder)]
+        new[table] = {value: tables.folder_of(root, column, value) for value in full}
     ledger.begin_publication(spark, load_id)
     replaced = {table: ledger_writer.publish(spark, table, folders, load_id) for table, folders in new.items()}
     ledger.append_publications(spark, new, replaced, {}, load_id)

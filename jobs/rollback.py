@@ -58,8 +58,8 @@ def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage, tell
         load_id=load_id,
         started_at=started_at,
         kind="rollback",
-        dates=sorted(map(date.fromisoformat, before.get(READINGS, {}))),
-        mart_dates=sorted(map(date.fromisoformat, before.get(DAILY_METERPOINT, {}))),
+        dates=sorted(map(date.fromisoformat, _dates(before.get(READINGS, {})))),
+        mart_dates=sorted(map(date.fromisoformat, _dates(before.get(DAILY_METERPOINT, {})))),
         verdicts=judge.verdicts,
         errors=errors,
         undid=undone,
@@ -144,23 +144,28 @@ def _folders_with(spark: SparkSession, effective: frozenset[str], switched: Swit
 
 def _audit(spark: SparkSession, judge: audit.Audit, before: dict[str, Locations]) -> None:
     """Judge what is about to be published again: readings by the marts that were built of them, and these by them."""
-    dates = set(before.get(DAILY_METERPOINT, {}))
+    # Readings may be of another file, and mean the same: then the marts of their date stay.
+    dates = _dates(before.get(DAILY_METERPOINT, {})) | _dates(before.get(READINGS, {}))
     if not dates:
         return
-    restored = before.get(READINGS, {})
-    places = {}
-    for mart in MARTS:
-        restored_of = before.get(mart, {})
-        others = tables.holding(mart, dates) - restored_of.keys()
-        places[mart] = tables.locations(spark, mart, others) | restored_of
+    places = {
+        table: tables.locations(spark, table, tables.holding(table, dates)) | before.get(table, {})
+        for table in (READINGS, *MARTS)
+    }
+    restored = _dates(before.get(READINGS, {}))
+    readings = {value: folder for value, folder in places.pop(READINGS).items() if not tables.is_empty(folder)}
     marts = audit.on_dates(spark, places, dates)
     counted = marts[DAILY_METERPOINT].where(F.col("date").isin([date.fromisoformat(day) for day in restored]))
     expected = counted.agg(F.coalesce(F.sum("reading_count"), F.lit(0))).collect()[0][0]
-    of_readings = audit.measure(READINGS, tables.read(spark, READINGS, restored))
+    of_restored = {value: folder for value, folder in readings.items() if tables.date_of(value) in restored}
+    of_readings = audit.measure(READINGS, tables.read(spark, READINGS, of_restored))
     audit.judge_readings(judge, of_readings, expected=expected)
-    kept = tables.locations(spark, READINGS, dates - set(restored))
-    measured = audit.measure_marts(marts, tables.read(spark, READINGS, kept | restored), None)
+    measured = audit.measure_marts(marts, tables.read(spark, READINGS, readings), None)
     audit.judge_marts(judge, *measured, audit.lost_of_other_dates(spark, places, dates))
+
+
+def _dates(locations: Locations) -> set[str]:
+    return {tables.date_of(value) for value in locations}
 
 
 def _keep_superseded(spark: SparkSession, before: Locations, switched: Switches, load_id: str) -> dict[date, Changes]:
@@ -172,12 +177,17 @@ def _keep_superseded(spark: SparkSession, before: Locations, switched: Switches,
     if not before:
         return {}
     keys = ["date", "meterpoint_id", "interval_start_utc"]
+    came: dict[str, str] = {}
+    for value in before:
+        load, day = switched[READINGS, value][-1][0], tables.date_of(value)
+        came[day] = max(came.get(day, load), load)
     since = spark.createDataFrame(
-        [(date.fromisoformat(day), switched[READINGS, day][-1][0]) for day in before], "date DATE, since STRING"
+        [(date.fromisoformat(day), load) for day, load in came.items()], "date DATE, since STRING"
     )
+    held = tables.locations(spark, READINGS, _dates(before))
     now, then = (
         tables.read(spark, READINGS, {day: folder for day, folder in places.items() if not tables.is_empty(folder)})
-        for places in (tables.locations(spark, READINGS, before), before)
+        for places in (held, held | before)
     )
     both = (
         now.withColumn("is_now", F.lit(True))

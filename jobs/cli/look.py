@@ -138,7 +138,7 @@ def history(
     if overview.is_new(Settings()):
         say_nothing_loaded(as_json=form is Format.json)
         return
-    of_date = f" AND partition_value = '{date}'" if date else ""
+    of_date = f" AND (partition_value = '{date}' OR partition_value LIKE '{date}/%')" if date else ""
     with runner() as query:
         if not anything_loaded(query, as_json=form is Format.json):
             return

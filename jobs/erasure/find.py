@@ -71,7 +71,7 @@ class Found:
     @property
     def dates(self) -> set[str]:
         """Dates of which marts have or had something of them."""
-        return {*self.parts.get(READINGS, {}), *self.parts.get(DAILY_METERPOINT, {})}
+        return {tables.date_of(value) for table in (READINGS, DAILY_METERPOINT) for value in self.parts.get(table, {})}
 
 
 def find(spark: SparkSession, settings: Settings, request: Request) -> tuple[Pending, Found]:
@@ -182,14 +182,14 @@ def look(spark: SparkSession, who: Who) -> Found:
 
     def dates_of(value: str, rows: pa.Table) -> None:
         if rows.num_rows:
-            claimed.add(value)
-            who.files.update(rows["source_file"].to_pylist())
+            claimed.add(tables.date_of(value))
+            who.files.update(filter(None, rows["source_file"].to_pylist()))
 
     everywhere = tables.all_locations(spark, CLAIMS)
     ids = who.condition((), ("meterpoint_id", "source_file"))
     tables.each_file(spark, CLAIMS, everywhere, ("meterpoint_id", "source_file"), ids, dates_of)
     who.files |= names
-    dates = claimed | (named_dates & everywhere.keys())
+    dates = claimed | (named_dates & {tables.date_of(value) for value in everywhere})
     for table in tables.ALL:
         if columns := _columns_of(spark, table):
             _look_into(spark, table, columns, dates, names, found)
@@ -205,13 +205,14 @@ def _look_into(
 ) -> None:
     places = tables.all_locations(spark, table)
     if table in (READINGS, CONTESTED, CLAIMS):
-        places = {value: folder for value, folder in places.items() if value in dates}
+        places = {value: folder for value, folder in places.items() if tables.date_of(value) in dates}
     places = {value: folder for value, folder in places.items() if not tables.is_empty(folder)}
     is_of_dates = tables.root_and_column(spark, table)[1] == "date"
     found.places[table] = places
 
     def see(value: str, rows: pa.Table) -> None:
-        _, removed, changed = found.who.clean(rows, date.fromisoformat(value) if is_of_dates else None)
+        day = date.fromisoformat(tables.date_of(value)) if is_of_dates else None
+        _, removed, changed = found.who.clean(rows, day)
         found.add(table, value, removed, changed)
 
     only = [*columns, *(name for name in ("date",) if not is_of_dates)]
@@ -223,7 +224,8 @@ def _ids(spark: SparkSession) -> set[str]:
     found: set[str] = set()
     for table in (AGREEMENTS, DAILY_METERPOINT):
         places = tables.all_locations(spark, table)
-        newest = {value: places[value] for value in sorted(places)[-1:]}
+        last = max(map(tables.date_of, places), default="")
+        newest = {value: folder for value, folder in places.items() if tables.date_of(value) == last}
         rows = tables.read_rows(spark, table, newest, only=("meterpoint_id", "account_id"))
         found |= {each for name in rows.column_names for each in pc.unique(rows[name]).to_pylist() if each}
     return found

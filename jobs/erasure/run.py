@@ -209,12 +209,12 @@ def _write(spark: SparkSession, found: Found, load_id: str) -> _Written:
 
     def of_partition(table: str, value: str) -> tuple[str, str, str]:
         is_of_dates = tables.root_and_column(spark, table)[1] == "date"
-        day = date.fromisoformat(value) if is_of_dates else None
+        day = date.fromisoformat(tables.date_of(value)) if is_of_dates else None
         counted = _Counted()
 
         def clean(rows: pa.Table) -> pa.Table:
             kept, removed, changed = found.who.clean(rows, day)
-            if table == READINGS:
+            if table == READINGS and tables.date_of(value) not in layered:
                 counted.add(rows, kept)
             return kept if removed or changed else rows
 
@@ -222,14 +222,25 @@ def _write(spark: SparkSession, found: Found, load_id: str) -> _Written:
             load_id if table in tables.DATA else ledger.free_folder(spark, table, date.fromisoformat(value), load_id)
         )
         place = tables.rewrite(spark, table, value, found.places[table][value], folder, clean)
-        if table == READINGS and day:
+        if table == READINGS and day and str(day) not in layered:
             written.changes[day] = counted.changes()
         return table, value, place
 
+    def of_layered(day: str) -> tuple[date, Changes]:
+        """What the layers have counts together: a row of the base may be one that does not count."""
+        layers = {value: each for value, each in found.places[READINGS].items() if tables.date_of(value) == day}
+        rows = tables.read_rows(spark, READINGS, layers, only=("meterpoint_id", "consumption_kwh"))
+        counted, local_date = _Counted(), date.fromisoformat(day)
+        counted.add(rows, found.who.clean(rows, local_date)[0])
+        return local_date, counted.changes()
+
+    touched = set(map(tables.date_of, found.parts.get(READINGS, {})))
+    layered = touched & {tables.date_of(value) for value in found.places.get(READINGS, {}) if tables.is_late(value)}
     jobs = [(table, value) for table, parts in found.parts.items() for value in parts]
     with ThreadPoolExecutor(WRITERS) as pool:
         for table, value, place in pool.map(lambda each: of_partition(*each), jobs):
             written.locations[table][value] = place
+        written.changes |= dict(pool.map(of_layered, layered))
     for table in OF_DAYS:
         ledger_writer.publish(spark, table, written.locations.get(table, {}), load_id)
     return written

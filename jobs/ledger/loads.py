@@ -83,14 +83,17 @@ def append_change(
     spark: SparkSession, load_id: str, kind: str, started_at: datetime, new: Mapping[str, Locations], **more: Any
 ) -> None:
     """Record a load that read no file: with that it has happened. `new` are the partitions that it switched."""
-    dates = sorted(map(date.fromisoformat, new.get(READINGS, {})))
+    dates, mart_dates = (
+        {date.fromisoformat(tables.date_of(value)) for value in new.get(table, {})}
+        for table in (READINGS, DAILY_METERPOINT)
+    )
     load = {
         "status": "published",
         "kind": kind,
         "started_at": started_at,
         "finished_at": datetime.now(UTC),
         "dates_published": len(dates),
-        "mart_dates_published": len(new.get(DAILY_METERPOINT, {})),
+        "mart_dates_published": len(mart_dates),
         "first_date": min(dates, default=None),
         "last_date": max(dates, default=None),
         "warnings": 0,
@@ -107,12 +110,15 @@ def append_publications(
 ) -> None:
     """Record which partitions a load switched to which folders, in place of which, and, by date, how many readings it
     added, changed and removed where there had been readings before."""
-    rows = []
+    rows, told = [], set()
     for table, locations in published.items():
-        for value, folder in locations.items():
+        for value, folder in sorted(locations.items()):
             row: dict[str, Any] = {"table_name": table, "partition_value": value, "folder": folder}
             row["replaced_folder"] = replaced.get(table, {}).get(value)
-            if table == READINGS and (change := changes.get(date.fromisoformat(value))):
+            day = tables.date_of(value)
+            # Once, where a date is written whole and its late layer becomes empty.
+            if table == READINGS and day not in told and (change := changes.get(date.fromisoformat(day))):
+                told.add(day)
                 row |= {f"readings_{name}": getattr(change, name) for name in ("added", "changed", "removed")}
                 row |= {name: getattr(change, name) for name in ("meterpoints", "kwh_before", "kwh_after")}
             rows.append(row)
@@ -168,7 +174,7 @@ def recover(spark: SparkSession, load_id: str) -> dict[str, Locations]:
                 _replace(_recorded_rows(spark, table, date.fromisoformat(day)), table, load_id, date.fromisoformat(day))
     earlier = {table: before(table) for table in (READINGS, CONTESTED, CLAIMS)}
     # Marts by year have no other dates: a load switches those of its dates before them.
-    begun = {day for found in earlier.values() for day in found} | before(DAILY_METERPOINT).keys()
+    begun = {tables.date_of(value) for found in (*earlier.values(), before(DAILY_METERPOINT)) for value in found}
     return {table: tables.locations(spark, table, begun) | found for table, found in earlier.items()}
 
 
@@ -249,11 +255,14 @@ def events(spark: SparkSession) -> list[Event]:
     rollbacks = {row["load_id"]: row for row in rows}
     found: list[Event] = []
     effective: frozenset[str] = frozenset()
+    # Also of claims alone, which nobody sees until a later load weighs them.
+    of_data = pc.field("table_name").isin(pa.array(tables.DATA))
+    everywhere = tables.all_locations(spark, PUBLICATIONS)
+    switched = set(tables.read_rows(spark, PUBLICATIONS, everywhere, of_data, ["load_id"])["load_id"].to_pylist())
     for load in loads:
         load_id = load["load_id"]
         changed = load["dates_published"] or load["mart_dates_published"] or load["snapshot_date"]
-        # It counts no dates where snapshots alone were too old. Of others than these it switched what no rollback does.
-        changed = changed or "LAKE_KEEP_SNAPSHOTS_MONTHS" in (load["accepted"] or ())
+        changed = changed or load_id in switched
         if load_id in rollbacks:
             row = rollbacks[load_id]
             target, in_effect = row["target_load_id"] or row["rolled_back_load_id"], bool(row["in_effect"])

@@ -117,7 +117,9 @@ def _changes(publications: pa.Table) -> dict[str, list[DateChange]]:
     found = defaultdict(list)
     for row in publications.filter(pc.equal(publications["table_name"], READINGS)).to_pylist():
         added, changed, removed = (row[f"readings_{name}"] for name in ("added", "changed", "removed"))
-        day = date.fromisoformat(row["partition_value"])
+        if added is None and tables.is_late(row["partition_value"]):
+            continue  # it became empty, because the date was written whole
+        day = date.fromisoformat(tables.date_of(row["partition_value"]))
         found[row["load_id"]].append(DateChange(day, added, changed, removed))
     return dict(found)
 
@@ -255,8 +257,8 @@ def silent_meterpoints(spark: SparkSession, day: date) -> list[str]:
         rows = tables.read_rows(spark, DAILY_METERPOINT, of, pc.field("reading_count") > 0, ["meterpoint_id"])
         return pc.unique(rows["meterpoint_id"])
 
-    now = ids({value: location for value, location in locations.items() if value == str(day)})
-    before = ids({value: location for value, location in locations.items() if value != str(day)})
+    now = ids({value: location for value, location in locations.items() if tables.date_of(value) == str(day)})
+    before = ids({value: location for value, location in locations.items() if tables.date_of(value) != str(day)})
     return sorted(before.filter(pc.invert(pc.is_in(before, now))).to_pylist())
 
 
@@ -270,7 +272,7 @@ def newest_date(spark: SparkSession, table: str, today: date) -> date | None:
             if tables.is_empty(locations[value]):
                 continue
             if not by_year:
-                return date.fromisoformat(value)
+                return date.fromisoformat(tables.date_of(value))
             rows = tables.read_rows(spark, table, {value: locations[value]}, pc.field("date") <= today, ["date"])
             if rows.num_rows:
                 newest: date = pc.max(rows["date"]).as_py()
