@@ -49,7 +49,7 @@ attempt("delete an object", lambda: store.delete_file(bucket + readings_file))
 attempt("read another folder", lambda: store.open_input_file(f"{bucket}/landing/case_study.db").read())
 attempt("list another folder", lambda: store.get_file_info(FileSelector(f"{bucket}/landing")))
 
-attempt("drop a table", lambda: spark.sql(f"DROP TABLE {table}"))
+attempt("drop a table", lambda: spark.sql(f"DROP TABLE {table}_by_layer"))
 attempt("make a database", lambda: spark.sql("CREATE DATABASE mine"))
 attempt("reach the jobs' metastore", lambda: reach("metastore", 9083))
 attempt("reach the metastore's database", lambda: reach("metadata-db", 5432))

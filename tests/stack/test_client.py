@@ -77,8 +77,8 @@ def test_a_query_can_be_started_and_cancelled(stack: Stack) -> None:
 def test_tables_are_told_from_views(inspector: sqlalchemy.Inspector) -> None:
     assert set(GOLD) <= set(inspector.get_view_names())
     assert inspector.get_table_names("gold") == []
-    assert {"readings", "agreement_history"} <= set(inspector.get_table_names("silver"))
-    assert {"agreement", "product", "meterpoint"} <= set(inspector.get_view_names("silver"))
+    assert {"readings_by_layer", "agreement_history"} <= set(inspector.get_table_names("silver"))
+    assert {"readings", "agreement", "product", "meterpoint"} <= set(inspector.get_view_names("silver"))
     assert {"gold", "silver", "mart"} <= set(inspector.get_schema_names())
     assert inspector.default_schema_name == "gold"
     assert inspector.has_table("Active_Agreements")
@@ -100,7 +100,7 @@ def test_columns_have_types_and_comments(inspector: sqlalchemy.Inspector) -> Non
 
 
 def test_partition_columns_are_listed_once(inspector: sqlalchemy.Inspector) -> None:
-    names = [column["name"] for column in inspector.get_columns("readings", "silver")]
+    names = [column["name"] for column in inspector.get_columns("readings_by_layer", "silver")]
 
     assert names.count("date") == 1
     assert len(names) == len(set(names))

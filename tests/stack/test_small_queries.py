@@ -31,6 +31,13 @@ IN_MEMORY = [
     "SELECT count(*) FROM gold.active_agreements_on(DATE '2021-01-02')",
     "SELECT 1",
 ]
+# Views of tables in layers.
+LAYERED = [
+    "gold.readings_without_agreement",
+    "silver.readings",
+    "silver.contested_readings",
+    "mart.daily_meterpoint_consumption",
+]
 # What nothing could stop may not take that way, and what is not small cannot.
 SPARK = [
     "SELECT count(*) FROM range(1000000000)",
@@ -43,8 +50,8 @@ SPARK = [
 ]
 
 
-def plan(stack: Stack, query: str) -> str:
-    [(text,)] = stack.query(f"EXPLAIN {query}", "analyst")
+def plan(stack: Stack, query: str, user: str = "analyst") -> str:
+    [(text,)] = stack.query(f"EXPLAIN {query}", user)
     return str(text)
 
 
@@ -54,6 +61,17 @@ def test_a_small_query_is_answered_from_memory(stack: Stack, query: str) -> None
 
     assert "\nHere" in text
     assert "FileScan" not in text
+
+
+@pytest.mark.parametrize("view", LAYERED)
+@pytest.mark.parametrize("user", ["analyst", "engineer"])
+def test_a_late_layer_without_rows_costs_nothing(stack: Stack, view: str, user: str) -> None:
+    text = plan(stack, f"EXTENDED SELECT * FROM {view} WHERE date = DATE '2021-01-02'", user)
+
+    optimized, physical = text.split("== Optimized Logical Plan ==")[1].split("== Physical Plan ==")
+    assert optimized.count("Relation ") == 1
+    assert not re.search("Join|Union|late", optimized)
+    assert re.search(r"\nHere\W+Rows \[", physical)
 
 
 def test_arithmetic_of_rows_in_memory_needs_no_generated_code(stack: Stack) -> None:

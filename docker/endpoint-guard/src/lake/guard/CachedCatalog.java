@@ -1,18 +1,29 @@
 package lake.guard;
 
 import java.lang.reflect.Field;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Predicate;
 import java.util.function.Supplier;
-import java.util.stream.Collectors;
+import org.apache.spark.SparkContext;
 import org.apache.spark.sql.SparkSession;
 import org.apache.spark.sql.catalyst.catalog.CatalogDatabase;
 import org.apache.spark.sql.catalyst.catalog.CatalogFunction;
 import org.apache.spark.sql.catalyst.catalog.CatalogTable;
 import org.apache.spark.sql.catalyst.catalog.CatalogTablePartition;
+import org.apache.spark.sql.catalyst.catalog.ExternalCatalogUtils;
 import org.apache.spark.sql.catalyst.catalog.ExternalCatalogWithListener;
+import org.apache.spark.sql.catalyst.expressions.AttributeReference;
+import org.apache.spark.sql.catalyst.expressions.EqualTo;
+import org.apache.spark.sql.catalyst.expressions.ExprId;
 import org.apache.spark.sql.catalyst.expressions.Expression;
+import org.apache.spark.sql.catalyst.expressions.IsNotNull;
+import org.apache.spark.sql.catalyst.expressions.Literal;
+import org.apache.spark.sql.catalyst.expressions.NamedExpression;
 import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan;
 import org.apache.spark.sql.catalyst.rules.Rule;
 import org.apache.spark.sql.execution.datasources.CatalogFileIndex;
@@ -23,6 +34,8 @@ import org.apache.spark.sql.execution.datasources.LogicalRelation;
 import org.apache.spark.sql.hive.HiveExternalCatalog;
 import org.apache.spark.sql.hive.client.HiveClient;
 import org.apache.spark.sql.internal.SharedState;
+import org.apache.spark.sql.types.Metadata;
+import org.apache.spark.unsafe.types.UTF8String;
 import scala.Option;
 import scala.collection.immutable.Seq;
 import scala.jdk.javaapi.CollectionConverters;
@@ -35,6 +48,10 @@ import scala.runtime.AbstractPartialFunction;
  * <p>Jobs write a new mark into the properties of the schema {@code ops} after each change that they make (jobs/tables.py).
  * Every statement begins with a look at it, one request, and what was remembered under another mark is dropped. So new data
  * shows in the first statement after a publication. Should a job end between change and mark, the next minute drops it all.
+ *
+ * <p>A statement keeps what it began with, whatever others have to forget, and asks nothing twice. A table in layers, which it
+ * reads several times (sql/gold/V023), it asks once for the partitions of all layers: so it has all of them as they were
+ * at one moment.
  */
 final class CachedCatalog extends HiveExternalCatalog {
   private static final String MARKED = "ops";
@@ -42,21 +59,39 @@ final class CachedCatalog extends HiveExternalCatalog {
   private static final long LONGEST = 60_000_000_000L;
   private static final int MOST = 10_000;
   /** Partitions of an answer that is remembered. */
-  private static final int FEW = 400;
+  private static final int FEW = 800;
+  /** Partition column of the tables in layers. */
+  static final String LAYER = "layer";
+  private static final ExprId ANY = NamedExpression.newExprId();
 
   /** What is known under one mark. Whoever looks something up puts it where it was missing, never into a newer one. */
-  private record Known(String mark, long since, Map<String, Object> answers) {
+  private record Known(String mark, long since, Map<Object, Object> answers) {
     private Known(String mark) {
       this(mark, System.nanoTime(), new ConcurrentHashMap<>());
     }
   }
 
+  /** Of one statement: what was known when it began, and the answers that are not worth to be remembered for others. */
+  private record Statement(Known known, Map<Object, Object> own) {
+    private Statement(Known known) {
+      this(known, new ConcurrentHashMap<>());
+    }
+  }
+
+  /** What is asked of a table's partitions. Conditions are in no order, and name columns alike, whoever reads the table. */
+  private record Question(String what, Set<Object> conditions) {}
+
+  /** Those that run, by their id, which goes with them to other threads. */
+  private static final Map<String, Statement> STATEMENTS = new ConcurrentHashMap<>();
+
   private final HiveExternalCatalog catalog;
+  private final SparkContext spark;
   private volatile Known known = new Known("");
 
   private CachedCatalog(HiveExternalCatalog catalog, SharedState state) {
     super(state.conf(), state.hadoopConf());
     this.catalog = catalog;
+    this.spark = state.sparkContext();
   }
 
   /** The one that stands before Spark's own catalog; put there for the first session. Spark has no setting for it. */
@@ -79,6 +114,10 @@ final class CachedCatalog extends HiveExternalCatalog {
 
   /** At the begin of a statement: forget what may have changed since the last one. */
   void look() {
+    String id = id();
+    if (id != null && STATEMENTS.containsKey(id)) {
+      return; // it has begun: this is a part of it
+    }
     Known before = known;
     String mark = null;
     try {
@@ -88,26 +127,51 @@ final class CachedCatalog extends HiveExternalCatalog {
     }
     if (mark == null || !mark.equals(before.mark()) || System.nanoTime() - before.since() > LONGEST
         || before.answers().size() > MOST) {
-      known = new Known(mark == null ? "" : mark);
+      before = new Known(mark == null ? "" : mark);
+      known = before;
+      // Of some the end is told before the beginning.
+      STATEMENTS.values().removeIf(statement -> System.nanoTime() - statement.known().since() > 10 * LONGEST);
     }
+    if (id != null) {
+      STATEMENTS.put(id, new Statement(before));
+    }
+  }
+
+  /** A statement has ended, or its client does not wait for it any more. */
+  static void forget(String id) {
+    STATEMENTS.remove(id);
+  }
+
+  /** Of the statement that this thread works for, null if for none. */
+  private String id() {
+    return spark.getLocalProperty("spark.jobGroup.id");
   }
 
   /** An answer that is remembered. An error is none, nor is "there is no such thing": that may be made any moment. */
-  private <T> T remember(String question, Supplier<T> ask) {
+  private <T> T remember(Object question, Supplier<T> ask) {
     return remember(question, ask, answer -> true);
   }
 
+  /** What is not worth it is remembered for the statement alone. Of two answers to one question, the first one holds. */
   @SuppressWarnings("unchecked")
-  private <T> T remember(String question, Supplier<T> ask, Predicate<T> worth) {
-    Map<String, Object> answers = known.answers();
-    T answer = (T) answers.get(question);
+  private <T> T remember(Object question, Supplier<T> ask, Predicate<T> worth) {
+    Statement statement = statement();
+    T answer = (T) statement.own().getOrDefault(question, statement.known().answers().get(question));
     if (answer == null) {
       answer = ask.get();
-      if (!Boolean.FALSE.equals(answer) && worth.test(answer)) {
-        answers.put(question, answer);
+      if (!Boolean.FALSE.equals(answer)) {
+        Map<Object, Object> answers = worth.test(answer) ? statement.known().answers() : statement.own();
+        T first = (T) answers.putIfAbsent(question, answer);
+        return first == null ? answer : first;
       }
     }
     return answer;
+  }
+
+  private Statement statement() {
+    String id = id();
+    Statement begun = id == null ? null : STATEMENTS.get(id);
+    return begun == null ? new Statement(known) : begun;
   }
 
   @Override
@@ -151,21 +215,76 @@ final class CachedCatalog extends HiveExternalCatalog {
     return remember("partitions " + schema + "." + table + " " + some, () -> super.listPartitions(schema, table, some));
   }
 
+  /** The conditions on the layer are not the metastore's: their answer is a part of the one that all layers share. */
   @Override
   public Seq<CatalogTablePartition> listPartitionsByFilter(
       String schema, String table, Seq<Expression> filters, String timeZone) {
-    return remember("partitions " + schema + "." + table + " where " + sql(filters),
-        () -> super.listPartitionsByFilter(schema, table, filters, timeZone), partitions -> told(filters, partitions.size()));
+    List<Expression> all = CollectionConverters.asJava(filters);
+    List<Expression> asked = all.stream().filter(condition -> !isHere(condition)).toList();
+    Seq<CatalogTablePartition> partitions = remember(partitions(schema, table, asked),
+        () -> super.listPartitionsByFilter(schema, table, seq(asked), timeZone), answer -> told(asked, answer.size()));
+    return asked.size() == all.size() ? partitions : seq(CollectionConverters.asJava(partitions).stream()
+        .filter(partition -> all.stream().allMatch(condition -> !isHere(condition) || holds(condition, partition))).toList());
   }
 
-  /** Whether an answer is worth its room, and the filters' SQL says all of them: that of LIKE ANY leaves out the patterns. */
-  private static boolean told(Seq<Expression> filters, int partitions) {
-    return filters.isEmpty() || partitions <= FEW && CollectionConverters.asJava(filters).stream().allMatch(SmallTables::simple);
+  /** Whether it is layer = '…', or says of a partition column that it is not null: Spark adds that to some reads of a table. */
+  private static boolean isHere(Expression condition) {
+    return layer(condition) != null || condition instanceof IsNotNull some && some.child() instanceof AttributeReference;
   }
 
-  /** Other texts have numbers that differ from query to query. */
-  private static String sql(Seq<Expression> filters) {
-    return CollectionConverters.asJava(filters).stream().map(Expression::sql).collect(Collectors.joining(" AND "));
+  /** The layer that a condition asks for, null if it asks for none. */
+  static String layer(Expression condition) {
+    if (!(condition instanceof EqualTo equal)) {
+      return null;
+    }
+    boolean turned = equal.left() instanceof Literal;
+    return (turned ? equal.right() : equal.left()) instanceof AttributeReference column && column.name().equals(LAYER)
+        && (turned ? equal.left() : equal.right()) instanceof Literal literal && literal.value() instanceof UTF8String text
+        ? text.toString() : null;
+  }
+
+  private static boolean holds(Expression condition, CatalogTablePartition partition) {
+    String layer = layer(condition);
+    String column = layer != null ? LAYER : ((AttributeReference) ((IsNotNull) condition).child()).name();
+    String value = partition.spec().getOrElse(column, () -> null);
+    return layer != null ? layer.equals(value) : !ExternalCatalogUtils.DEFAULT_PARTITION_NAME().equals(value);
+  }
+
+  private static Question partitions(String schema, String table, List<Expression> conditions) {
+    return new Question("partitions " + schema + "." + table, same(conditions));
+  }
+
+  /** Whether an answer is worth its room, and others may ask for it. */
+  private static boolean told(List<Expression> conditions, int partitions) {
+    return conditions.isEmpty() || partitions <= FEW && conditions.stream().allMatch(SmallTables::simple);
+  }
+
+  /** Without what differs from one read of a table to the next: the number and the alias of each column. */
+  private static Set<Object> same(List<Expression> conditions) {
+    Set<Object> same = new HashSet<>();
+    for (Expression condition : conditions) {
+      Expression plain = (Expression) condition.transformUp(PLAIN);
+      // SQL does not say all of others: that of LIKE ANY leaves out the patterns.
+      same.add(SmallTables.simple(plain) ? plain.sql() : plain);
+    }
+    return same;
+  }
+
+  private static final AbstractPartialFunction<Expression, Expression> PLAIN = new AbstractPartialFunction<>() {
+    @Override
+    public boolean isDefinedAt(Expression expression) {
+      return expression instanceof AttributeReference;
+    }
+
+    @Override
+    public Expression apply(Expression expression) {
+      AttributeReference column = (AttributeReference) expression;
+      return new AttributeReference(column.name(), column.dataType(), true, Metadata.empty(), ANY, seq(List.of()));
+    }
+  };
+
+  private static <T> Seq<T> seq(List<? extends T> items) {
+    return CollectionConverters.<T>asScala(new ArrayList<T>(items)).toSeq();
   }
 
   /** Makes an optimised plan's tables ask here for their files. */
@@ -210,8 +329,13 @@ final class CachedCatalog extends HiveExternalCatalog {
 
     @Override
     public InMemoryFileIndex filterPartitions(Seq<Expression> filters) {
-      return remember("files of " + table().identifier() + " where " + sql(filters), () -> super.filterPartitions(filters),
-          files -> told(filters, files.rootPaths().size()));
+      List<Expression> conditions = CollectionConverters.asJava(filters);
+      List<Expression> asked = conditions.stream().filter(condition -> !isHere(condition)).toList();
+      Question partitions = partitions(table().database(), table().identifier().table(), asked);
+      // Those of few late partitions not longer than all partitions: the base's could be newer.
+      return remember(new Question("files of " + table().identifier(), same(conditions)), () -> super.filterPartitions(filters),
+          files -> told(conditions, files.rootPaths().size())
+              && (!table().partitionColumnNames().contains(LAYER) || statement().known().answers().containsKey(partitions)));
     }
   }
 }

@@ -99,6 +99,12 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
         return Dates.years();
       }
     });
+    extensions.injectPreCBORule(new AbstractFunction1<>() {
+      @Override
+      public Rule<LogicalPlan> apply(SparkSession session) {
+        return new NoLate();
+      }
+    });
     extensions.injectPlannerStrategy(new AbstractFunction1<>() {
       @Override
       public SparkStrategy apply(SparkSession session) {

@@ -198,10 +198,12 @@ final class Protect extends Rule<LogicalPlan> {
     return expression instanceof Alias alias && Pseudonyms.is(alias.child());
   }
 
+  /** For the log: that of a table in layers as people know it (sql/gold/V023). */
   private static String name(LogicalPlan node) {
     Option<TableIdentifier> name = node instanceof LogicalRelation read ? read.catalogTable().map(table -> table.identifier())
         : Option.apply(((HiveTableRelation) node).tableMeta().identifier());
-    return name.isEmpty() ? "?" : name.get().database().getOrElse(() -> "?") + "." + name.get().table();
+    return name.isEmpty() ? "?"
+        : name.get().database().getOrElse(() -> "?") + "." + name.get().table().replaceFirst("_by_layer$", "");
   }
 
   private static <T> Seq<T> seq(List<? extends T> items) {

@@ -314,8 +314,10 @@ public final class RunLimits extends SparkListener {
       begin(query);
     } else if (event instanceof SparkListenerThriftServerOperationFinish finish) {
       executed(queries.get(finish.id()));
+      CachedCatalog.forget(finish.id());
     } else if (event instanceof SparkListenerThriftServerOperationError error) {
       executed(queries.get(error.id()));
+      CachedCatalog.forget(error.id());
       HeldResults.release(error.id());
     } else if (event instanceof SparkListenerThriftServerOperationCanceled canceled) {
       given(queries.get(canceled.id()));
@@ -325,6 +327,7 @@ public final class RunLimits extends SparkListener {
       HeldResults.release(timeout.id());
     } else if (event instanceof SparkListenerThriftServerOperationClosed closed) {
       given(queries.remove(closed.id()));
+      CachedCatalog.forget(closed.id());
       HeldResults.release(closed.id());
     }
   }
