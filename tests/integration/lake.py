@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs import load, periods, rollback, silver
+from jobs import load, periods, rollback, silver, tables
+from jobs.readings import correct
 from jobs.settings import Settings
 from tests.integration.oracle import PERIODS
 
@@ -186,18 +187,25 @@ class Lake:
 
     def folders(self, table: str) -> dict[str, str]:
         """Where the content of each partition is now, as the metastore has it."""
-        schema, name = table.split(".")
+        schema, name = tables.stored(table).split(".")
         jvm: Any = self.spark._jvm
         session: Any = self.spark._jsparkSession
         listed = session.sharedState().externalCatalog().listPartitions(schema, name, jvm.scala.Option.empty())
         partitions = [listed.apply(index) for index in range(listed.size())]
-        return {each.spec().values().head(): each.location().toString() for each in partitions}
+        names = [each.spec().values().mkString("/").removesuffix("/base") for each in partitions]
+        return {name: each.location().toString() for name, each in zip(names, partitions, strict=True)}
 
 
 def as_if_much(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have Spark's tasks read and merge what is so little that the driver would do it alone."""
     monkeypatch.setattr(silver, "LITTLE_FILES", 0)
     monkeypatch.setattr(silver, "LITTLE_ROWS", -1)
+
+
+def as_if_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have meterpoints corrected in the late layer of dates that are so small that they would be written anew."""
+    monkeypatch.setattr(correct, "LARGE", 1)
+    monkeypatch.setattr(correct, "PART", 0)
 
 
 class Rows(NamedTuple):

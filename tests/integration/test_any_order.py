@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.lake import DELIVERY, Agreement, Lake, Landing, as_if_much, day
+from tests.integration.lake import DELIVERY, Agreement, Lake, Landing, as_if_large, as_if_much, day
 from tests.integration.oracle import Oracle
 from tests.model.deliveries import Deliveries, Reading
 
 DATES = ("2021-01-01", "2021-01-02", "2021-01-03")
-EXAMPLES = 3
+EXAMPLES = 4
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,10 @@ def model() -> Deliveries:
 def test_whatever_the_order_gold_says_what_the_model_says(
     example: int, lake: Lake, model: Deliveries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if example == 1:
+    if example in (1, 3):
         as_if_much(monkeypatch)
+    if example in (2, 3):
+        as_if_large(monkeypatch)
     chance = random.Random(example)
     files = [f"example-{example}/{number}.json" for number in range(4)]
     versions = [name for name in files for _ in range(chance.choice((1, 1, 2, 3)))]

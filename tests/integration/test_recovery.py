@@ -227,7 +227,7 @@ def test_readings_of_an_older_version_of_which_a_run_died_are_taken_over_whole(n
     lake.landing.readings("a.json", day("a", "2021-01-01") + day("a", "2021-01-02"))
     lake.load()
     for day_of_claims in ("2021-01-01", "2021-01-02"):
-        lake.spark.sql(f"ALTER TABLE ops.claims DROP PARTITION (date = '{day_of_claims}')")
+        lake.spark.sql(f"ALTER TABLE ops.claims_by_layer DROP PARTITION (date = '{day_of_claims}')")
     lake.landing.readings("b.json", day("b", "2021-01-01"))
     dead = tables.folder_of(
         *tables.root_and_column(lake.spark, tables.READINGS), "2021-01-01", "20200101T000000-dead00"
