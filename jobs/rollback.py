@@ -58,8 +58,8 @@ def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage, tell
         load_id=load_id,
         started_at=started_at,
         kind="rollback",
-        dates=sorted(map(date.fromisoformat, _dates(before.get(READINGS, {})))),
-        mart_dates=sorted(map(date.fromisoformat, _dates(before.get(DAILY_METERPOINT, {})))),
+        dates=sorted(map(date.fromisoformat, tables.dates_of(before.get(READINGS, {})))),
+        mart_dates=sorted(map(date.fromisoformat, tables.dates_of(before.get(DAILY_METERPOINT, {})))),
         verdicts=judge.verdicts,
         errors=errors,
         undid=undone,
@@ -145,14 +145,14 @@ def _folders_with(spark: SparkSession, effective: frozenset[str], switched: Swit
 def _audit(spark: SparkSession, judge: audit.Audit, before: dict[str, Locations]) -> None:
     """Judge what is about to be published again: readings by the marts that were built of them, and these by them."""
     # Readings may be of another file, and mean the same: then the marts of their date stay.
-    dates = _dates(before.get(DAILY_METERPOINT, {})) | _dates(before.get(READINGS, {}))
+    dates = tables.dates_of(before.get(DAILY_METERPOINT, {})) | tables.dates_of(before.get(READINGS, {}))
     if not dates:
         return
     places = {
         table: tables.locations(spark, table, tables.holding(table, dates)) | before.get(table, {})
         for table in (READINGS, *MARTS)
     }
-    restored = _dates(before.get(READINGS, {}))
+    restored = tables.dates_of(before.get(READINGS, {}))
     readings = {value: folder for value, folder in places.pop(READINGS).items() if not tables.is_empty(folder)}
     marts = audit.on_dates(spark, places, dates)
     counted = marts[DAILY_METERPOINT].where(F.col("date").isin([date.fromisoformat(day) for day in restored]))
@@ -162,10 +162,6 @@ def _audit(spark: SparkSession, judge: audit.Audit, before: dict[str, Locations]
     audit.judge_readings(judge, of_readings, expected=expected)
     measured = audit.measure_marts(marts, tables.read(spark, READINGS, readings), None)
     audit.judge_marts(judge, *measured, audit.lost_of_other_dates(spark, places, dates))
-
-
-def _dates(locations: Locations) -> set[str]:
-    return {tables.date_of(value) for value in locations}
 
 
 def _keep_superseded(spark: SparkSession, before: Locations, switched: Switches, load_id: str) -> dict[date, Changes]:
@@ -184,7 +180,7 @@ def _keep_superseded(spark: SparkSession, before: Locations, switched: Switches,
     since = spark.createDataFrame(
         [(date.fromisoformat(day), load) for day, load in came.items()], "date DATE, since STRING"
     )
-    held = tables.locations(spark, READINGS, _dates(before))
+    held = tables.locations(spark, READINGS, tables.dates_of(before))
     now, then = (
         tables.read(spark, READINGS, {day: folder for day, folder in places.items() if not tables.is_empty(folder)})
         for places in (held, held | before)

@@ -81,13 +81,12 @@ class Written:
     locations: dict[str, Locations] = field(default_factory=dict)  # by table
     rows: int = 0  # which the folders of silver.readings hold
     contested: int = 0
-    corrected: bool = False  # whether meterpoints were corrected, whose readings before and after are staged
     changes: dict[date, Changes] = field(default_factory=dict)  # of dates that had readings before
 
     @property
     def dates(self) -> list[date]:
         """Dates of which readings changed."""
-        return sorted({date.fromisoformat(tables.date_of(value)) for value in self.locations.get(READINGS, {})})
+        return sorted(map(date.fromisoformat, tables.dates_of(self.locations.get(READINGS, {}))))
 
     @property
     def whole_dates(self) -> set[str]:
@@ -286,7 +285,7 @@ def merge_dates(
     sizes = {day: receipt.readings.get(day, 0) + dropped.get(day, 0) for day in touched}
     totals = {} if only_held else totals_of_large(spark, held[READINGS], sizes, touched - begun_dates)
     whole = touched - totals.keys()
-    had_readings, had_claims = ({tables.date_of(value) for value in held[table]} for table in (READINGS, CLAIMS))
+    had_readings, had_claims = tables.dates_of(held[READINGS]), tables.dates_of(held[CLAIMS])
     to_merge = whole if only_held else whole & (had_readings | had_claims)
     to_merge |= _claimed_twice(
         spark, place, receipt, {day: fresh[CLAIMS][day] for day in (new_dates & whole) - to_merge}
@@ -327,7 +326,6 @@ def merge_dates(
         contested=sum(counts["contested"] for counts in written.values())
         + sum(each.rows.get("contested", 0) for each in corrected),
         changes=changes,
-        corrected=any("readings" in each.rows for each in corrected),
     )
 
 
@@ -388,7 +386,7 @@ def _correct(
             folders = [_path(roots[kind], value, held[table].get(value)) for value in (day, late)]
             layers[kind] = correct.Layers(*folders)
         new = [f"{root}/date={day}/load={place.load_id}" if day in new_dates else None for root in roots.values()]
-        targets = {kind: f"{root}/date={late}/load={place.load_id}" for kind, root in roots.items()}
+        targets = {kind: tables.folder_of(root, "date", late, place.load_id) for kind, root in roots.items()}
         return correct.Date(day, layers, targets, new_readings=new[0], new_claims=new[2])
 
     dates, work = [of_date(day) for day in sorted(sizes)], partial(correct.correct, place, taken_back)
@@ -400,7 +398,7 @@ def _correct(
 
 def _path(root: str, value: str, location: str | None) -> str | None:
     """A partition's folder as Arrow names it."""
-    return f"{root}/date={value}/load={tables.folder_id(location)}" if location else None
+    return tables.folder_of(root, "date", value, tables.folder_id(location)) if location else None
 
 
 def _taken_back(

@@ -112,6 +112,11 @@ def date_of(value: str) -> str:
     return value.removesuffix(LATE)
 
 
+def dates_of(values: Iterable[str]) -> set[str]:
+    """The dates of partitions of any layer."""
+    return set(map(date_of, values))
+
+
 def is_late(value: str) -> bool:
     """Whether a partition has the meterpoints of a date that were corrected since its base was written."""
     return value.endswith(LATE)

@@ -189,7 +189,7 @@ def look(spark: SparkSession, who: Who) -> Found:
     ids = who.condition((), ("meterpoint_id", "source_file"))
     tables.each_file(spark, CLAIMS, everywhere, ("meterpoint_id", "source_file"), ids, dates_of)
     who.files |= names
-    dates = claimed | (named_dates & {tables.date_of(value) for value in everywhere})
+    dates = claimed | (named_dates & tables.dates_of(everywhere))
     for table in tables.ALL:
         if columns := _columns_of(spark, table):
             _look_into(spark, table, columns, dates, names, found)

@@ -234,8 +234,8 @@ def _write(spark: SparkSession, found: Found, load_id: str) -> _Written:
         counted.add(rows, found.who.clean(rows, local_date)[0])
         return local_date, counted.changes()
 
-    touched = set(map(tables.date_of, found.parts.get(READINGS, {})))
-    layered = touched & {tables.date_of(value) for value in found.places.get(READINGS, {}) if tables.is_late(value)}
+    late = filter(tables.is_late, found.places.get(READINGS, {}))
+    layered = tables.dates_of(found.parts.get(READINGS, {})) & tables.dates_of(late)
     jobs = [(table, value) for table, parts in found.parts.items() for value in parts]
     with ThreadPoolExecutor(WRITERS) as pool:
         for table, value, place in pool.map(lambda each: of_partition(*each), jobs):

@@ -83,17 +83,14 @@ def append_change(
     spark: SparkSession, load_id: str, kind: str, started_at: datetime, new: Mapping[str, Locations], **more: Any
 ) -> None:
     """Record a load that read no file: with that it has happened. `new` are the partitions that it switched."""
-    dates, mart_dates = (
-        {date.fromisoformat(tables.date_of(value)) for value in new.get(table, {})}
-        for table in (READINGS, DAILY_METERPOINT)
-    )
+    dates = set(map(date.fromisoformat, tables.dates_of(new.get(READINGS, {}))))
     load = {
         "status": "published",
         "kind": kind,
         "started_at": started_at,
         "finished_at": datetime.now(UTC),
         "dates_published": len(dates),
-        "mart_dates_published": len(mart_dates),
+        "mart_dates_published": len(tables.dates_of(new.get(DAILY_METERPOINT, {}))),
         "first_date": min(dates, default=None),
         "last_date": max(dates, default=None),
         "warnings": 0,
