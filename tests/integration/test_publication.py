@@ -35,7 +35,9 @@ def state_of(lake: Lake, summary: Summary) -> State:
         summary,
         lake.gold(),
         lake.view("silver.readings"),
-        sorted(lake.rows("SHOW PARTITIONS silver.readings") + lake.rows("SHOW PARTITIONS mart.daily_by_product")),
+        sorted(
+            lake.rows("SHOW PARTITIONS silver.readings_by_layer") + lake.rows("SHOW PARTITIONS mart.daily_by_product")
+        ),
     )
 
 

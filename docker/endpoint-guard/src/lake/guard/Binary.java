@@ -66,19 +66,40 @@ final class Binary {
             List.of(conf.getVar(ConfVars.HIVE_SSL_PROTOCOL_BLACKLIST).split(",")));
     ThreadPoolExecutor pool = new ThreadPoolExecutor(5, threads, 60, TimeUnit.SECONDS, new SynchronousQueue<>(),
         new ThreadFactoryWithGarbageCleanup("HiveServer2-Handler-Pool"));
-    return new TThreadPoolServer(new TThreadPoolServer.Args(socket)
+    Waiting<TSocket> waiting = new Waiting<>(TSocket::close);
+    return new TThreadPoolServer(new TThreadPoolServer.Args(inOrder(socket, waiting))
         .processor(processor)
-        .transportFactory(new Transports())
+        .transportFactory(new Transports(waiting))
         .protocolFactory(new TBinaryProtocol.Factory(false, true, LONGEST_MESSAGE, MOST_ENTRIES))
         .executorService(pool));
+  }
+
+  /** Connections wait from the moment in which they are accepted: threads that begin later come in any order. */
+  private static TServerSocket inOrder(TServerSocket socket, Waiting<TSocket> waiting) throws TTransportException {
+    return new TServerSocket(socket.getServerSocket()) {
+      @Override
+      public TSocket accept() throws TTransportException {
+        TSocket connection = super.accept();
+        waiting.begin(address(connection), connection);
+        return connection;
+      }
+    };
+  }
+
+  private static String address(TSocket connection) {
+    return connection.getSocket().getInetAddress().getHostAddress();
   }
 
   private static final class Transports extends TTransportFactory {
     // A transport holds its connection: were it held here, neither would ever go.
     private final Map<TTransport, WeakReference<TTransport>> open = Collections.synchronizedMap(new WeakHashMap<>());
-    private final Waiting<TSocket> waiting = new Waiting<>(TSocket::close);
+    private final Waiting<TSocket> waiting;
     private final Places<Bounded> ofUsers = new Places<>(transport -> !transport.isOpen());
     private final Places<Bounded> ofAddresses = new Places<>(transport -> !transport.isOpen());
+
+    private Transports(Waiting<TSocket> waiting) {
+      this.waiting = waiting;
+    }
 
     @Override
     public TTransport getTransport(TTransport connection) throws TTransportException {
@@ -92,10 +113,12 @@ final class Binary {
     }
 
     private TTransport loggedIn(TSocket connection) throws TTransportException {
-      String address = connection.getSocket().getInetAddress().getHostAddress();
-      waiting.begin(address, connection);
+      String address = address(connection);
+      waiting.makeRoom();
       try {
-        Bounded transport = new Bounded(connection, address, ofUsers, ofAddresses);
+        // While a password is checked, which takes its time, no newer connection is in its way. Checks are few (Login).
+        Credentials credentials = new Credentials(address, ofUsers, ofAddresses, () -> waiting.end(address, connection));
+        Bounded transport = new Bounded(connection, credentials);
         connection.setTimeout(LOGIN_MILLIS);
         transport.open();
         connection.setTimeout(FIRST_MILLIS);
@@ -115,11 +138,6 @@ final class Binary {
     private final Credentials credentials;
     private boolean used;
     private int message;
-
-    private Bounded(TSocket connection, String address, Places<Bounded> ofUsers, Places<Bounded> ofAddresses)
-        throws TTransportException {
-      this(connection, new Credentials(address, ofUsers, ofAddresses));
-    }
 
     private Bounded(TSocket connection, Credentials credentials) throws TTransportException {
       super("PLAIN", "CUSTOM", null, Map.of(), credentials, connection);
@@ -204,14 +222,16 @@ final class Binary {
     private final Places<Bounded> ofUsers;
     private final Places<Bounded> ofAddresses;
     private String user;
+    private final Runnable known;
     private Places.Place<Bounded> ofUser;
     private Places.Place<Bounded> ofAddress;
     private String limit;
 
-    private Credentials(String address, Places<Bounded> ofUsers, Places<Bounded> ofAddresses) {
+    private Credentials(String address, Places<Bounded> ofUsers, Places<Bounded> ofAddresses, Runnable known) {
       this.address = address;
       this.ofUsers = ofUsers;
       this.ofAddresses = ofAddresses;
+      this.known = known;
     }
 
     @Override
@@ -228,6 +248,7 @@ final class Binary {
           authorize = asked;
         }
       }
+      known.run();
       Login.check(name, password, address);
       user = name;
       ofUser = ofUsers.take(user, OF_USER);

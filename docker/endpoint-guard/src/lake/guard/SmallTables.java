@@ -112,6 +112,8 @@ import scala.jdk.javaapi.CollectionConverters;
 final class SmallTables extends SparkStrategy {
   /** Bytes of a query's files from one table. As rows they take some ten times as much. */
   private static final long SMALL = 2 << 20;
+  /** Bytes of rows that one step of a query has to itself. An open statement holds them, and there may be many. */
+  private static final long COPIED = 512 << 10;
   /** Bytes of a partition's rows. */
   private static final long UNPACKED = 32 << 20;
   /** What a row's objects take beside its bytes. */
@@ -200,16 +202,18 @@ final class SmallTables extends SparkStrategy {
 
   private SparkPlan answer(LogicalPlan plan) {
     if (plan instanceof ReturnAnswer answer) {
-      SparkPlan rows = answer(answer.child());
+      SparkPlan rows = selected(answer.child(), HereExec.SMALL);
       if (rows instanceof RowsExec) {
         return new HereExec(rows);
       }
       SparkPlan prepared = here(answer.child()) ? prepared(answer.child()) : null;
       return prepared != null && inMemory(prepared) ? new HereExec(prepared) : null;
     }
-    if (plan instanceof Join join) {
-      return joined(join);
-    }
+    return plan instanceof Join join ? joined(join) : selected(plan, COPIED);
+  }
+
+  /** What selects from one table: rows of its own where they have so many bytes at most, else from the rows that are kept. */
+  private SparkPlan selected(LogicalPlan plan, long most) {
     Option<Tuple3<Seq<NamedExpression>, Seq<Expression>, LogicalPlan>> operation = PhysicalOperation.unapply(plan);
     if (operation.isEmpty()) {
       return null;
@@ -221,7 +225,7 @@ final class SmallTables extends SparkStrategy {
     columns.forEach(column -> expressions.add((Expression) column));
     boolean simple = expressions.stream().allMatch(SmallTables::simple);
     if (table instanceof OneRowRelation && simple) {
-      return scan(columns, conditions, List.of(), List.of(InternalRow.empty()));
+      return scan(columns, conditions, List.of(), List.of(InternalRow.empty()), most);
     }
     if (!(table instanceof LogicalRelation read) || !small(read)) {
       return null;
@@ -232,19 +236,24 @@ final class SmallTables extends SparkStrategy {
     }
     List<Attribute> input = List.copyOf(CollectionConverters.asJava(read.output()));
     if (simple) {
-      return scan(columns, conditions, input, rows);
+      return scan(columns, conditions, input, rows, most);
     }
     if (expressions.stream().allMatch(SmallTables::scalar)
         && expressions.stream().mapToInt(SmallTables::size).sum() * (double) rows.size() <= MOST) {
       try {
-        return scan(columns, conditions, input, rows);
+        return scan(columns, conditions, input, rows, most);
       } catch (RuntimeException error) {
         // A row cannot be worked out. Perhaps nobody asks for it.
       }
     }
+    return ofKept(columns, conditions, input, rows);
+  }
+
+  /** Evaluated while the query runs. */
+  private static SparkPlan ofKept(
+      List<NamedExpression> columns, List<Expression> conditions, List<Attribute> input, List<InternalRow> rows) {
     SparkPlan scan = new RowsExec(seq(input), seq(rows));
-    SparkPlan filter = conditions.isEmpty() ? scan : new FilterExec(all(conditions), scan);
-    return new ProjectExec(operation.get()._1(), filter);
+    return new ProjectExec(seq(columns), conditions.isEmpty() ? scan : new FilterExec(all(conditions), scan));
   }
 
   /** Ready to run, and without Spark's planning anew while it runs, which a single task has no need of. */
@@ -343,7 +352,7 @@ final class SmallTables extends SparkStrategy {
 
   /** Evaluated without generated code, which would be compiled anew for each date. Null for what would be large. */
   private SparkPlan scan(
-      List<NamedExpression> columns, List<Expression> conditions, List<Attribute> input, List<? extends InternalRow> rows) {
+      List<NamedExpression> columns, List<Expression> conditions, List<Attribute> input, List<InternalRow> rows, long most) {
     UnsafeProjection project = InterpretedUnsafeProjection.createProjection(
         seq(columns.stream().map(column -> bound(column, input)).toList()));
     InterpretedPredicate wanted = conditions.isEmpty() ? null : new InterpretedPredicate(bound(all(conditions), input));
@@ -358,6 +367,9 @@ final class SmallTables extends SparkStrategy {
         }
         result.add(selected.copy());
       }
+    }
+    if (bytes > most) {
+      return ofKept(columns, conditions, input, rows);
     }
     HeldResults.besides(session.sparkContext(), bytes + ROW * result.size());
     return new RowsExec(seq(columns.stream().map(NamedExpression::toAttribute).toList()), seq(result));

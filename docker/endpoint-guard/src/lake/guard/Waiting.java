@@ -8,12 +8,14 @@ import java.util.HashMap;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 
 /**
- * Connections that have not logged in. Of too many the oldest is closed, of the address that has most of them. One that
- * takes too long is closed, too: a client that sends a byte now and then never meets the time-out of a read.
+ * Connections that have not said who they are. Of too many the oldest has to go, of the address that has most of them. One
+ * that takes too long has to go, too: a client that sends a byte now and then never meets the time-out of a read.
  */
 final class Waiting<T> {
   private static final int MOST = 100;
@@ -24,6 +26,7 @@ final class Waiting<T> {
 
   private final Consumer<T> close;
   private final Map<String, Deque<One<T>>> waiting = new HashMap<>();
+  private final Queue<T> tooMany = new ConcurrentLinkedQueue<>();
   private int count;
 
   Waiting(Consumer<T> close) {
@@ -33,21 +36,21 @@ final class Waiting<T> {
     late.start();
   }
 
-  void begin(String address, T connection) {
-    T oldest = added(address, connection);
-    if (oldest != null) {
-      close.accept(oldest); // which may wait, so nobody else waits for it
+  /** In the order in which connections came, whichever thread is the first to look at its own. */
+  synchronized void begin(String address, T connection) {
+    waiting.computeIfAbsent(address, key -> new ArrayDeque<>()).add(new One<>(connection, System.nanoTime()));
+    if (++count > MOST) {
+      count--;
+      tooMany.add(waiting.values().stream().max(Comparator.comparingInt(Deque::size)).orElseThrow().poll().connection());
     }
   }
 
-  /** The connection that has to go, which is no longer counted; null: none. */
-  private synchronized T added(String address, T connection) {
-    waiting.computeIfAbsent(address, key -> new ArrayDeque<>()).add(new One<>(connection, System.nanoTime()));
-    if (++count <= MOST) {
-      return null;
+  /** Closes one that has to go, if there is one. That may wait, so it is for a thread for which nobody else waits. */
+  void makeRoom() {
+    T oldest = tooMany.poll();
+    if (oldest != null) {
+      close.accept(oldest);
     }
-    count--;
-    return waiting.values().stream().max(Comparator.comparingInt(Deque::size)).orElseThrow().poll().connection();
   }
 
   synchronized void end(String address, T connection) {
