@@ -32,6 +32,7 @@ from jobs.tables import (
 # In a small delivery a few bad files are a large share, and a small date loses a large share with a few readings: the
 # shares of expectations are told only beyond these numbers.
 FEW_FILES_AT_FAULT, FEW_REMOVED = 50, 100
+FEW_DATES = 100  # are named in a condition, which needs no join
 
 
 @dataclass
@@ -63,11 +64,15 @@ def measure(table: str, content: DataFrame) -> quality.Measures:
 
 def on_dates(spark: SparkSession, places: dict[str, Locations], dates: Collection[str]) -> dict[str, DataFrame]:
     """Marts in the given folders, of the given dates alone: their partitions may hold others, too."""
-    these = marts.calendar(spark, map(date.fromisoformat, dates))
+    these = marts.calendar(spark, map(date.fromisoformat, dates)).select("date")
+
+    def of_dates(rows: DataFrame) -> DataFrame:
+        if len(dates) <= FEW_DATES:
+            return rows.where(F.col("date").isin([date.fromisoformat(day) for day in dates]))
+        return rows.join(F.broadcast(these), on="date", how="left_semi")
+
     return {
-        mart: tables.read(spark, mart, folders).join(F.broadcast(these.select("date")), on="date", how="left_semi")
-        if mart in BY_YEAR
-        else tables.read(spark, mart, folders)
+        mart: of_dates(tables.read(spark, mart, folders)) if mart in BY_YEAR else tables.read(spark, mart, folders)
         for mart, folders in places.items()
     }
 

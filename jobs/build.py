@@ -5,7 +5,7 @@ were, less what these meterpoints gave before, and with what they give now; of t
 them.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import reduce
@@ -14,29 +14,15 @@ from typing import NamedTuple
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import marts, regions, silver, snapshots, tables
+from jobs import marts, regions, silver, snapshots, sums, tables
 from jobs.readings import correct
 from jobs.readings.ingest import Place
 from jobs.silver import Written
 from jobs.spark import at_once
-from jobs.tables import (
-    CURRENT_SNAPSHOT,
-    DAILY_COMPLETENESS,
-    DAILY_METERPOINT,
-    DAILY_PRODUCT,
-    DAILY_REGION,
-    HALF_HOURLY,
-    HALF_HOURLY_PRODUCT,
-    HALF_HOURLY_REGION,
-    READINGS,
-    REGIONS,
-    Locations,
-)
+from jobs.tables import CURRENT_SNAPSHOT, DAILY_METERPOINT, HALF_HOURLY, READINGS, REGIONS, Locations
 
 PAIR = ["date", "meterpoint_id"]
 READINGS_A_DAY, BYTES_A_METERPOINT = 48, 30  # the latter in the mart, about
-# Marts that have no row where nobody was read, and those that tell how many readings were expected there, too.
-SUMS_OF = {HALF_HOURLY: HALF_HOURLY_REGION, DAILY_PRODUCT: DAILY_REGION}
 # So many meterpoints and dates are joined in memory. Of more, dates are built anew.
 MOST_PAIRS = 1_000_000
 # So many names are a condition that Parquet's row groups are chosen by.
@@ -210,78 +196,64 @@ def _write(
     corrected: set[str],
     sides: tuple[Side, Side] | None,
 ) -> Built:
-    new: dict[str, Locations] = {DAILY_METERPOINT: {}}
-    dates = whole | corrected
-    changed, of_corrected = calendar(spark, dates), calendar(spark, corrected)
-
-    def parts(name: str, of_whole: DataFrame | None, of_side: Callable[[Side], DataFrame]) -> DataFrame:
-        """Parts of the dates that are built whole, and what is to be added to the others."""
-        found = [of_whole] if of_whole is not None else []
-        if sides:
-            before, after = map(of_side, sides)
-            found.append(_settled(place, after.unionByName(marts.less(before)), name))
-        return reduce(DataFrame.unionByName, found)
-
-    def by_year(mart: str, make: Callable[[DataFrame], DataFrame], parts: DataFrame, *order: str) -> None:
-        """The years of the dates anew: other dates of them as they are."""
-        years = tables.holding(mart, dates)
-        held = tables.locations(spark, mart, years)
-        live = tables.read(spark, mart, held).drop("year")
-        if corrected:
-            source = SUMS_OF.get(mart, mart)
-            sums = live if source == mart else tables.read(spark, source, tables.locations(spark, source, years))
-            sums = sums.join(F.broadcast(of_corrected.select("date")), "date", "left_semi")
-            parts = parts.unionByName(sums.drop("year"), allowMissingColumns=True)
-        content = make(parts)
-        if held:
-            others = live.join(F.broadcast(changed.select("date")), on="date", how="left_anti")
-            content = content.unionByName(others, allowMissingColumns=True)
-        new[mart] = tables.write_years(content, mart, place.load_id, years, *order)
-
-    def daily(content: DataFrame | None) -> None:
-        by_meterpoint = by_day = complete = None
-        if content is not None:
-            new[DAILY_METERPOINT] |= tables.write(content, DAILY_METERPOINT, place.load_id, whole)
-            by_meterpoint = tables.read(spark, DAILY_METERPOINT, new[DAILY_METERPOINT])
-            by_day = marts.by_day(by_meterpoint, reference.regions).persist()
-            complete = marts.completeness_by_day(by_meterpoint)
-            # Whatever was corrected of these dates is in their new base.
-            root, column = tables.root_and_column(spark, DAILY_METERPOINT)
-            late = [value for value in tables.locations(spark, DAILY_METERPOINT, whole) if tables.is_late(value)]
-            new[DAILY_METERPOINT] |= {value: tables.folder_of(root, column, value) for value in late}
-        if sides:
-            new[DAILY_METERPOINT] |= _write_late(spark, place.load_id, corrected, *sides)
-        sums = parts("days", by_day, lambda side: marts.by_day(side.daily, side.regions))
-        by_year(DAILY_PRODUCT, marts.daily_product_consumption, sums, "product_display_name")
-        by_year(DAILY_REGION, marts.daily_region_consumption, sums, "product_display_name", "region")
-        counts = parts("completeness", complete, lambda side: marts.completeness_by_day(side.daily))
-        by_year(DAILY_COMPLETENESS, marts.daily_completeness, counts)
-
-    def half_hourly(content: DataFrame | None) -> None:
-        sums = parts("half_hours", content, lambda side: _by_half_hour(side, of_corrected))
-        by_year(HALF_HOURLY, marts.half_hourly_consumption, sums, "interval_start_utc")
-        order = "interval_start_utc", "product_display_name"
-        by_year(HALF_HOURLY_PRODUCT, marts.half_hourly_product_consumption, sums, *order)
-        by_year(HALF_HOURLY_REGION, marts.half_hourly_region_consumption, sums, "interval_start_utc", "region")
-
-    if whole:
-        places = places_of_readings(spark, whole, written.locations)
-        full = {tables.date_of(value) for value, folder in places.items() if not tables.is_empty(folder)}
-        of_whole, readings = calendar(spark, full), tables.read(spark, READINGS, places)
-        known = marts.known_on(of_whole, *reference).persist()
-        by_half_hour = marts.consumption_by_half_hour(readings, known, of_whole).persist()
-        by_meterpoint = marts.daily_meterpoint_consumption(readings, known, of_whole)
-        at_once(lambda: daily(by_meterpoint), lambda: half_hourly(by_half_hour))
-        known.unpersist()
-        by_half_hour.unpersist()
-    else:
-        at_once(lambda: daily(None), lambda: half_hourly(None))
+    new: dict[str, Locations] = {mart: {} for mart in tables.MARTS}
+    changes: list[sums.Parts] = []
+    if sides:
+        new[DAILY_METERPOINT] |= _write_late(spark, place.load_id, corrected, *sides)
+        before, after = (_parts_of(side, calendar(spark, corrected)) for side in sides)
+        changes = [after, sums.less(before)]
+    # A year's sums are as much as the driver should hold.
+    for year in sorted(tables.holding(HALF_HOURLY, whole | corrected)):
+        dates = {day for day in whole | corrected if day.startswith(year)}
+        parts = changes
+        if of_year := dates & whole:
+            layers, of_whole = _write_whole(spark, place.load_id, written, reference, of_year)
+            new[DAILY_METERPOINT] |= layers
+            parts = [*changes, of_whole]
+        for mart in sums.MARTS:
+            new[mart] |= sums.write_year(
+                spark, mart, place.load_id, year, parts, dates=dates, corrected=corrected & dates
+            )
     return Built(new, frozenset(whole), frozenset(corrected), *(sides or ()))
 
 
-def _by_half_hour(side: Side, dates: DataFrame) -> DataFrame:
+def _write_whole(
+    spark: SparkSession, load_id: str, written: Written, reference: Reference, whole: set[str]
+) -> tuple[Locations, sums.Parts]:
+    """Write the mart by meterpoint of dates from all of their readings, and work out the sums of the others."""
+    places = places_of_readings(spark, whole, written.locations)
+    full = {tables.date_of(value) for value, folder in places.items() if not tables.is_empty(folder)}
+    dates, readings = calendar(spark, full), tables.read(spark, READINGS, places)
+    known = marts.known_on(dates, *reference).persist()
+
+    def by_meterpoint() -> tuple[Locations, sums.Parts]:
+        rows = marts.daily_meterpoint_consumption(readings, known, dates)
+        new = tables.write(rows, DAILY_METERPOINT, load_id, whole)
+        days = marts.daily_sums(tables.read(spark, DAILY_METERPOINT, new), reference.regions)
+        # Whatever was corrected of these dates is in their new base.
+        root, column = tables.root_and_column(spark, DAILY_METERPOINT)
+        late = [value for value in tables.locations(spark, DAILY_METERPOINT, whole) if tables.is_late(value)]
+        return new | {value: tables.folder_of(root, column, value) for value in late}, sums.of_days(days)
+
+    by_half_hour = marts.consumption_by_half_hour(readings, known, dates)
+    (layers, of_days), of_half_hours = at_once(
+        by_meterpoint, lambda: sums.of_half_hours(marts.half_hourly_sums(by_half_hour))
+    )
+    known.unpersist()
+    return layers, of_days | of_half_hours
+
+
+def _parts_of(side: Side, dates: DataFrame) -> sums.Parts:
     of_agreement = side.daily.select(*PAIR, "agreement_id", "product_display_name")
-    return marts.consumption_by_half_hour(side.readings, marts.with_region(of_agreement, side.regions), dates)
+    known = marts.with_region(of_agreement, side.regions)
+    by_half_hour = marts.consumption_by_half_hour(side.readings, known, dates)
+    of_days: sums.Parts
+    of_half_hours: sums.Parts
+    of_days, of_half_hours = at_once(
+        lambda: sums.of_days(marts.daily_sums(side.daily, side.regions)),
+        lambda: sums.of_half_hours(marts.half_hourly_sums(by_half_hour)),
+    )
+    return of_days | of_half_hours
 
 
 def _write_late(spark: SparkSession, load_id: str, dates: Collection[str], before: Side, after: Side) -> Locations:

@@ -1,10 +1,8 @@
 """The marts: aggregates of readings, the agreements that held and the regions of meterpoints, by local date.
 
-Beside each sum stand four counts. Expected readings are the half hours of meterpoints with an agreement on the date,
-and received readings those of them that were read. Rated readings have a quality, and actual ones have the quality A.
-
-Sums and counts add up, so a mart of a date is the sum of its parts: what it held, plus what meterpoints that changed
-give now, minus what they gave before (`less`). Averages are worked out of the sum.
+The mart by meterpoint is made here, and the sums of dates of which the driver makes all others (jobs/sums.py). Beside
+each sum stand four counts. Expected readings are the half hours of meterpoints with an agreement on the date, and
+received readings those of them that were read. Rated readings have a quality, and actual ones have the quality A.
 
 An agreement holds on [agreement_valid_from, agreement_valid_to). Both are local dates, so it holds for whole local
 dates, and the agreement of a reading depends on its meterpoint and date alone. Energy is kWh, as decimals: sums are
@@ -15,23 +13,15 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from jobs.readings.rules import TIME_ZONE
 
 KWH_TOTAL = "DECIMAL(18,6)"
-# Columns of marts that add up.
-MEASURES = (
-    "meterpoint_count",
-    "consumption_kwh",
-    "expected_readings",
-    "received_readings",
-    "actual_readings",
-    "rated_readings",
-    "complete_meterpoints",
-    "silent_meterpoints",
-)
+COUNTS = ("meterpoint_count", "expected_readings", "received_readings", "actual_readings", "rated_readings")
+CALENDAR = pa.schema([("date", pa.date32()), ("first_half_hour", pa.int32()), ("expected_readings", pa.int32())])
 # Half hours of a local date are numbered from 0, at 23:00 UTC of the day before, where a day of summer time begins.
 FIRST_HALF_HOUR = timedelta(hours=-1)
 
@@ -43,8 +33,10 @@ def calendar(spark: SparkSession, dates: Iterable[date]) -> DataFrame:
     for day in sorted(dates):
         begin, end = (datetime.combine(each, time(), zone).astimezone(UTC) for each in (day, day + timedelta(days=1)))
         numbers_begin = datetime.combine(day, time(), UTC) + FIRST_HALF_HOUR
-        rows.append((day, (begin - numbers_begin) // half_hour, (end - begin) // half_hour))
-    return spark.createDataFrame(rows, "date DATE, first_half_hour INT, expected_readings INT")
+        first, number = (begin - numbers_begin) // half_hour, (end - begin) // half_hour
+        rows.append({"date": day, "first_half_hour": first, "expected_readings": number})
+    # Through Arrow, so that Spark has the rows in its plan: each use of others would be a job.
+    return spark.createDataFrame(pa.Table.from_pylist(rows, CALENDAR))
 
 
 def agreements_on(dates: DataFrame, agreement: DataFrame, product: DataFrame) -> DataFrame:
@@ -138,42 +130,22 @@ def consumption_by_half_hour(readings: DataFrame, known: DataFrame, dates: DataF
     return received.unionByName(expected, allowMissingColumns=True)
 
 
-def less(parts: DataFrame) -> DataFrame:
-    """Parts of a mart as what is to be taken away from it."""
-    return parts.withColumns({name: -F.col(name) for name in MEASURES if name in parts.columns})
+def half_hourly_sums(by_half_hour: DataFrame) -> DataFrame:
+    """What the half-hourly marts add up: rows of `consumption_by_half_hour`, summed over all, by product and by region.
 
-
-def half_hourly_consumption(parts: DataFrame) -> DataFrame:
-    """mart.half_hourly: one row per interval_start_utc with readings, of all meterpoints, with an agreement or not.
-
-    `parts` of this and the next two are rows of `consumption_by_half_hour`, or of the mart.
+    The column `parts` tells which of them a row is of: half_hours, half_hours_by_product, half_hours_by_region.
     """
-    return _half_hourly(parts).where("meterpoint_count > 0")
-
-
-def half_hourly_region_consumption(parts: DataFrame) -> DataFrame:
-    """mart.half_hourly_by_region: one row per (region, interval_start_utc) with readings or agreements."""
-    return _half_hourly(parts, "region")
-
-
-def half_hourly_product_consumption(parts: DataFrame) -> DataFrame:
-    """mart.half_hourly_by_product: one row per (product_display_name, interval_start_utc) with an agreement."""
-    average = F.expr("consumption_kwh / nullif(meterpoint_count, 0)").cast(KWH_TOTAL)
-    with_agreement = parts.where("product_display_name IS NOT NULL")
-    return _half_hourly(with_agreement, "product_display_name").withColumn("average_kwh", average)
-
-
-def _half_hourly(parts: DataFrame, *by: str) -> DataFrame:
-    # A meterpoint has one product and one region at a time, so counts add up.
-    return _summed(parts, "date", "interval_start_utc", "interval_start", *by)
-
-
-def _summed(parts: DataFrame, *by: str) -> DataFrame:
-    """Parts of a mart added up. A row without readings and agreements is left out; without readings it has no kWh."""
-    measures = [name for name in MEASURES if name in parts.columns]
-    added = parts.groupBy(*by).agg(*(F.sum(name).alias(name) for name in measures))
-    kwh = F.when(F.col("meterpoint_count") > 0, F.col("consumption_kwh")).cast(KWH_TOTAL)
-    return added.where("meterpoint_count > 0 OR expected_readings > 0").withColumn("consumption_kwh", kwh)
+    half_hour = ["date", "interval_start_utc", "interval_start"]
+    by = ["product_display_name", "region"]
+    # 1 where the name is not what a row is of.
+    parts = F.expr(
+        "CASE grouping(product_display_name) * 2 + grouping(region)"
+        " WHEN 1 THEN 'half_hours_by_product' WHEN 2 THEN 'half_hours_by_region' ELSE 'half_hours' END"
+    )
+    counts = [F.sum(name).alias(name) for name in COUNTS]
+    return by_half_hour.groupingSets([half_hour, *([*half_hour, name] for name in by)], *half_hour, *by).agg(
+        parts.alias("parts"), _total("consumption_kwh"), *counts
+    )
 
 
 def daily_meterpoint_consumption(readings: DataFrame, known: DataFrame, dates: DataFrame) -> DataFrame:
@@ -230,10 +202,11 @@ def _first_second() -> Column:
     return F.unix_date("date").cast("long") * 86400 + int(FIRST_HALF_HOUR.total_seconds())
 
 
-def by_day(daily_meterpoint: DataFrame, regions: DataFrame) -> DataFrame:
-    """Sums by date, product_display_name and region, from which the daily marts are made, all but the completeness.
+def daily_sums(daily_meterpoint: DataFrame, regions: DataFrame) -> DataFrame:
+    """What the daily marts add up: sums by date, product_display_name and region.
 
-    `daily_meterpoint` are rows of mart.daily_meterpoint_consumption. A null name stands for no agreement.
+    `daily_meterpoint` are rows of mart.daily_meterpoint_consumption. A null name stands for no agreement. Columns that
+    begin with all_, and complete_meterpoints and silent_meterpoints, tell of meterpoints that were not read, too.
     """
     with_agreement = F.col("agreement_id").isNotNull()
     return (
@@ -246,39 +219,13 @@ def by_day(daily_meterpoint: DataFrame, regions: DataFrame) -> DataFrame:
             F.sum(F.when(with_agreement, F.col("reading_count")).otherwise(0)).alias("received_readings"),
             F.sum("actual_readings").alias("actual_readings"),
             F.sum("rated_readings").alias("rated_readings"),
+            F.count("*").alias("all_meterpoints"),
+            F.sum("expected_readings").alias("all_expected"),
+            F.sum("reading_count").alias("all_received"),
+            F.count_if(F.expr("reading_count = expected_readings")).alias("complete_meterpoints"),
+            F.count_if(F.expr("reading_count = 0")).alias("silent_meterpoints"),
         )
     )
-
-
-def daily_product_consumption(parts: DataFrame) -> DataFrame:
-    """mart.daily_by_product: one row per (product_display_name, date) with readings.
-
-    `parts` of this and the next one are rows of `by_day`, or of the mart.
-    """
-    with_agreement = parts.where("product_display_name IS NOT NULL")
-    return _summed(with_agreement, "date", "product_display_name").where("meterpoint_count > 0")
-
-
-def daily_region_consumption(parts: DataFrame) -> DataFrame:
-    """mart.daily_by_product_and_region: a row per (product_display_name, region, date) with readings or agreements."""
-    return _summed(parts, "date", "product_display_name", "region")
-
-
-def completeness_by_day(daily_meterpoint: DataFrame) -> DataFrame:
-    """Counts by date of rows of mart.daily_meterpoint_consumption, of which the next one is made."""
-    return daily_meterpoint.groupBy("date").agg(
-        F.count("*").alias("meterpoint_count"),
-        F.count_if(F.expr("reading_count = expected_readings")).alias("complete_meterpoints"),
-        F.count_if(F.expr("reading_count = 0")).alias("silent_meterpoints"),
-        F.sum("expected_readings").alias("expected_readings"),
-        F.sum("reading_count").alias("received_readings"),
-    )
-
-
-def daily_completeness(parts: DataFrame) -> DataFrame:
-    """mart.daily_completeness: one row per date with readings. `parts` are of `completeness_by_day`, or of the mart."""
-    measures = [name for name in MEASURES if name in parts.columns]
-    return parts.groupBy("date").agg(*(F.sum(name).alias(name) for name in measures)).where("received_readings > 0")
 
 
 def changed_agreements(

@@ -1,13 +1,14 @@
 """Take over a lakehouse of an older version: readings without claims that say whose they are, small marts by date, no
 regions by date and no marts by region, tables without layers."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime
+from functools import partial
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import marts, regions, tables
+from jobs import marts, regions, sums, tables
 from jobs.ledger import loads, writer
 from jobs.tables import (
     CLAIMS,
@@ -57,16 +58,17 @@ def run(spark: SparkSession) -> None:
     if without_claims:
         new[CLAIMS] = tables.write(_claims(spark).repartition("date"), CLAIMS, load_id, dates)
     if marts_by_date:
-        for mart, content in _marts(spark).items():
-            new[mart] = tables.write_years(content, mart, load_id, tables.holding(mart, dates))
+        for mart, old in BY_DATE.items():
+            copied = _like(spark, mart, spark.table(old))
+            new[mart] = tables.write_years(copied, mart, load_id, tables.holding(mart, dates))
+        new |= _by_year(spark, load_id, dates, [DAILY_COMPLETENESS], partial(_days, spark))
     of_regions = spark.table(REGIONS)
     if without_regions:
         rows = regions.of_history(spark, loads.recorded_loads(spark))
         new[REGIONS] = tables.write_rows(spark, rows, REGIONS, load_id, regions.PARTITION)
         of_regions = tables.read(spark, REGIONS, new[REGIONS])
     if without_region_marts:
-        for mart, content in _region_marts(spark, dates, of_regions).items():
-            new[mart] = tables.write_years(content, mart, load_id, tables.holding(mart, dates))
+        new |= _by_year(spark, load_id, dates, [HALF_HOURLY_REGION, DAILY_REGION], partial(_sums, spark, of_regions))
     # Recorded first: until all is published, the next run does it again.
     loads.append_publications(spark, new, {}, {}, load_id)
     load = {
@@ -101,29 +103,42 @@ def _claims(spark: SparkSession) -> DataFrame:
     )
 
 
-def _marts(spark: SparkSession) -> dict[str, DataFrame]:
-    """What the marts by year are to hold. Of meterpoints without readings nothing is known until `lake rebuild`."""
-    copied = {mart: _like(spark, mart, spark.table(old)) for mart, old in BY_DATE.items()}
-    return copied | {
-        DAILY_COMPLETENESS: marts.daily_completeness(marts.completeness_by_day(_daily(spark, _calendar(spark))))
-    }
+def _by_year(
+    spark: SparkSession,
+    load_id: str,
+    dates: Collection[str],
+    marts_to_write: Collection[str],
+    parts_of: Callable[[set[str]], sums.Parts],
+) -> dict[str, Locations]:
+    """Write the years of marts, each from the parts that are worked out of its dates."""
+    new: dict[str, Locations] = {mart: {} for mart in marts_to_write}
+    for year in sorted({day[:4] for day in dates}):
+        of_year = {day for day in dates if day.startswith(year)}
+        parts = parts_of(of_year)
+        for mart in marts_to_write:
+            new[mart] |= sums.write_year(spark, mart, load_id, year, [parts], dates=of_year)
+    return new
 
 
-def _region_marts(spark: SparkSession, dates: Collection[str], of_regions: DataFrame) -> dict[str, DataFrame]:
-    """What the marts by region are to hold, in one pass over the readings; agreements are those of the other marts."""
-    calendar = _calendar(spark)
+def _days(spark: SparkSession, dates: set[str]) -> sums.Parts:
+    """Parts of the daily marts. Of meterpoints without readings nothing is known until `lake rebuild`."""
+    return sums.of_days(marts.daily_sums(_daily(spark, _calendar(spark, dates)), spark.table(REGIONS)))
+
+
+def _sums(spark: SparkSession, of_regions: DataFrame, dates: set[str]) -> sums.Parts:
+    """Parts of all marts by year, in one pass over the readings; agreements are those of the other marts."""
+    calendar = _calendar(spark, dates)
     daily = _daily(spark, calendar)
     readings = tables.read(spark, READINGS, tables.locations(spark, READINGS, dates))
     known = marts.with_region(daily.select(*KNOWN), of_regions)
     by_half_hour = marts.consumption_by_half_hour(readings, known, calendar)
-    return {
-        HALF_HOURLY_REGION: marts.half_hourly_region_consumption(by_half_hour),
-        DAILY_REGION: marts.daily_region_consumption(marts.by_day(daily, of_regions)),
-    }
+    of_days = sums.of_days(marts.daily_sums(daily, of_regions))
+    return of_days | sums.of_half_hours(marts.half_hourly_sums(by_half_hour))
 
 
-def _calendar(spark: SparkSession) -> DataFrame:
-    return marts.calendar(spark, map(date.fromisoformat, tables.partitions(spark, DAILY_METERPOINT)))
+def _calendar(spark: SparkSession, dates: Collection[str]) -> DataFrame:
+    known = tables.partitions(spark, DAILY_METERPOINT).intersection(dates)
+    return marts.calendar(spark, map(date.fromisoformat, known))
 
 
 def _daily(spark: SparkSession, calendar: DataFrame) -> DataFrame:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import build, marts, reference
+from jobs import build, marts, reference, sums
 from jobs import regions as regions_of
 from tests.unit.examples import examples
 
@@ -114,9 +114,10 @@ def region_frame(spark: SparkSession, regions: dict[str, str]) -> DataFrame:
     return spark.createDataFrame(regions_of.after_snapshot(regions_of.SPANS.empty_table(), table, DAY))
 
 
-def rows(frame: DataFrame, *names: str) -> list[tuple[Any, ...]]:
+def rows(frame: DataFrame | pa.Table, *names: str) -> list[tuple[Any, ...]]:
     """Rows as tuples; through Arrow, in which times keep their zone."""
-    return [tuple(row[name] for name in names) for row in frame.toArrow().to_pylist()]
+    table = frame if isinstance(frame, pa.Table) else frame.toArrow()
+    return [tuple(row[name] for name in names) for row in table.to_pylist()]
 
 
 def at_most_one_each(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -289,12 +290,12 @@ class Built(NamedTuple):
 
     readings: list[Reading]
     agreements: list[Agreement]
-    half_hourly: DataFrame
-    half_hourly_product: DataFrame
-    half_hourly_region: DataFrame
+    half_hourly: pa.Table
+    half_hourly_product: pa.Table
+    half_hourly_region: pa.Table
     daily_meterpoint: DataFrame
-    daily_product: DataFrame
-    daily_region: DataFrame
+    daily_product: pa.Table
+    daily_region: pa.Table
 
     def agreed(self, day: date) -> list[str]:
         """Meterpoints with an agreement."""
@@ -342,18 +343,18 @@ def built(spark: SparkSession) -> Built:
     frames = agreement_frame(spark, agreements), product_frame(spark, PRODUCTS)
     calendar, regions = marts.calendar(spark, DAYS), region_frame(spark, REGIONS)
     known = marts.known_on(calendar, *frames, regions).cache()
-    by_half_hour = marts.consumption_by_half_hour(frame, known, calendar).cache()
+    half_hours = sums.of_half_hours(marts.half_hourly_sums(marts.consumption_by_half_hour(frame, known, calendar)))
     daily = marts.daily_meterpoint_consumption(frame, known, calendar).cache()
-    by_day = marts.by_day(daily, regions).cache()
+    days = sums.of_days(marts.daily_sums(daily, regions))["days"]
     return Built(
         readings,
         agreements,
-        marts.half_hourly_consumption(by_half_hour),
-        marts.half_hourly_product_consumption(by_half_hour),
-        marts.half_hourly_region_consumption(by_half_hour),
+        sums.half_hourly_consumption(half_hours["half_hours"]),
+        sums.half_hourly_product_consumption(half_hours["half_hours_by_product"]),
+        sums.half_hourly_region_consumption(half_hours["half_hours_by_region"]),
         daily,
-        marts.daily_product_consumption(by_day),
-        marts.daily_region_consumption(by_day),
+        sums.daily_product_consumption(days),
+        sums.daily_region_consumption(days),
     )
 
 
@@ -548,7 +549,8 @@ def test_daily_meterpoint_consumption__should_tell_what_is_missing_on_days_of_ev
     # An agreement holds on all of these days from its first on, so meterpoints of other days are silent.
     since = {day: [key for key in received if day >= DAY] for day in LENGTHS}
     counts = "date", "meterpoint_count", "complete_meterpoints", "silent_meterpoints", "expected_readings"
-    completeness = marts.daily_completeness(marts.completeness_by_day(daily))
+    regions = region_frame(spark, {"none": "North"})
+    completeness = sums.daily_completeness(sums.of_days(marts.daily_sums(daily, regions))["completeness"])
     assert sorted(rows(completeness, *counts, "received_readings")) == sorted(
         (
             day,
@@ -564,7 +566,7 @@ def test_daily_meterpoint_consumption__should_tell_what_is_missing_on_days_of_ev
 
 @pytest.mark.parametrize("day", DAYS)
 def test_consumption_of_products_and_without_agreement__should_be_all_consumption(built: Built, day: date) -> None:
-    def kwh(frame: DataFrame) -> Decimal:
+    def kwh(frame: DataFrame | pa.Table) -> Decimal:
         return sum((kwh or Decimal(0) for on, kwh in rows(frame, "date", "consumption_kwh") if on == day), Decimal(0))
 
     without = built.daily_meterpoint.where("agreement_id IS NULL")
@@ -632,15 +634,7 @@ def made_states(chance: random.Random) -> tuple[State, State]:
     return before, after
 
 
-class Parts(NamedTuple):
-    """Of what the marts by sum are made."""
-
-    half_hours: DataFrame
-    days: DataFrame
-    completeness: DataFrame
-
-
-def parts_of(spark: SparkSession, state: State, pairs: Collection[tuple[str, date]] | None = None) -> Parts:
+def parts_of(spark: SparkSession, state: State, pairs: Collection[tuple[str, date]] | None = None) -> sums.Parts:
     """Parts of whole dates, or of some meterpoints as jobs/build.py makes them."""
     chosen = sorted(state.keys() if pairs is None else pairs)
     readings = local_frame(
@@ -676,18 +670,17 @@ def parts_of(spark: SparkSession, state: State, pairs: Collection[tuple[str, dat
     if pairs is None:
         known = marts.known_on(dates, agreements, products, regions)
         by_half_hour = marts.consumption_by_half_hour(readings, known, dates)
-        daily = marts.daily_meterpoint_consumption(readings, known, dates)
-    else:
-        daily = marts.daily_meterpoint_consumption(readings, marts.agreements_on(dates, agreements, products), dates)
-        by_half_hour = build._by_half_hour(build.Side(readings, daily, regions), dates)
-    return Parts(by_half_hour.cache(), marts.by_day(daily, regions).cache(), marts.completeness_by_day(daily).cache())
+        days = sums.of_days(marts.daily_sums(marts.daily_meterpoint_consumption(readings, known, dates), regions))
+        return days | sums.of_half_hours(marts.half_hourly_sums(by_half_hour))
+    daily = marts.daily_meterpoint_consumption(readings, marts.agreements_on(dates, agreements, products), dates)
+    return build._parts_of(build.Side(readings, daily, regions), dates)
 
 
 class Difference(NamedTuple):
-    before: Parts  # of the whole dates
-    after: Parts
-    old: Parts  # of the meterpoints that changed
-    new: Parts
+    before: sums.Parts  # of the whole dates
+    after: sums.Parts
+    old: sums.Parts  # of the meterpoints that changed
+    new: sums.Parts
 
 
 @pytest.fixture(scope="module")
@@ -701,30 +694,19 @@ def difference(spark: SparkSession) -> Difference:
     return Difference(*wholes, parts_of(spark, before, pairs), parts_of(spark, after, pairs))
 
 
-Make = Callable[[DataFrame], DataFrame]
-# How each mart is made, and of which parts.
-SUMS: dict[str, tuple[Make, Callable[[Parts], DataFrame]]] = {
-    "mart.half_hourly": (marts.half_hourly_consumption, lambda parts: parts.half_hours),
-    "mart.half_hourly_by_product": (marts.half_hourly_product_consumption, lambda parts: parts.half_hours),
-    "mart.half_hourly_by_region": (marts.half_hourly_region_consumption, lambda parts: parts.half_hours),
-    "mart.daily_by_product": (marts.daily_product_consumption, lambda parts: parts.days),
-    "mart.daily_by_product_and_region": (marts.daily_region_consumption, lambda parts: parts.days),
-    "mart.daily_completeness": (marts.daily_completeness, lambda parts: parts.completeness),
-}
-
-
-@pytest.mark.parametrize("mart", SUMS)
+@pytest.mark.parametrize("mart", sums.MARTS)
 def test_a_mart_by_difference__should_be_as_if_it_were_built_whole(difference: Difference, mart: str) -> None:
-    make, parts = SUMS[mart]
-    make_held, _ = SUMS[build.SUMS_OF.get(mart, mart)]
-    before, after, old, new = map(parts, difference)
+    how = sums.MARTS[mart]
+    make_held = sums.MARTS[how.source].make
+    held = make_held(difference.before[sums.MARTS[how.source].parts])
 
-    changes = new.unionByName(marts.less(old))
-    result = make(changes.unionByName(make_held(before), allowMissingColumns=True))
+    changes = [parts[how.parts] for parts in (difference.new, sums.less(difference.old))]
+    result = how.make(pa.concat_tables([*changes, held], promote_options="permissive"))
 
-    names = make(after).columns
-    found, expected, earlier = (sorted(rows(each, *names), key=str) for each in (result, make(after), make(before)))
-    assert result.columns == names
+    before, after = (how.make(parts[how.parts]) for parts in (difference.before, difference.after))
+    names = after.column_names
+    found, expected, earlier = (sorted(rows(each, *names), key=str) for each in (result, after, before))
+    assert result.column_names == names
     assert found == expected != earlier
 
 
