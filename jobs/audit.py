@@ -4,7 +4,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +47,7 @@ class Audit:
 
     def judge(self, table: str, measures: quality.Measures, given: quality.Measures | None = None) -> quality.Verdict:
         """Judge a table by what was measured of it, and by those of the `given` measures that its suite asks for."""
-        suite = quality.load_suite(EXPECTATIONS, table)
+        suite = suite_of(table)
         known = measures | {name: value for name, value in (given or {}).items() if name in suite.given}
         verdict = quality.judge(
             suite, known, load_id=self.load_id, loaded_at=self.loaded_at, reports=self.reports, accept=self.accept
@@ -57,9 +56,14 @@ class Audit:
         return verdict
 
 
+def suite_of(table: str) -> quality.Suite:
+    """What is measured and expected of a table."""
+    return quality.load_suite(EXPECTATIONS, table)
+
+
 def measure(table: str, content: DataFrame) -> quality.Measures:
     """What the suite of a table measures."""
-    return quality.measure(content, quality.load_suite(EXPECTATIONS, table))
+    return quality.measure(content, suite_of(table))
 
 
 def on_dates(spark: SparkSession, places: dict[str, Locations], dates: Collection[str]) -> dict[str, DataFrame]:
@@ -148,32 +152,35 @@ def measure_marts(
     the `rest`, which the sums have.
     """
     rest = rest or Rest()
-    daily = built[DAILY_METERPOINT]
-    read = daily.where("reading_count > 0")
+    read = built[DAILY_METERPOINT].where("reading_count > 0")
     unknown = read.limit(0) if meterpoints is None else read.join(meterpoints, "meterpoint_id", "left_anti")
-    [(rows, kwh)], [(kwh_without_agreement, meterpoints_read)], [(unknown_meterpoints,)], *measured = at_once(
-        readings.agg(F.count("*"), _kwh()).collect,
-        read.agg(_kwh_without_agreement(), F.count("*")).collect,
-        unknown.agg(F.count_distinct("meterpoint_id")).collect,
-        *[partial(measure, *mart) for mart in built.items()],
+    measured, others = quality.measure_all(
+        [(content, suite_of(mart)) for mart, content in built.items()],
+        [
+            readings.agg(F.count("*").alias("rows"), _kwh().alias("kwh")),
+            read.agg(_kwh_without_agreement().alias("kwh_without_agreement"), F.count("*").alias("meterpoints_read")),
+            unknown.agg(F.count_distinct("meterpoint_id").alias("unknown_meterpoints")),
+        ],
     )
     measures = dict(zip(built, measured, strict=True))
+    kwh_of_sums: Any = measures[HALF_HOURLY]["consumption_kwh"]
+    counted = {name: value for other in others for name, value in other.items()}
     with_rest = Rest(
-        rows + rest.readings,
-        kwh + rest.kwh,
-        kwh_without_agreement + rest.kwh_without_agreement,
-        meterpoints_read + rest.meterpoints_read,
+        counted["rows"] + rest.readings,
+        counted["kwh"] + rest.kwh,
+        counted["kwh_without_agreement"] + rest.kwh_without_agreement,
+        counted["meterpoints_read"] + rest.meterpoints_read,
     )
     of_sums = {
         "silver_reading_count": with_rest.readings,
         "silver_consumption_kwh": with_rest.kwh,
         "meterpoints_read": with_rest.meterpoints_read,
-        "kwh_with_agreement": measures[HALF_HOURLY]["consumption_kwh"] - with_rest.kwh_without_agreement,
+        "kwh_with_agreement": kwh_of_sums - with_rest.kwh_without_agreement,
     }
     of_meterpoints = {
-        "silver_reading_count": rows,
-        "silver_consumption_kwh": kwh,
-        "unknown_meterpoints": unknown_meterpoints,
+        "silver_reading_count": counted["rows"],
+        "silver_consumption_kwh": counted["kwh"],
+        "unknown_meterpoints": counted["unknown_meterpoints"],
     }
     return measures, {mart: of_meterpoints if mart == DAILY_METERPOINT else of_sums for mart in built}
 

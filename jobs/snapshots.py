@@ -9,7 +9,6 @@ import shutil
 import tempfile
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,11 +20,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs import landing, reference, regions, tables
-from jobs.audit import Audit, measure
-from jobs.quality import Measures
+from jobs.audit import Audit, suite_of
+from jobs.quality import Measures, measure_all
 from jobs.readings.erased import Erased
 from jobs.readings.rules import TIME_ZONE
-from jobs.spark import at_once
 from jobs.tables import CURRENT_SNAPSHOT, LOAD_FILES, REGIONS, Locations
 from jobs.wording import counted
 
@@ -237,12 +235,11 @@ def _judge(spark: SparkSession, written: dict[str, DataFrame], found: reference.
         "unknown_meterpoints": agreement.join(written["meterpoint"], on="meterpoint_id", how="left_anti"),
         "overlapping_agreements": reference.overlapping_agreements(agreement),
     }
-    # In one Spark action, as one of its own takes a second.
-    counts = reduce(DataFrame.unionAll, [rows.agg(F.lit(name), F.count("*")) for name, rows in counted.items()])
-    rows, *measured = at_once(
-        counts.collect, *[partial(measure, f"silver.{name}", rows) for name, rows in written.items()]
+    measured, counts = measure_all(
+        [(rows, suite_of(f"silver.{name}")) for name, rows in written.items()],
+        [rows.agg(F.count("*").alias(name)) for name, rows in counted.items()],
     )
-    count = dict(rows)
+    count = {name: number for each in counts for name, number in each.items()}
     before = count["agreements_before"]
     of_agreement: Measures = count | {"row_change_share": count["agreements"] / before - 1 if before else None}
     failed: list[str] = []
