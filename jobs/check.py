@@ -16,7 +16,7 @@ from jobs.settings import Settings, clock_times
 from jobs.wording import counted
 
 if TYPE_CHECKING:
-    from jobs.overview import Query
+    from jobs.overview import Overview, Query
     from jobs.query import Result
 
 LONDON = ZoneInfo("Europe/London")
@@ -188,26 +188,30 @@ def machine_facts(settings: Settings) -> dict[str, Any]:
     return facts
 
 
-def ask(settings: Settings, query: "Query", now: datetime, empty: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """What the tables tell, in a few small queries, as JSON holds it. What tables of `empty` would give is not asked.
+def ask(
+    settings: Settings,
+    query: "Query",
+    now: datetime,
+    empty: frozenset[str] = frozenset(),
+    known: "Overview | None" = None,
+) -> dict[str, Any]:
+    """What the tables tell, in a few small queries, as JSON holds it. What tables of `empty` would give is not asked,
+    nor what is `known` from `lake status`.
 
     Raises QueryError.
     """
+    from jobs import overview
     from jobs.query import QueryError, plain
 
-    nothing = {"loaded": False}
-    if not query("SHOW SCHEMAS LIKE 'gold'").rows:
-        return nothing
-    loads = query("SELECT load_id, status, error FROM gold.load_history ORDER BY started_at DESC LIMIT 1").rows
-    if not loads:
-        return nothing
-    ((newest, snapshot),) = query("SELECT last_reading_date, snapshot_date FROM gold.data_freshness").rows
-    newest, snapshot = _date(newest), _date(snapshot)
+    known = known or overview.ask(query, overview.SELDOM)
+    if not known["loaded"] or not known["loads"]:
+        return {"loaded": False}
+    newest, snapshot = (_date(known["freshness"][name]) for name in ("last_reading_date", "snapshot_date"))
     day = _silent_on(newest, now)
     names = query(_SILENT.format(day=day, first=day - timedelta(days=7))).rows if day else []
     told = {
         "asked_on": now.astimezone(UTC).date(),
-        "last_load": tuple(loads[0]),
+        "last_load": tuple(known["loads"][0][name] for name in ("load_id", "status", "error")),
         "last_reading_date": newest,
         "snapshot_date": snapshot,
         "rejected": [] if empty >= _REJECTED else _tuples(query(newly_rejected(now))),
@@ -298,10 +302,10 @@ def gather(settings: Settings, now: datetime) -> Facts:
         return Facts(now=now, loaded=False, **machine_facts(settings))
     try:
         with opened(settings) as query:
-            known = query.known or {}
-            told = known.get(overview.CHECK)
+            known = query.known
+            told = (known or {}).get(overview.CHECK)
             if not told or not holds(told, now) or (settings.metrics_file and "figures" not in told):
-                told = ask(settings, query, now)
+                told = ask(settings, query, now, known=known)
                 if overview.can_be_kept(settings):
                     query.found = (known or overview.ask(query)) | {overview.CHECK: told}
             lake = lake_facts(told, now)

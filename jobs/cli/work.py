@@ -97,7 +97,8 @@ class Job:
             found = None  # and the next `lake status` asks the tables, where they cannot be asked now
             with suppress(PySparkException), self.stage("note the status"):
                 empty = overview.empty_tables(spark)
-                found = overview.ask(query, empty) | {overview.CHECK: check.ask(self.settings, query, now, empty)}
+                found = overview.ask(query, empty)
+                found |= {overview.CHECK: check.ask(self.settings, query, now, empty, found)}
         # With an endpoint the scheduler's checks do it, and a run need not wait.
         if self.settings.metrics_file and not self.settings.endpoint:
             from jobs.telemetry import metrics

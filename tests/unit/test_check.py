@@ -167,7 +167,10 @@ def test_a_check_starts_no_spark_while_what_is_kept_holds(tmp_path: Path, monkey
     settings = Settings(state=tmp_path, reports=tmp_path, warehouse=str(tmp_path))
     assert not gather(settings, NOW).loaded, "nothing was ever loaded"
     (tmp_path / "metastore").mkdir()
-    overview.keep(settings, {overview.CHECK: TOLD}, "")
+    of_load = {"load_id": "L1", "status": "published", "error": None}
+    freshness = {"last_reading_date": TOLD["last_reading_date"], "snapshot_date": TOLD["snapshot_date"]}
+    known = {"loaded": True, "loads": [of_load], "freshness": freshness}
+    overview.keep(settings, known | {overview.CHECK: TOLD}, "")
 
     def no_spark(_: Settings) -> None:
         raise RuntimeError("Spark is started")
