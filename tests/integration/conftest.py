@@ -1,15 +1,23 @@
 """One Spark session with an embedded Hive metastore for all integration tests of a process."""
 
+import re
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.settings import Settings
+from jobs import tables, versions
+from jobs.settings import SQL, Settings
 from jobs.spark import start_session
 from tests.integration.lake import Lake
 
 SCHEMAS = ("gold", "mart", "quarantine", "ops", "silver")
+MARKS = "'lake.writer', 'lake.collected'"
+# What differs between two states of one table without a change of its form.
+CHANGING = re.compile(r"Table Properties: .*\n|Last Access: .*|Statistics: .*")
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +29,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session.stop()
 
 
-@pytest.fixture(scope="module")
-def new_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Lake]:
-    """Makes an empty lakehouse in the place of the one before it: the names of the tables are the same."""
+@pytest.fixture(scope="session")
+def bare_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Lake]:
+    """Makes a lakehouse to which no SQL was applied, in the place of the one before it: tables have the same names."""
 
     def make() -> Lake:
         for schema in SCHEMAS:
@@ -31,3 +39,57 @@ def new_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> C
         return Lake(spark, tmp_path_factory.mktemp("lake"))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def new_lake(
+    spark: SparkSession, bare_lake: Callable[[], Lake], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], Lake]:
+    """Makes an empty lakehouse in the place of the one before it.
+
+    To apply the SQL takes seconds, and there are fifty of them: so the tables are emptied, if the tests left them as
+    they were made.
+    """
+    made: list[tuple[Path, str]] = []  # warehouse, and the form of its tables
+
+    def make() -> Lake:
+        if made and _form(spark) == made[-1][1]:
+            warehouse = made[-1][0]
+            _empty(spark, warehouse)
+            return Lake(spark, tmp_path_factory.mktemp("lake"), warehouse)
+        lake = bare_lake()
+        versions.apply_versions(spark, SQL, lake.settings.warehouse)
+        made.append((Path(lake.settings.warehouse), _form(spark)))
+        return lake
+
+    return make
+
+
+def _form(spark: SparkSession) -> str:
+    """All that the metastore has of tables, views and functions, but for their partitions."""
+    catalog: Any = tables._catalog(spark)
+    found = []
+    for schema in SCHEMAS:
+        if catalog.databaseExists(schema):
+            names = catalog.listTables(schema)
+            found.append(str(catalog.getTablesByName(schema, names).mkString("\n")))
+            found.append(str(catalog.listFunctions(schema, "*").mkString(" ")))
+    return CHANGING.sub("", "\n".join(found))
+
+
+def _empty(spark: SparkSession, warehouse: Path) -> None:
+    """Take all rows away, but those that tell which SQL was applied."""
+    catalog: Any = tables._catalog(spark)
+    jvm: Any = tables._jvm(spark)
+    for table in set(tables.ALL) - {tables.VERSIONS}:
+        schema, name = tables.stored(table).split(".")
+        found = catalog.listPartitions(schema, name, jvm.scala.Option.empty())
+        specs = [found.apply(index).spec() for index in range(found.size())]
+        if specs:
+            if_exists, purge, keep_files = True, False, True
+            of_java = jvm.org.apache.spark.api.python.PythonUtils.toSeq(specs)
+            catalog.dropPartitions(schema, name, of_java, if_exists, purge, keep_files)
+    spark.sql(f"ALTER TABLE ops.loads UNSET TBLPROPERTIES IF EXISTS ({MARKS})")
+    for folder in warehouse.glob("*/*"):
+        if folder.relative_to(warehouse).as_posix() != "ops/schema_versions":
+            shutil.rmtree(folder)

@@ -139,12 +139,12 @@ class Landing:
 class Lake:
     """An embedded lakehouse on the session of the tests."""
 
-    def __init__(self, spark: SparkSession, folder: Path) -> None:
+    def __init__(self, spark: SparkSession, folder: Path, warehouse: Path | None = None) -> None:
         self.spark = spark
         self.landing = Landing(folder / "landing")
         self.settings = Settings(
             landing=str(folder / "landing"),
-            warehouse=str(folder / "warehouse"),
+            warehouse=str(warehouse or folder / "warehouse"),
             state=folder / "state",
             reports=folder / "reports",
         )

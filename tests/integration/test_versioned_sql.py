@@ -15,9 +15,9 @@ from tests.integration.lake import Lake
 
 
 @pytest.fixture(scope="module")
-def lake(new_lake: Callable[[], Lake]) -> Lake:
+def lake(bare_lake: Callable[[], Lake]) -> Lake:
     """Without any input: a run applies the SQL and finds nothing new."""
-    lake = new_lake()
+    lake = bare_lake()
     assert lake.run() is None
     return lake
 
@@ -94,9 +94,9 @@ def test_the_function_has_a_comment(lake: Lake) -> None:
 
 
 def test_a_run_that_was_killed_while_it_applied_the_files_does_not_stop_the_next(
-    new_lake: Callable[[], Lake], monkeypatch: pytest.MonkeyPatch
+    bare_lake: Callable[[], Lake], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lake = new_lake()
+    lake = bare_lake()
 
     class Died(Exception):
         pass
