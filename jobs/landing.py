@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -75,11 +76,15 @@ def look(file_system: FileSystem, path: str) -> Landing:
     readings: list[Delivered] = []
     reference: list[Delivered] = []
     ignored: list[str] = []
+    of_folder = cache(_is_hidden)
     for info in _found(file_system, path, "readings", ignored):
-        file = _delivered(info, path)
-        if info.type == FileType.Directory or _is_hidden(file.source_file):
+        if info.type == FileType.Directory:
             continue
-        if info.base_name.lower().endswith(_READINGS):
+        file = _delivered(info, path)
+        folder, _, name = file.source_file.rpartition("/")
+        if of_folder(folder) or _is_hidden(name):
+            continue
+        if name.lower().endswith(_READINGS):
             readings.append(file)
         else:
             ignored.append(file.source_file)
@@ -99,7 +104,7 @@ _LOGS = ("-wal", "-shm", "-journal")  # of SQLite, beside a database
 
 
 def _is_hidden(path: str) -> bool:
-    return any(_NOT_MEANT.fullmatch(part) for part in path.split("/"))
+    return any(map(_NOT_MEANT.fullmatch, path.split("/")))
 
 
 def _found(file_system: FileSystem, root: str, folder: str, odd: list[str]) -> list[FileInfo]:
