@@ -109,12 +109,13 @@ def _place_of_known(spark: SparkSession) -> tuple[FileSystem, str]:
 def _versions_of(spark: SparkSession, loads: list[str]) -> Iterator[known.Versions]:
     """What loads took, some files at a time. A file that could not be read (no checksum) is as good as unknown: it is
     tried again."""
-    # A folder has a day, or is of a month in which many days are joined.
+    # A folder is of a day, or of a month or more in which many days are joined.
     first = min(loads)
+    month = f"{started_at(first):%Y-%m}"
     places = {
         value: folder
         for value, folder in tables.all_locations(spark, LOAD_FILES).items()
-        if value[:7] >= f"{started_at(first):%Y-%m}"
+        if value[:7] >= month[: len(value)]
     }
     wanted = (pc.field("load_id") >= first) & is_of(loads)
     for rows in tables.in_batches(spark, LOAD_FILES, places, (*VERSION, "kind", "status"), wanted):

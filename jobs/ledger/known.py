@@ -166,9 +166,9 @@ def compare(
 def hashes(secret: bytes, names: Iterable[str], sizes: Array, times: Array) -> tuple[Array, Array]:
     """Keys of names, and of versions: each 64 bits of BLAKE2b with a secret.
 
-    Both are equal for two different versions with a chance of 1 in 2^128, whatever names a sender chooses, because what
-    the hash of a name is cannot be worked out without the secret. Where the keys alone are equal, versions differ, and
-    the files are looked up by their names.
+    Versions of two names have both alike with a chance of 1 in 2^128, two versions of one name with 1 in 2^64, whatever
+    a sender chooses: without the secret nobody can work out a hash. Where two names have one key alone, their versions
+    differ, and who asks for one looks it up by its name.
     """
     digests = bytearray()
     blank = hashlib.blake2b(key=secret, digest_size=8)
@@ -228,7 +228,6 @@ def find(store: FileSystem, folder: str, state: State, keys: Array) -> Entries:
     wanted = keys[order]
     found = Entries(wanted, np.zeros(len(keys), "<u8"), np.zeros(len(keys), "<u4"))
     blocks = [(run, place, *_span(wanted, block)) for run in state.runs for place, block in enumerate(run.blocks)]
-
     blocks = [each for each in blocks if each[2] < each[3]]
     files = {name: _open(store, folder, name) for name in {run.name for run, *_ in blocks}}
 
@@ -306,7 +305,8 @@ def add(store: FileSystem, folder: str, state: State, versions: Iterable[Version
     _write_manifest(store, folder, state)
     for info in store.get_file_info(FileSelector(folder, allow_not_found=True)):
         if info.base_name not in {MANIFEST, *(run.name for run in runs)}:
-            store.delete_file(info.path)
+            with suppress(FileNotFoundError):  # another machine may do the same
+                store.delete_file(info.path)
     return state
 
 
