@@ -76,9 +76,10 @@ def to_read(
 
 
 def _table(delivered: list[Delivered]) -> pa.Table:
-    names, sizes, times = zip(*delivered, strict=True)
-    columns = [pa.array(each, field.type) for each, field in zip((names, sizes, times, names), FILE, strict=True)]
-    return pa.table(columns, schema=FILE)
+    names = pa.array([file.source_file for file in delivered], pa.string())
+    sizes = pa.array([file.size_bytes for file in delivered], pa.int64())
+    times = pa.array([file.modified_at for file in delivered], FILE.field("modified_at").type)
+    return pa.table([names, sizes, times, names], schema=FILE)
 
 
 def _known(spark: SparkSession, files: pa.Table) -> tuple[known.Array, known.Array]:
