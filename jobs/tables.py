@@ -13,7 +13,7 @@ the base says of these does not count. The value of a partition is its date, tha
 import json
 import re
 import uuid
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from functools import partial
@@ -96,6 +96,7 @@ FEW = 4
 # would have to exchange their rows first.
 SMALL = 1024 * 1024
 THREADS = 16  # which wait for the store
+BATCH = 1 << 17  # rows that are held of a table that is read by and by
 # How Spark writes a partition as text: its value, its layer if it has one, and where it is.
 PARTITION = re.compile(r"Partition Values: \[\w+=(.*?)(?:, layer=(\w+))?\]\n\s*Location: (.*)")
 # In place of a load, in a folder that never exists: what a partition names that holds nothing (yet).
@@ -338,6 +339,24 @@ def read_rows(
         list(pool.map(corrected, late.keys(), late.values()))
         found = [rows for parts in pool.map(rows_of, locations.keys(), locations.values()) for rows in parts]
     return pa.concat_tables(found) if found else read.empty_table()
+
+
+def in_batches(
+    spark: SparkSession, table: str, locations: Locations, only: Collection[str], where: pc.Expression
+) -> Iterator[pa.RecordBatch]:
+    """Rows of given partitions of a table without layers, some at a time, for a table that may be large."""
+    columns = schema(spark, table)
+    files = [file for found in _files_in_all(spark, locations) for file in found]
+    file_system = _folder(spark, root_and_column(spark, table)[0])[0]
+    for file in files:
+        content = dataset.dataset(file.path, columns, format="parquet", filesystem=file_system, partitioning=None)
+        yield from content.to_batches(
+            columns=[name for name in columns.names if name in only],
+            filter=where,
+            batch_size=BATCH,
+            batch_readahead=2,
+            fragment_readahead=1,
+        )
 
 
 def _both(one: pc.Expression | None, other: pc.Expression) -> pc.Expression:

@@ -27,6 +27,7 @@ from jobs.erasure.state import Pending, State
 from jobs.erasure.who import Words, who_of
 from jobs.ledger import loads as ledger
 from jobs.ledger import writer as ledger_writer
+from jobs.ledger.files import forget_known
 from jobs.readings.erased import Erased, Stone, alias, stone
 from jobs.readings.merge import Changes
 from jobs.reports import front
@@ -190,6 +191,7 @@ def finish(
     if settings.metastore:
         time.sleep(settings.erase_wait_seconds)  # for queries that began before
     collect.sweep(spark, settings)
+    forget_known(spark)
     redact_files(settings, found.who.words)
     front.publish(spark, settings)
     deleted, remaining = of_landing(settings, what) if what.landing else ([], [])

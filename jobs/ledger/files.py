@@ -1,19 +1,25 @@
 """What is known of files: which versions were read, and what of them is in quarantine."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from datetime import UTC, datetime
+from functools import partial
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow.fs import FileSystem
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from jobs import tables
 from jobs.errors import LakeError
-from jobs.landing import Delivered
+from jobs.landing import Delivered, open_folder
+from jobs.ledger import known
 from jobs.ledger.loads import is_of, loads_that_published, recorded_loads
+from jobs.ledger.writer import started_at
 from jobs.names import with_hints
 from jobs.readings.erased import Erased
-from jobs.tables import CLAIMS, LOAD_FILES, LOADS
+from jobs.tables import CLAIMS, LOAD_FILES, LOADS, Locations
 
 EXAMPLES = 10  # names in a message
 VERSION = ("source_file", "load_id", "size_bytes", "modified_at", "sha256")
@@ -41,51 +47,143 @@ def to_read(
     recognised; null for a file of `again`, which is read though its bytes are known. A name with an erased id is known,
     and recorded, by its alias; `path` is where the file lies.
     """
-    rows = [dict(zip(FILE.names, (*file, file.source_file), strict=True)) for file in delivered]
-    files = _with_versions(spark, pa.Table.from_pylist(rows, schema=FILE))
+    if not delivered:
+        return FILE.append(pa.field("known_sha256", pa.string())).empty_table()
+    files = _table(delivered)
+    asked_for = pa.array(list(again), pa.string())
+    seconds, is_same = _known(spark, files)
     if erased and erased.names:
         # A name that is known has no erased id in it.
-        is_new = files["known_size_bytes"].is_null()
-        names = [erased.redacted(path) for path in files.filter(is_new)["path"].to_pylist()]
-        aliased = files.filter(is_new).select(FILE.names).set_column(0, FILE.field(0), pa.array(names, pa.string()))
-        files = pa.concat_tables([files.filter(pc.invert(is_new)), _with_versions(spark, aliased)])
+        is_new = seconds == 0
+        new, old = files.filter(pa.array(is_new)), files.filter(pa.array(~is_new))
+        names = [erased.redacted(path) for path in new["path"].to_pylist()]
+        new = new.set_column(0, FILE.field(0), pa.array(names, pa.string()))
+        files = pa.concat_tables([old, new])
+        of_old, of_new = (seconds[~is_new], is_same[~is_new]), _known(spark, new)
+        seconds, is_same = (np.concatenate(columns) for columns in zip(of_old, of_new, strict=True))
+    is_asked_for = np.asarray(pc.is_in(files["source_file"], asked_for))
+    wanted = ~is_same | is_asked_for
+    files, seconds = files.filter(pa.array(wanted)), np.where(is_asked_for, 0, seconds)[wanted]
+    # Of those that are known and differ it is looked up which bytes they had.
+    versions = _newest_versions(spark, files["source_file"].filter(pa.array(seconds > 0)), seconds[seconds > 0])
+    files = files.join(versions, "source_file", join_type="left outer")
     same = pc.and_(
         pc.equal(files["known_modified_at"], files["modified_at"]),
         pc.equal(files["known_size_bytes"], files["size_bytes"]),
     )
-    asked_for = pc.is_in(files["source_file"], pa.array(list(again), pa.string()))
-    files = files.filter(pc.or_(pc.invert(pc.fill_null(same, False)), asked_for))
-    asked_for = pc.is_in(files["source_file"], pa.array(list(again), pa.string()))
-    known = pc.if_else(asked_for, pa.scalar(None, pa.string()), files["known_sha256"])
-    columns = files.select(FILE.names).append_column("known_sha256", known)
-    return columns.combine_chunks().sort_by("source_file")
+    files = files.filter(pc.invert(pc.fill_null(same, False)))
+    return files.select([*FILE.names, "known_sha256"]).combine_chunks().sort_by("source_file")
 
 
-def _with_versions(spark: SparkSession, files: pa.Table) -> pa.Table:
-    known = files.join(_newest_versions(spark, files["source_file"]), "source_file", join_type="left outer")
-    return known.select([*FILE.names, "known_size_bytes", "known_modified_at", "known_sha256"])
+def _table(delivered: list[Delivered]) -> pa.Table:
+    names = pa.array([file.source_file for file in delivered], pa.string())
+    sizes = pa.array([file.size_bytes for file in delivered], pa.int64())
+    times = pa.array([file.modified_at for file in delivered], FILE.field("modified_at").type)
+    return pa.table([names, sizes, times, names], schema=FILE)
 
 
-def _newest_versions(spark: SparkSession, delivered: pa.ChunkedArray) -> pa.Table:
-    """One row per delivered source_file that loads took: size, modification time and checksum of its newest version. A
-    file that could not be read (no checksum) is as good as unknown: it is tried again."""
-    # Only these are read into memory: the table has all files that ever were delivered.
-    named = pc.field("source_file").isin(delivered.combine_chunks())
-    wanted = named & is_of(loads_that_published(spark))
+def _known(spark: SparkSession, files: pa.Table) -> tuple[known.Array, known.Array]:
+    """Of each file, when the load began that took its newest version (seconds since 1970, 0 if it is not known), and
+    whether the file has the same size and time as that."""
+    names, sizes, times = files["source_file"].to_pylist(), _numbers(files["size_bytes"]), _micros(files["modified_at"])
+    versions_of = partial(_versions_of, spark)
+    return known.compare(*_place_of_known(spark), _loads(spark), versions_of, names, sizes, times)
+
+
+def _loads(spark: SparkSession) -> list[known.Load]:
+    rows = tables.read_rows(spark, LOADS, tables.all_locations(spark, LOADS), only=("load_id", "status", "kind"))
+    columns = (rows[name].to_pylist() for name in ("load_id", "status", "kind"))
+    return [known.Load(load, status == "failed", kind == "erase") for load, status, kind in zip(*columns, strict=True)]
+
+
+def forget_known(spark: SparkSession) -> None:
+    """Delete the state of known files, of which hashes of erased names are a part. The next load makes it anew."""
+    known.forget(*_place_of_known(spark))
+
+
+def _place_of_known(spark: SparkSession) -> tuple[FileSystem, str]:
+    """Beside the table that it is made of."""
+    folder = tables.root_and_column(spark, LOAD_FILES)[0].removesuffix("load_files")
+    return open_folder(f"{folder}known_files", spark.conf.get("spark.hadoop.fs.s3a.endpoint", None))
+
+
+def _versions_of(spark: SparkSession, loads: list[str]) -> Iterator[known.Versions]:
+    """What loads took, some files at a time. A file that could not be read (no checksum) is as good as unknown: it is
+    tried again."""
+    # A folder is of a day, or of a month or more in which many days are joined.
+    first = min(loads)
+    month = f"{started_at(first):%Y-%m}"
+    places = {
+        value: folder
+        for value, folder in tables.all_locations(spark, LOAD_FILES).items()
+        if value[:7] >= month[: len(value)]
+    }
+    wanted = (pc.field("load_id") >= first) & is_of(loads)
+    for rows in tables.in_batches(spark, LOAD_FILES, places, (*VERSION, "kind", "status"), wanted):
+        is_snapshot = pc.and_(pc.equal(rows["kind"], "reference"), pc.equal(rows["status"], "loaded"))
+        snapshots = frozenset(rows["source_file"].filter(pc.fill_null(is_snapshot, False)).to_pylist())
+        rows = rows.filter(rows["sha256"].is_valid())
+        yield known.Versions(
+            rows["source_file"].to_pylist(),
+            _numbers(rows["size_bytes"]),
+            _micros(rows["modified_at"]),
+            _seconds(rows["load_id"]),
+            snapshots,
+        )
+
+
+def _seconds(loads: pa.ChunkedArray | pa.Array) -> known.Array:
+    """When loads began, seconds since 1970."""
+    found = loads.combine_chunks() if isinstance(loads, pa.ChunkedArray) else loads
+    coded = found.dictionary_encode()
+    of_each = np.array([int(started_at(load).timestamp()) for load in coded.dictionary.to_pylist()], np.int64)
+    places: known.Array = np.asarray(coded.indices)
+    return of_each[places]
+
+
+def _numbers(column: pa.ChunkedArray | pa.Array) -> known.Array:
+    """No delivered file has a size or a time that is not known."""
+    return np.asarray(pc.fill_null(column.cast(pa.int64()), -1))
+
+
+def _micros(column: pa.ChunkedArray | pa.Array) -> known.Array:
+    return _numbers(column.cast(pa.timestamp("us", "UTC")))
+
+
+def _newest_versions(spark: SparkSession, names: pa.ChunkedArray, seconds: known.Array) -> pa.Table:
+    """One row per source_file that is known: size, modification time and checksum of its newest version, of the load
+    that began at `seconds`."""
     everywhere = tables.all_locations(spark, LOAD_FILES)
-    versions = tables.read_rows(spark, LOAD_FILES, everywhere, wanted, only=VERSION, seldom=named)
+    days = {f"{datetime.fromtimestamp(second, UTC):%Y-%m-%d}" for second in np.unique(seconds).tolist()}
+    live = {day for day in days if not tables.is_empty(everywhere.get(day, tables.NO_LOAD))}
+    # Days that were joined since then are in a folder of their month.
+    months = {day[:7] for day in days - live}
+    places = {day: folder for day, folder in everywhere.items() if day in live or day[:7] in months}
+    newest = _newest_in(spark, places, names)
+    found = dict(zip(newest["source_file"].to_pylist(), _seconds(newest["load_id"]).tolist(), strict=True))
+    if any(found.get(name) != second for name, second in zip(names.to_pylist(), seconds.tolist(), strict=True)):
+        # Two names that have one hash, or a folder that is none of these: then all are looked through.
+        newest = _newest_in(spark, everywhere, names)
+    return newest.drop_columns(["load_id"])
+
+
+def _newest_in(spark: SparkSession, places: Locations, names: pa.ChunkedArray) -> pa.Table:
+    named = pc.field("source_file").isin(names.combine_chunks())
+    wanted = named & is_of(loads_that_published(spark)) if places else named
+    versions = tables.read_rows(spark, LOAD_FILES, places, wanted, only=VERSION, seldom=named)
     read = versions.filter(versions["sha256"].is_valid()).sort_by(
         [("source_file", "ascending"), ("load_id", "ascending")]
     )
     newest = read.group_by("source_file", use_threads=False).aggregate(
-        [("size_bytes", "last"), ("modified_at", "last"), ("sha256", "last")]
+        [("load_id", "last"), ("size_bytes", "last"), ("modified_at", "last"), ("sha256", "last")]
     )
-    known = {
+    renamed = {
+        "load_id_last": "load_id",
         "size_bytes_last": "known_size_bytes",
         "modified_at_last": "known_modified_at",
         "sha256_last": "known_sha256",
     }
-    return newest.rename_columns({"source_file": "source_file"} | known)
+    return newest.rename_columns({"source_file": "source_file"} | renamed)
 
 
 def versions_with(spark: SparkSession, files: pa.Table) -> pa.Table:
@@ -100,13 +198,9 @@ def versions_with(spark: SparkSession, files: pa.Table) -> pa.Table:
     return same.select(["source_file", "load_id"])
 
 
-def snapshots_taken(spark: SparkSession) -> set[str]:
+def snapshots_taken(spark: SparkSession) -> frozenset[str]:
     """Reference files of which a version became a snapshot."""
-    reference = pc.field("kind") == "reference"
-    wanted = reference & (pc.field("status") == "loaded") & is_of(loads_that_published(spark))
-    everywhere = tables.all_locations(spark, LOAD_FILES)
-    rows = tables.read_rows(spark, LOAD_FILES, everywhere, wanted, only=["source_file"], seldom=reference)
-    return set(rows["source_file"].to_pylist())
+    return known.up_to_date(*_place_of_known(spark), _loads(spark), partial(_versions_of, spark)).snapshots
 
 
 def of_load(spark: SparkSession, load_id: str) -> list[str]:
