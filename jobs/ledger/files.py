@@ -100,12 +100,12 @@ def versions_with(spark: SparkSession, files: pa.Table) -> pa.Table:
     return same.select(["source_file", "load_id"])
 
 
-def snapshots_taken(spark: SparkSession) -> set[str]:
-    """Reference files of which a version became a snapshot."""
-    reference = pc.field("kind") == "reference"
-    wanted = reference & (pc.field("status") == "loaded") & is_of(loads_that_published(spark))
+def snapshots_taken(spark: SparkSession, names: Collection[str]) -> set[str]:
+    """Those of the given reference files of which a version became a snapshot."""
+    named = (pc.field("kind") == "reference") & pc.field("source_file").isin(pa.array(list(names), pa.string()))
+    wanted = named & (pc.field("status") == "loaded") & is_of(loads_that_published(spark))
     everywhere = tables.all_locations(spark, LOAD_FILES)
-    rows = tables.read_rows(spark, LOAD_FILES, everywhere, wanted, only=["source_file"], seldom=reference)
+    rows = tables.read_rows(spark, LOAD_FILES, everywhere, wanted, only=["source_file"], seldom=named)
     return set(rows["source_file"].to_pylist())
 
 

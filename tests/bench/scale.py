@@ -260,7 +260,7 @@ def growth(
         landing = [Delivered(named(number), 2_100 + number % 90, at) for number in newest]
         asked: dict[str, Callable[[], Any]] = {
             "files to read": lambda: files.to_read(spark, landing),
-            "snapshots taken": lambda: files.snapshots_taken(spark),
+            "snapshots taken": lambda: files.snapshots_taken(spark, ["case_study.db"]),
             "recorded loads": lambda: loads.recorded_loads(spark),
         }
         for name, ask in asked.items():
