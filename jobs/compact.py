@@ -56,13 +56,18 @@ def compact(spark: SparkSession, settings: Settings, load_id: str) -> None:
     live = {
         table: {day: folder for day, folder in tables.all_locations(spark, table).items() if day <= str(until)}
         for table in (*OF_LOADS, LOADS)
-        if table not in kept_for_some_months(settings)
     }
-    folds = [fold for table, parts in live.items() for fold in _folds(spark, table, parts, until, done, load_id)]
+    by_day = kept_for_some_months(settings)
+    folds = [
+        fold
+        for table, parts in live.items()
+        if table not in by_day
+        for fold in _folds(spark, table, parts, until, done, load_id)
+    ]
     _record(spark, folds, load_id)
     for table, parts in live.items():
         _switch(spark, table, [fold for fold in folds if fold.table == table], load_id)
-        tables.drop_empty(spark, table, parts)
+        tables.drop_empty(spark, table, parts)  # what was folded, and days that are kept no longer
     tables.mark(spark, LOADS, FOLDED, str(until))
 
 
