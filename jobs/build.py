@@ -67,7 +67,9 @@ def build(
     regions reaches, and those asked for."""
     old, new = _references(spark, snapshot, place.load_id)
     whole = written.whole_dates | asked_for
-    reached = _reached(spark, read_dates(spark) - whole, old, new, snapshot)
+    # Of all dates there may be thousands: they are listed where a snapshot may reach them.
+    others = read_dates(spark) - whole if {CURRENT_SNAPSHOT, REGIONS} & snapshot.keys() else set()
+    reached = _reached(spark, others, old, new, snapshot)
     changes = {str(day): each.meterpoints for day, each in written.changes.items()}
     concerned = {day: meterpoints for day, meterpoints in changes.items() if meterpoints and day not in whole}
     for row in reached.groupBy("date").count().collect() if reached is not None else ():
@@ -99,7 +101,7 @@ def places_of_readings(spark: SparkSession, dates: Collection[str], written: Map
 
 def _references(spark: SparkSession, snapshot: dict[str, Locations], load_id: str) -> tuple[Reference, Reference]:
     """As they are, and as they will be."""
-    old = Reference(spark.table("silver.agreement"), spark.table("silver.product"), spark.table(REGIONS))
+    old = Reference(snapshots.shown(spark, "agreement"), snapshots.shown(spark, "product"), spark.table(REGIONS))
     new = old
     if CURRENT_SNAPSHOT in snapshot:
         agreement, product = (snapshots.content(spark, name, snapshot, load_id) for name in ("agreement", "product"))

@@ -21,12 +21,13 @@ from jobs.settings import Settings
 from jobs.tables import LOADS, PUBLICATIONS, PUBLISHING, Locations
 
 LOAD_ID = r"\d{8}T\d{6}-\w+"
-# Each load writes its day of these tables anew. Their switches are not recorded.
+# Each load writes its day of these tables anew. Their switches are not recorded, but for those of jobs/compact.py.
 OF_DAYS = (LOADS, PUBLISHING, *tables.OF_LOADS)
 COLLECTED = "collected"  # mark on ops.loads: what loads up to this one replaced is deleted
 NONE_YET = "0"  # before all ids of loads
 
 Switches = Mapping[tuple[str, str], list[tuple[str, str]]]
+Folded = Mapping[tuple[str, str, str], str]  # loads that folded folders of days, by table, partition and folder's id
 
 
 def sweep(spark: SparkSession, settings: Settings) -> list[str]:
@@ -41,9 +42,10 @@ def collect(
     before = before or _kept_since(settings)
     finished = _finished(spark, NONE_YET)
     switched = ledger.switches(spark, finished)
+    folded = _folded(spark, tables.all_locations(spark, PUBLICATIONS))
     collected = [path for path, load in _old_stagings(settings, before) if _is_put_right(load, finished, before)]
     for table in (*tables.DATA, *OF_DAYS, tables.PERIODS):
-        collected += _left_behind(spark, settings, table, None, switched, finished, before)
+        collected += _left_behind(spark, settings, table, None, switched, folded, finished, before)
     if not dry_run:
         _delete(settings, collected)
         _keep_mark(spark, finished, before)
@@ -64,9 +66,13 @@ def collect_replaced(spark: SparkSession, settings: Settings) -> list[str]:
     if not done:
         return []
     collected = _replaced(spark, settings, mark, done)
+    folded = _folded(spark, _days_since(spark, PUBLICATIONS, mark))
+    # Days on which loads wrote, also those that were folded since.
+    written = {str(started_at(load).date()) for load in finished if load[:8] >= mark[:8]}
     for table in OF_DAYS:
-        days = _days_since(spark, table, mark)
-        collected += _left_behind(spark, settings, table, days.keys(), {}, finished, before)
+        days = written | _days_since(spark, table, mark).keys()
+        collected += _left_behind(spark, settings, table, days, {}, folded, finished, before)
+    collected = list(dict.fromkeys(collected))
     _delete(settings, collected)
     _keep_mark(spark, finished, before)
     return collected
@@ -93,6 +99,17 @@ def _days_since(spark: SparkSession, table: str, mark: str) -> Locations:
     return {day: folder for day, folder in tables.all_locations(spark, table).items() if day >= first}
 
 
+def _folded(spark: SparkSession, days: Locations) -> Folded:
+    """Which loads folded which folders, as the records of some days have it; of several the last one, for a load that
+    was killed before it switched them named them, too."""
+    of_days = pc.field("table_name").isin(OF_DAYS) & pc.field("replaced_folder").is_valid()
+    return {
+        (row["table_name"], row["partition_value"], tables.folder_id(row["replaced_folder"])): row["load_id"]
+        for row in tables.read_rows(spark, PUBLICATIONS, days, of_days).sort_by("load_id").to_pylist()
+        if not row["folder"] or not tables.is_empty(row["folder"])  # or else it is of a day that is kept no longer
+    }
+
+
 def _replaced(spark: SparkSession, settings: Settings, mark: str, done: set[str]) -> list[str]:
     """Folders that the loads replaced, if no later load switched to or from them, and no partition names them."""
     days = _days_since(spark, PUBLICATIONS, mark)
@@ -102,8 +119,10 @@ def _replaced(spark: SparkSession, settings: Settings, mark: str, done: set[str]
         table, value, folders = row["table_name"], row["partition_value"], (row["replaced_folder"], row["folder"])
         if row["load_id"] not in done:
             later |= {(table, value, tables.folder_id(folder)) for folder in folders if folder}
-        elif table in tables.DATA and folders[0] and not tables.is_empty(folders[0]):
-            replaced[table].add((value, tables.folder_id(folders[0])))
+        elif table in (*tables.DATA, *OF_DAYS):
+            # A run that was killed while it folded days never switched to the folder that it named.
+            ended = folders if table in OF_DAYS else folders[:1]
+            replaced[table] |= {(value, tables.folder_id(each)) for each in ended if each and not tables.is_empty(each)}
     found = []
     for table, folders_of in replaced.items():
         root, column = tables.root_and_column(spark, table)
@@ -122,6 +141,7 @@ def _left_behind(
     table: str,
     values: Collection[str] | None,
     switched: Switches,
+    folded: Folded,
     finished: dict[str, datetime],
     before: datetime,
 ) -> list[str]:
@@ -134,7 +154,10 @@ def _left_behind(
         for position, load in enumerate(wrote):
             folder, location = (tables.folder_of(place, column, value, load) for place in (root_folder, root))
             later = wrote[position + 1 :]
-            replaced = _replaced_at(load, location, live.get(value), switched.get((table, value)), later, finished)
+            if (by := folded.get((table, value, load))) and not tables.is_same(live.get(value, ""), location):
+                replaced = finished.get(by)
+            else:
+                replaced = _replaced_at(load, location, live.get(value), switched.get((table, value)), later, finished)
             if replaced and replaced < before:
                 found.append(folder)
     return found

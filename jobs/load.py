@@ -25,6 +25,7 @@ from jobs import (
     audit,
     build,
     collect,
+    compact,
     landing,
     move,
     quality,
@@ -201,7 +202,8 @@ def run(
         writer = ledger_writer.writer(spark)
         interrupted = ledger.interrupted(spark)
         plan = _plan(spark, settings, wish, interrupted, erased, tell)
-        plan = plan._replace(mart_dates=plan.mart_dates | (restated & tables.partitions(spark, READINGS)))
+        if restated:
+            plan = plan._replace(mart_dates=plan.mart_dates | (restated & tables.partitions(spark, READINGS)))
         if not (plan.readings.num_rows or plan.reference or plan.dropped or plan.mart_dates or interrupted):
             return None
         quality.preload()
@@ -247,6 +249,7 @@ def run(
         quality.build_docs(settings.reports)
         front.publish(spark, settings, {load_id: summary.notes})
     with stage("collect"):
+        compact.compact(spark, settings, load_id)
         collect.collect_replaced(spark, settings)
     return summary
 
@@ -320,7 +323,7 @@ def _reference_candidates(
     """SQLite files that may be the next snapshot, the newest first: those that are to be read, down to the newest one
     that was taken before."""
     to_read = {row["path"]: row for row in ledger_files.to_read(spark, delivered, again, erased).to_pylist()}
-    taken = ledger_files.snapshots_taken(spark)
+    taken = ledger_files.snapshots_taken(spark) if to_read else frozenset()
     found = []
     for place, file in enumerate(delivered):
         if row := to_read.get(file.source_file):
@@ -375,7 +378,7 @@ def _meterpoints(spark: SparkSession, snapshot: dict[str, Locations], load_id: s
     """Meterpoints of the reference snapshot as it will be shown, None if there is none."""
     if CURRENT_SNAPSHOT in snapshot:
         return snapshots.content(spark, "meterpoint", snapshot, load_id)
-    return spark.table("silver.meterpoint") if tables.partitions(spark, CURRENT_SNAPSHOT) else None
+    return snapshots.shown(spark, "meterpoint") if tables.partitions(spark, CURRENT_SNAPSHOT) else None
 
 
 def _audit(

@@ -301,10 +301,12 @@ def build_docs(reports: Path) -> Path:
 def _newest_results(reports: Path) -> list[Path]:
     """Files of results of the newest loads. One that is cut off, as a disk that was full leaves it, is deleted: it
     would fail every later report."""
-    folders = list((reports / _RESULTS).glob("*/*/*"))  # schema, table, load
-    newest = set(sorted({folder.name for folder in folders}, reverse=True)[:LISTED])
+    # Names alone: after ten years there are thousands of loads of each table.
+    by_table = {table: set(os.listdir(table)) for table in (reports / _RESULTS).glob("*/*") if table.is_dir()}
+    newest = set(sorted(set().union(*by_table.values()), reverse=True)[:LISTED])
+    folders = [table / load for table, loads in by_table.items() for load in loads & newest]
     found = []
-    for path in sorted(path for folder in folders if folder.name in newest for path in folder.rglob("*.json")):
+    for path in sorted(path for folder in folders for path in folder.rglob("*.json")):
         try:
             json.loads(path.read_bytes())
             found.append(path)

@@ -21,6 +21,8 @@ from pyspark.sql import functions as F
 
 from jobs import landing, reference, regions, tables
 from jobs.audit import Audit, suite_of
+from jobs.ledger import loads as ledger
+from jobs.ledger.writer import started_at
 from jobs.quality import Measures, measure_all
 from jobs.readings.erased import Erased
 from jobs.readings.rules import TIME_ZONE
@@ -167,13 +169,30 @@ def _rejected(row: dict[str, Any], reason: str, detail: str) -> Taken:
 
 def shown_file(spark: SparkSession) -> dict[str, Any] | None:
     """The reference file whose snapshot the views show: source_file, sha256, modified_at."""
-    current = tables.read_rows(spark, CURRENT_SNAPSHOT, tables.all_locations(spark, CURRENT_SNAPSHOT)).to_pylist()
-    if not current or not current[0]["load_id"]:
+    current = _current(spark)
+    if not current or not current["load_id"]:
         return None
-    of_load = pc.field("load_id") == current[0]["load_id"]
-    files = tables.read_rows(spark, LOAD_FILES, tables.all_locations(spark, LOAD_FILES), of_load).to_pylist()
+    load_id = current["load_id"]
+    places = ledger.places_of(spark, LOAD_FILES, [started_at(load_id).date()])
+    files = tables.read_rows(spark, LOAD_FILES, places, pc.field("load_id") == load_id).to_pylist()
     taken = [file for file in files if file["kind"] == "reference" and file["status"] == "loaded"]
     return {name: taken[0][name] for name in ("source_file", "sha256", "modified_at")} if taken else None
+
+
+def shown(spark: SparkSession, name: str) -> DataFrame:
+    """The rows of silver.agreement, product or meterpoint, as that view has them. It finds its snapshot while it is
+    asked, so that Spark looks into the folders of all snapshots for it; this looks into one."""
+    current = _current(spark)
+    history = f"silver.{name}_history"
+    places = tables.locations(spark, history, [current["snapshot_date"]]) if current else {}
+    is_shown = F.col("load_id").isNull() | (F.col("load_id") == (current["load_id"] if current else None))
+    return tables.read(spark, history, places).where(is_shown).drop("load_id")
+
+
+def _current(spark: SparkSession) -> dict[str, Any] | None:
+    """The row of silver.current_snapshot."""
+    rows = tables.read_rows(spark, CURRENT_SNAPSHOT, tables.all_locations(spark, CURRENT_SNAPSHOT)).to_pylist()
+    return rows[0] if rows else None
 
 
 def content(spark: SparkSession, name: str, locations: dict[str, Locations], load_id: str) -> DataFrame:
@@ -230,7 +249,7 @@ def _judge(spark: SparkSession, written: dict[str, DataFrame], found: reference.
     agreement = written["agreement"]
     counted = {
         "agreements": agreement,
-        "agreements_before": spark.table("silver.agreement"),
+        "agreements_before": shown(spark, "agreement"),
         "unknown_products": agreement.join(written["product"], on="product_id", how="left_anti"),
         "unknown_meterpoints": agreement.join(written["meterpoint"], on="meterpoint_id", how="left_anti"),
         "overlapping_agreements": reference.overlapping_agreements(agreement),

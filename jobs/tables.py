@@ -91,10 +91,11 @@ OF_LOADS = (
 ALL = (*DATA, LOADS, PUBLISHING, *OF_LOADS, VERSIONS, PERIODS)
 
 # So many partitions are asked for one by one; beyond that, a table's are listed, which may be thousands.
-FEW = 4
+FEW = 40
 # Bytes of a table's files up to which one task reads them: then they are joined and grouped where they are, while tasks
 # would have to exchange their rows first.
 SMALL = 1024 * 1024
+PORTION = 16 * 1024 * 1024  # bytes of rows in memory that are written together
 THREADS = 16  # which wait for the store
 BATCH = 1 << 17  # rows that are held of a table that is read by and by
 # How Spark writes a partition as text: its value, its layer if it has one, and where it is.
@@ -295,6 +296,35 @@ def write_rows(spark: SparkSession, rows: pa.Table, table: str, load_id: str, va
     return {str(value): location}
 
 
+def join(
+    spark: SparkSession, table: str, parts: Locations, value: str, folder: str, where: pc.Expression | None
+) -> str:
+    """Write the rows of partitions, in their order, into one fresh folder for the partition `value`, and return where
+    that is to be then. A part of the rows is in memory at a time. Nothing live is touched."""
+    columns, rows = schema(spark, table), 0
+    file_system, place = _folder(spark, folder)
+    files = [file.path for _, part in sorted(parts.items()) for file in _files_in(spark, part)[1]]
+    file_system.create_dir(place, recursive=True)
+    content = dataset.dataset(files, columns, format="parquet", filesystem=file_system, partitioning=None)
+    with pq.ParquetWriter(f"{place}/part-0.parquet", columns, filesystem=file_system, compression="zstd") as target:
+        for some in _in_portions(content.to_batches(filter=where)):
+            target.write_table(some)
+            rows += some.num_rows
+    return folder if rows else folder_of(*root_and_column(spark, table), value)
+
+
+def _in_portions(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Batches, which are a file's at most, as tables of some size: each becomes a group of rows of its own."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(each.nbytes for each in held) >= PORTION:
+            yield pa.Table.from_batches(held)
+            held = []
+    if held:
+        yield pa.Table.from_batches(held)
+
+
 def read_rows(
     spark: SparkSession,
     table: str,
@@ -457,6 +487,19 @@ def publish(spark: SparkSession, table: str, new: Locations) -> Locations:
     catalog.alterPartitions(schema, name, _partitions(spark, table, metadata, new))
     _changed(spark, table)
     return before
+
+
+def drop_empty(spark: SparkSession, table: str, values: Collection[str]) -> None:
+    """Have the metastore forget those of the given partitions that hold nothing. No file is deleted."""
+    live = locations(spark, table, values)
+    column = root_and_column(spark, table)[1]
+    empty = [_map(spark, _spec(table, column, value)) for value, folder in live.items() if is_empty(folder)]
+    if empty:
+        schema, name = stored(table).split(".")
+        specs = _jvm(spark).org.apache.spark.api.python.PythonUtils.toSeq(empty)
+        if_exists, purge, keep_files = True, False, True
+        _catalog(spark).dropPartitions(schema, name, specs, if_exists, purge, keep_files)
+        _changed(spark, table)
 
 
 def _changed(spark: SparkSession, table: str) -> None:

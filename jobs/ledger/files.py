@@ -15,6 +15,7 @@ from jobs import tables
 from jobs.errors import LakeError
 from jobs.landing import Delivered, open_folder
 from jobs.ledger import known
+from jobs.ledger.days import partitions_of
 from jobs.ledger.loads import is_of, loads_that_published, recorded_loads
 from jobs.ledger.writer import started_at
 from jobs.names import with_hints
@@ -110,14 +111,9 @@ def _place_of_known(spark: SparkSession) -> tuple[FileSystem, str]:
 def _versions_of(spark: SparkSession, loads: list[str]) -> Iterator[known.Versions]:
     """What loads took, some files at a time. A file that could not be read (no checksum) is as good as unknown: it is
     tried again."""
-    # A folder is of a day, or of a month or more in which many days are joined.
     first = min(loads)
-    month = f"{started_at(first):%Y-%m}"
-    places = {
-        value: folder
-        for value, folder in tables.all_locations(spark, LOAD_FILES).items()
-        if value[:7] >= month[: len(value)]
-    }
+    begin = str(started_at(first).date())
+    places = {value: folder for value, folder in tables.all_locations(spark, LOAD_FILES).items() if value >= begin}
     wanted = (pc.field("load_id") >= first) & is_of(loads)
     for rows in tables.in_batches(spark, LOAD_FILES, places, (*VERSION, "kind", "status"), wanted):
         is_snapshot = pc.and_(pc.equal(rows["kind"], "reference"), pc.equal(rows["status"], "loaded"))
@@ -154,15 +150,13 @@ def _newest_versions(spark: SparkSession, names: pa.ChunkedArray, seconds: known
     """One row per source_file that is known: size, modification time and checksum of its newest version, of the load
     that began at `seconds`."""
     everywhere = tables.all_locations(spark, LOAD_FILES)
-    days = {f"{datetime.fromtimestamp(second, UTC):%Y-%m-%d}" for second in np.unique(seconds).tolist()}
-    live = {day for day in days if not tables.is_empty(everywhere.get(day, tables.NO_LOAD))}
-    # Days that were joined since then are in a folder of their month.
-    months = {day[:7] for day in days - live}
-    places = {day: folder for day, folder in everywhere.items() if day in live or day[:7] in months}
+    days = {datetime.fromtimestamp(second, UTC).date() for second in np.unique(seconds).tolist()}
+    named = {value for day in days for value in partitions_of(day)}
+    places = {value: folder for value, folder in everywhere.items() if value in named}
     newest = _newest_in(spark, places, names)
     found = dict(zip(newest["source_file"].to_pylist(), _seconds(newest["load_id"]).tolist(), strict=True))
     if any(found.get(name) != second for name, second in zip(names.to_pylist(), seconds.tolist(), strict=True)):
-        # Two names that have one hash, or a folder that is none of these: then all are looked through.
+        # Two names that have one hash: then all are looked through.
         newest = _newest_in(spark, everywhere, names)
     return newest.drop_columns(["load_id"])
 

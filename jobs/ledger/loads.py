@@ -1,11 +1,12 @@
 """What happened: the tables ops.* and quarantine.*, partitioned by load_date.
 
-They are published like all others, so each write is the whole new content of its load_date. A load that is not in
+They are published like all others, so each write is the whole new content of its load_date. Days that are over are
+folded into months and years (jobs/compact.py); a load only writes its own day, which is not. A load that is not in
 ops.loads did not happen: that table is published last, and rows elsewhere of a run that was killed are dropped.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs import tables
+from jobs.ledger.days import partitions_of
 from jobs.ledger.writer import publish, started_at
 from jobs.quality import Verdict
 from jobs.readings.merge import Changes
@@ -205,8 +207,13 @@ def loads_that_published(spark: SparkSession) -> list[str]:
 
 
 def _loads(spark: SparkSession, load_date: date | None = None, only: Collection[str] | None = None) -> pa.Table:
-    days = tables.locations(spark, LOADS, [load_date]) if load_date else tables.all_locations(spark, LOADS)
+    days = places_of(spark, LOADS, [load_date]) if load_date else tables.all_locations(spark, LOADS)
     return tables.read_rows(spark, LOADS, days, only=only)
+
+
+def places_of(spark: SparkSession, table: str, days: Iterable[date]) -> Locations:
+    """The partitions of a table of loads that may hold rows of the given days; they may hold rows of others."""
+    return tables.locations(spark, table, {value for day in days for value in partitions_of(day)})
 
 
 def switches(spark: SparkSession, loads: Collection[str]) -> dict[tuple[str, str], list[tuple[str, str]]]:

@@ -34,7 +34,8 @@ def new_load_id(now: datetime, earlier: Iterable[str], *, accept_clock: bool = F
 
     Raises ClockBehind.
     """
-    last = max(map(started_at, earlier), default=None)
+    newest = max(earlier, default=None)
+    last = started_at(newest) if newest else None
     now = now.replace(microsecond=0)
     if last and now <= last:
         if accept_clock:

@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
 from jobs import check, tables
+from jobs.ledger import loads as ledger
+from jobs.ledger.writer import started_at
 from jobs.reports.facts import NAMES, DateChange, LoadFacts, Recorded, RejectedFile
 from jobs.reports.overview import (
     DayCompleteness,
@@ -39,6 +41,7 @@ from jobs.tables import (
 )
 
 WORST_DAYS, WORST_NAMED = 7, 10
+LOOKED_BACK = 4  # partitions that are asked for together, until one is found that holds something
 # Tables of which the newest date is shown, and what they hold.
 BY_DATE = {
     READINGS: "Readings",
@@ -54,26 +57,44 @@ COUNTED = ("kind", "status", "rows_read", "rows_rejected")
 
 def load_days(spark: SparkSession) -> set[str]:
     """UTC dates on which there were loads."""
-    return tables.partitions(spark, LOADS)
+    return {_day_of(load_id) for load_id in ledger.recorded_loads(spark)}
 
 
 def recorded(spark: SparkSession, days: Collection[str], known: Collection[str]) -> Recorded:
     """Loads that ran on these dates, those in `known` left out."""
-    loads = [row for row in _rows(spark, LOADS, days).to_pylist() if row["load_id"] not in known]
-    wanted = pc.field("load_id").isin(pa.array([row["load_id"] for row in loads], pa.string()))
-    with_loads = {row["load_id"][:8] for row in loads}
-    days = [day for day in days if day.replace("-", "") in with_loads]
+    loads = [
+        row
+        for row in _of_loads(spark, LOADS, days).to_pylist()
+        if row["load_id"] not in known and _day_of(row["load_id"]) in days
+    ]
+    wanted = ledger.is_of([row["load_id"] for row in loads])
+    days = {_day_of(row["load_id"]) for row in loads}
     only = ("load_id", "source_file", "note", *COUNTED)
-    files = _rows(spark, LOAD_FILES, days, wanted, only)
-    changes = _rows(spark, PUBLICATIONS, days, wanted & (pc.field("readings_added") >= 0))
+    files = _of_loads(spark, LOAD_FILES, days, wanted, only)
+    changes = _of_loads(spark, PUBLICATIONS, days, wanted & (pc.field("readings_added") >= 0))
     return Recorded(
         loads=loads,
         files=_by_load(_counts(files)),
         rejected_files=_rejected_files(files),
         changes=_changes(changes),
-        validations=_by_load(_rows(spark, VALIDATIONS, days, wanted).to_pylist()),
-        rollbacks={row["load_id"]: row for row in _rows(spark, ROLLBACKS, days, wanted).to_pylist()},
+        validations=_by_load(_of_loads(spark, VALIDATIONS, days, wanted).to_pylist()),
+        rollbacks={row["load_id"]: row for row in _of_loads(spark, ROLLBACKS, days, wanted).to_pylist()},
     )
+
+
+def _day_of(load_id: str) -> str:
+    return str(started_at(load_id).date())
+
+
+def _of_loads(
+    spark: SparkSession,
+    table: str,
+    days: Collection[str],
+    where: pc.Expression | None = None,
+    only: Collection[str] | None = None,
+) -> pa.Table:
+    """Rows of a table of loads; those of other days that are folded with these, too."""
+    return tables.read_rows(spark, table, ledger.places_of(spark, table, map(date.fromisoformat, days)), where, only)
 
 
 def _rows(
@@ -266,8 +287,8 @@ def newest_date(spark: SparkSession, table: str, today: date) -> date | None:
     """The newest local date of which a table has rows, of a table partitioned by date or by year."""
     by_year = tables.root_and_column(spark, table)[1] == "year"
     known = sorted((value for value in tables.partitions(spark, table) if value <= str(today)), reverse=True)
-    for start in range(0, len(known), tables.FEW):
-        locations = tables.locations(spark, table, known[start : start + tables.FEW])
+    for start in range(0, len(known), LOOKED_BACK):
+        locations = tables.locations(spark, table, known[start : start + LOOKED_BACK])
         for value in sorted(locations, reverse=True):
             if tables.is_empty(locations[value]):
                 continue

@@ -111,17 +111,17 @@ def test_known_files__should_be_told_without_a_look_at_days_that_do_not_concern_
     assert ledger.read == {"2026-02-02"}
 
 
-def test_days_that_were_joined_in_their_month__should_be_found_there_and_need_no_new_state(ledger: Ledger) -> None:
+def test_days_that_were_folded_into_their_month__should_be_found_there_and_need_no_new_state(ledger: Ledger) -> None:
     ledger.load("2026-01-05", ("a", 1, "a1"))
     ledger.load("2026-02-02", ("b", 1, "b1"))
     to_read(("a", 1))
-    ledger.days["2026-01-01"] = ledger.days.pop("2026-01-05")
+    ledger.days["2026-01-31"] = ledger.days.pop("2026-01-05")
     ledger.read.clear()
 
     assert to_read(("a", 1), ("b", 1)) == {}
     assert not ledger.read
     assert to_read(("a", 2)) == {"a": "a1"}
-    assert ledger.read == {"2026-01-01"}
+    assert ledger.read == {"2026-01-31"}
 
 
 def test_names_with_one_key__should_be_looked_for_everywhere(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
