@@ -269,12 +269,12 @@ def _rejected_since(now: datetime) -> date:
 
 def newly_rejected(now: datetime) -> str:
     """Asks how many rows and whole files were rejected since yesterday and are open, by UTC date of their load."""
-    since = _rejected_since(now)
+    since = f"{_rejected_since(now):%Y%m%d}"  # ids of loads begin with their day
     return f"""
         SELECT load_date, count_if(NOT whole) AS `rows`, count_if(whole) AS files
         FROM (
-          SELECT load_date, false AS whole FROM quarantine.open_readings WHERE load_date >= DATE '{since}'
-          UNION ALL SELECT load_date, true FROM quarantine.open_files WHERE load_date >= DATE '{since}'
+          SELECT load_date, false AS whole FROM quarantine.open_readings WHERE load_id >= '{since}'
+          UNION ALL SELECT load_date, true FROM quarantine.open_files WHERE load_id >= '{since}'
         ) GROUP BY load_date
     """
 
