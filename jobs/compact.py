@@ -13,6 +13,7 @@ killed here has changed no row. The next load finds what is still by day, and fo
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from datetime import date
+from itertools import accumulate
 from typing import NamedTuple
 
 from pyspark.sql import SparkSession
@@ -35,6 +36,7 @@ from jobs.tables import (
 
 # Bytes of Parquet up to which days are folded into a month, and months into a year.
 OF_MONTH, OF_YEAR = 64 * 1024 * 1024, 256 * 1024 * 1024
+MOST = 1_000  # partitions that a load folds: an embedded metastore takes some tens of milliseconds for each
 FOLDED = "folded"  # mark on ops.loads: the last day up to which all was folded that is to be
 
 
@@ -58,17 +60,26 @@ def compact(spark: SparkSession, settings: Settings, load_id: str) -> None:
         for table in (*OF_LOADS, LOADS)
     }
     by_day = kept_for_some_months(settings)
-    folds = [
+    wanted = [
         fold
         for table, parts in live.items()
         if table not in by_day
         for fold in _folds(spark, table, parts, until, done, load_id)
     ]
+    folds = some_of(wanted)
     _record(spark, folds, load_id)
     for table, parts in live.items():
         _switch(spark, table, [fold for fold in folds if fold.table == table], load_id)
         tables.drop_empty(spark, table, parts)  # what was folded, and days that are kept no longer
-    tables.mark(spark, LOADS, FOLDED, str(until))
+    if len(folds) == len(wanted):
+        tables.mark(spark, LOADS, FOLDED, str(until))
+
+
+def some_of(folds: Collection[Fold]) -> list[Fold]:
+    """As many as one load does, the oldest first. A lakehouse that has not folded for years takes some loads for it."""
+    oldest_first = sorted(folds, key=lambda fold: fold.value)
+    switched = accumulate(len(fold.parts) for fold in oldest_first)
+    return [fold for fold, number in zip(oldest_first, switched, strict=True) if number <= MOST] or oldest_first[:1]
 
 
 def kept_for_some_months(settings: Settings) -> set[str]:
@@ -138,5 +149,5 @@ def _switch(spark: SparkSession, table: str, folds: Collection[Fold], load_id: s
     new: Locations = {}
     for fold in folds:
         new |= {day: tables.folder_of(root, column, day) for day in fold.parts}
-        new[fold.value] = tables.join(spark, table, fold.parts, fold.value, fold.folder, happened)
+        new |= tables.join(spark, table, fold.parts, fold.value, tables.folder_id(fold.folder), happened)
     publish(spark, table, new, load_id)

@@ -168,13 +168,23 @@ def _rows(frames: Sequence[DataFrame]) -> list[dict[str, Any]]:
     return [_typed(json.loads(rows[position], parse_float=Decimal), frame) for position, frame in enumerate(frames)]
 
 
+_FROM_TEXT: dict[str, Callable[[Any], Measure]] = {
+    "integer": int,
+    "long": int,
+    "decimal": Decimal,
+    "double": float,
+    "string": str,
+    "date": date.fromisoformat,
+}
+
+
 def _typed(row: dict[str, Any], frame: DataFrame) -> dict[str, Any]:
     """A row that was text, in which nulls are left out."""
-    python: dict[str, Callable[[Any], Any]] = {"decimal": Decimal, "double": float, "date": date.fromisoformat}
+    odd = [f"{field.name} is {kind}" for field in frame.schema if (kind := field.dataType.typeName()) not in _FROM_TEXT]
+    if odd:
+        raise SuiteError(f"a measure must be a number, a text or a date: {', '.join(odd)}")
     return {
-        field.name: python.get(field.dataType.typeName(), lambda value: value)(row[field.name])
-        if field.name in row
-        else None
+        field.name: _FROM_TEXT[field.dataType.typeName()](row[field.name]) if field.name in row else None
         for field in frame.schema
     }
 

@@ -9,6 +9,7 @@ give now, minus what they gave before (`less`). Averages are worked out of the s
 
 from collections.abc import Callable, Collection, Iterable
 from datetime import date
+from itertools import starmap
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs import tables
+from jobs.ledger.days import last_of_month, last_of_year
 from jobs.tables import (
     DAILY_COMPLETENESS,
     DAILY_PRODUCT,
@@ -28,6 +30,9 @@ from jobs.tables import (
 
 KWH_TOTAL = pa.decimal128(18, 6)
 COUNT = pa.decimal128(19, 0)  # any 64-bit number
+# Bytes of a year's file, and of its parts in memory, up to which it is worked out at once; else a month at a time. With
+# 100 products a year of half hours has two million rows.
+SMALL_FILE, SMALL_PARTS = 4 * 1024 * 1024, 32 * 1024 * 1024
 # Columns that add up.
 MEASURES = (
     "meterpoint_count",
@@ -56,8 +61,10 @@ Parts = dict[str, pa.Table]
 def of_half_hours(sums: DataFrame) -> Parts:
     """Parts of the half-hourly marts, of rows of `marts.half_hourly_sums`."""
     rows = sums.toArrow()
-    names = "half_hours", "half_hours_by_product", "half_hours_by_region"
-    return {name: rows.filter(pc.equal(rows["parts"], name)) for name in names}
+    of_all = rows.drop_columns(["parts", "product_display_name", "region"])
+    by = {"half_hours": of_all, "half_hours_by_product": rows.drop_columns(["parts", "region"])}
+    by["half_hours_by_region"] = rows.drop_columns(["parts", "product_display_name"])
+    return {name: content.filter(pc.equal(rows["parts"], name)) for name, content in by.items()}
 
 
 def of_days(sums: DataFrame) -> Parts:
@@ -186,19 +193,26 @@ def write_year(
     parts are added."""
     how = MARTS[mart]
     held = tables.locations(spark, mart, [year])
-    of_dates = _is_of(dates)
-    found = [each[how.parts].filter(of_dates) for each in parts]
-    if of_year := [day for day in corrected if day.startswith(year)]:
-        of_source = held if how.source == mart else tables.locations(spark, how.source, [year])
-        found.append(tables.read_rows(spark, how.source, of_source, _is_of(of_year)))
+    of_source = held if how.source == mart else tables.locations(spark, how.source, [year])
+    found = [each[how.parts] for each in parts]
     columns = tables.schema(spark, mart)
-    made = how.make(pa.concat_tables(found, promote_options="permissive"))
-    others = tables.read_rows(spark, mart, held, ~of_dates)
-    content = pa.concat_tables([others, made.select(columns.names).cast(columns)])
-    if not content.num_rows:
-        return {year: tables.folder_of(*tables.root_and_column(spark, mart), year)}
-    content = content.sort_by([(name, "ascending") for name in ("date", *how.order)])
-    return tables.write_rows(spark, content, mart, load_id, year)
+
+    def content(first: date, last: date) -> pa.Table:
+        days, added = ({day for day in each if str(first) <= day <= str(last)} for each in (dates, corrected))
+        others = (pc.field("date") >= first) & (pc.field("date") <= last) & ~_is_of(days)
+        rows = [tables.read_rows(spark, mart, held, others)]
+        if days:
+            new = [each.filter(_is_of(days)) for each in found]
+            if added:
+                new.append(tables.read_rows(spark, how.source, of_source, _is_of(added)))
+            made = how.make(pa.concat_tables(new, promote_options="permissive"))
+            rows.append(made.select(columns.names).cast(columns))
+        return pa.concat_tables(rows).sort_by([(name, "ascending") for name in ("date", *how.order)])
+
+    is_small = sum(tables.sizes(spark, held)) <= SMALL_FILE and sum(each.nbytes for each in found) <= SMALL_PARTS
+    first_days = [date(int(year), month, 1) for month in range(1, 2 if is_small else 13)]
+    spans = [(day, last_of_year(day) if is_small else last_of_month(day)) for day in first_days]
+    return tables.write_portions(spark, starmap(content, spans), mart, load_id, year)
 
 
 def _is_of(dates: Collection[str]) -> pc.Expression:

@@ -30,7 +30,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
 from jobs.landing import open_folder
-from jobs.readings.ingest import write_file
+from jobs.readings.ingest import ROW_GROUP, write_file
 
 Locations = dict[str, str]  # partition value to folder
 
@@ -296,21 +296,41 @@ def write_rows(spark: SparkSession, rows: pa.Table, table: str, load_id: str, va
     return {str(value): location}
 
 
+def write_portions(
+    spark: SparkSession, portions: Iterable[pa.Table], table: str, load_id: str, value: date | str
+) -> Locations:
+    """`write_rows` for rows of which a portion is in memory at a time. Without rows the partition becomes empty."""
+    root, column = root_and_column(spark, table)
+    columns, folder = schema(spark, table), folder_of(root, column, value, load_id)
+    file_system, place = _folder(spark, folder)
+    target: pq.ParquetWriter | None = None
+    for rows in portions:
+        if rows.num_rows and not target:
+            file_system.create_dir(place, recursive=True)
+            target = pq.ParquetWriter(
+                f"{place}/part-0.parquet",
+                columns,
+                filesystem=file_system,
+                compression="zstd",
+                store_decimal_as_integer=True,
+            )
+        if target:
+            target.write_table(rows, row_group_size=ROW_GROUP)
+    if target:
+        target.close()
+    return {str(value): folder if target else folder_of(root, column, value)}
+
+
 def join(
-    spark: SparkSession, table: str, parts: Locations, value: str, folder: str, where: pc.Expression | None
-) -> str:
+    spark: SparkSession, table: str, parts: Locations, value: str, load_id: str, where: pc.Expression | None
+) -> Locations:
     """Write the rows of partitions, in their order, into one fresh folder for the partition `value`, and return where
     that is to be then. A part of the rows is in memory at a time. Nothing live is touched."""
-    columns, rows = schema(spark, table), 0
-    file_system, place = _folder(spark, folder)
+    columns = schema(spark, table)
+    file_system, _ = _folder(spark, root_and_column(spark, table)[0])
     files = [file.path for _, part in sorted(parts.items()) for file in _files_in(spark, part)[1]]
-    file_system.create_dir(place, recursive=True)
     content = dataset.dataset(files, columns, format="parquet", filesystem=file_system, partitioning=None)
-    with pq.ParquetWriter(f"{place}/part-0.parquet", columns, filesystem=file_system, compression="zstd") as target:
-        for some in _in_portions(content.to_batches(filter=where)):
-            target.write_table(some)
-            rows += some.num_rows
-    return folder if rows else folder_of(*root_and_column(spark, table), value)
+    return write_portions(spark, _in_portions(content.to_batches(filter=where)), table, load_id, value)
 
 
 def _in_portions(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:

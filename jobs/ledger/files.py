@@ -62,6 +62,8 @@ def to_read(
         files = pa.concat_tables([old, new])
         of_old, of_new = (seconds[~is_new], is_same[~is_new]), _known(spark, new)
         seconds, is_same = (np.concatenate(columns) for columns in zip(of_old, of_new, strict=True))
+    # A link that led nowhere when it was listed has neither size nor time.
+    is_same &= np.asarray(pc.and_(files["size_bytes"].is_valid(), files["modified_at"].is_valid()))
     is_asked_for = np.asarray(pc.is_in(files["source_file"], asked_for))
     wanted = ~is_same | is_asked_for
     files, seconds = files.filter(pa.array(wanted)), np.where(is_asked_for, 0, seconds)[wanted]
@@ -138,7 +140,7 @@ def _seconds(loads: pa.ChunkedArray | pa.Array) -> known.Array:
 
 
 def _numbers(column: pa.ChunkedArray | pa.Array) -> known.Array:
-    """No delivered file has a size or a time that is not known."""
+    """Of null, which hashes do not know, -1."""
     return np.asarray(pc.fill_null(column.cast(pa.int64()), -1))
 
 

@@ -2,8 +2,9 @@
 
 ops.load_files is the truth. The state is derived from it, and can be made anew from it at any time. It has an entry for
 the newest version of each file that loads took: a keyed hash of the name, a keyed hash of name, size and modification
-time, and the second at which the load began. Loads begin in different seconds, so the greatest second is the newest
-version, and entries may be added twice or in any order.
+time, and the second at which the load began. The greatest second is the newest version, so entries may be added twice
+or in any order. Loads of the first versions could begin in one second: a file of which two of them took versions is
+known, but by no hash.
 
 Entries are kept in runs, files that never change, sorted by key. Each load adds a small run; MANY runs of about the
 same size are merged into one, so that there are only some dozens. A manifest, which is replaced in one step, names the
@@ -13,6 +14,7 @@ runs and has a checksum of each of their blocks and of itself: what is damaged i
 import hashlib
 import json
 import secrets
+import time
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,13 +25,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from pyarrow.fs import FileSelector, FileSystem
 
+from jobs.errors import LakeError
+
 MANIFEST = "manifest"
 FORM = 1  # of the manifest and of runs; another form is as good as none
 MANY = 8  # runs of about the same size that are merged
 BLOCK = 1 << 17  # entries that are read at once
+KEPT_SECONDS = 3_600  # for which a file stays that no manifest names
 SMALL_RUN = 1 << 16  # entries up to which a run is as good as an empty one
 SORTED_AT_ONCE = 1 << 23  # entries that are held when a state is made anew
 THREADS = 8  # which wait for the store
+NEITHER = np.uint64(0)  # in place of a hash: no version has it, but one in 2^64
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -153,11 +159,13 @@ def compare(
         found = find(store, folder, state, keys)
         return found.second, (found.second > 0) & (found.version == versions)
 
+    with suppress(Damaged):
+        return compared()
+    forget(store, folder)
     try:
         return compared()
-    except Damaged:
-        forget(store, folder)
-        return compared()
+    except Damaged as error:
+        raise LakeError(f"another run changes the state of known files in {folder}: run it again ({error})") from error
 
 
 # --- hashes ----------------------------------------------------------------------------------------------------------
@@ -190,12 +198,16 @@ def entries(secret: bytes, versions: Versions) -> Entries:
 
 
 def newest(*parts: Entries) -> Entries:
-    """The newest entry of each key, in the order of keys."""
+    """The newest entry of each key, in the order of keys. Where two versions are of one second, it is neither's."""
     both = Entries(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    order = np.lexsort((both.second, both.key))
-    ordered = both.key[order]
-    is_last = np.append(ordered[1:] != ordered[:-1], True) if len(ordered) else np.empty(0, bool)
-    return both.at(order[is_last])
+    key, version, second = both.at(np.lexsort((both.version, both.second, both.key)))
+    if not len(key):
+        return both
+    is_first = np.append(True, (key[1:] != key[:-1]) | (second[1:] != second[:-1]))  # of a second
+    first = np.maximum.accumulate(np.where(is_first, np.arange(len(key)), 0))
+    is_last = np.append(key[1:] != key[:-1], True)  # of a key
+    known = np.where(version == version[first], version, NEITHER)
+    return Entries(key, known, second).at(is_last)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -210,12 +222,12 @@ def read(store: FileSystem, folder: str) -> State | None:
         if hashlib.sha256(text).hexdigest().encode() != checksum:
             return None
         said = json.loads(text)
-    except (FileNotFoundError, ValueError):
+        if said["form"] != FORM:
+            return None
+        runs = tuple(Run(name, tuple(Block(*block) for block in blocks)) for name, blocks in said["runs"])
+        return State(bytes.fromhex(said["secret"]), said["up_to"], frozenset(said["snapshots"]), runs)
+    except (FileNotFoundError, IsADirectoryError, ValueError, KeyError, TypeError):
         return None
-    if said["form"] != FORM:
-        return None
-    runs = tuple(Run(name, tuple(Block(*block) for block in blocks)) for name, blocks in said["runs"])
-    return State(bytes.fromhex(said["secret"]), said["up_to"], frozenset(said["snapshots"]), runs)
 
 
 def find(store: FileSystem, folder: str, state: State, keys: Array) -> Entries:
@@ -240,9 +252,11 @@ def find(store: FileSystem, folder: str, state: State, keys: Array) -> Entries:
 
     with ThreadPoolExecutor(THREADS) as pool:
         for places, known in pool.map(look, blocks):
+            is_other = (known.second == found.second[places]) & (known.version != found.version[places])
             is_newer = known.second > found.second[places]
             found.version[places[is_newer]] = known.version[is_newer]
             found.second[places[is_newer]] = known.second[is_newer]
+            found.version[places[is_other]] = NEITHER
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
     return found.at(back)
@@ -267,7 +281,10 @@ def _read_block(file: Any, run: Run, place: int) -> Entries:
     before = sum(each.size for each in run.blocks[:place])
     if file.size() < (before + block.size) * width:
         raise Damaged(f"{run.name} has an end that is not its own")
-    content = file.read_at(block.size * width, before * width)
+    try:
+        content = file.read_at(block.size * width, before * width)
+    except FileNotFoundError as error:  # a store opens what it may not have any more
+        raise Damaged(f"{run.name} is not there") from error
     if zlib.crc32(content) != block.checksum:
         raise Damaged(f"{run.name} has a block that is not what was written")
     columns, begin = [], 0
@@ -283,8 +300,8 @@ def _read_block(file: Any, run: Run, place: int) -> Entries:
 def add(store: FileSystem, folder: str, state: State, versions: Iterable[Versions], up_to: str) -> State:
     """A state with the versions of more loads, of which `up_to` is the newest. Raises Damaged.
 
-    It counts from when its manifest is written, which comes last. Files that no manifest names go then: those that were
-    merged, and those of a run that was killed.
+    It counts from when its manifest is written, which comes last. Files that it does not name go after some time: those
+    that were merged, and those of a run that was killed.
     """
     store.create_dir(folder, recursive=True)
     held: list[Entries] = []
@@ -303,8 +320,10 @@ def add(store: FileSystem, folder: str, state: State, versions: Iterable[Version
         runs = [run for run in runs if run not in alike] + [merged]
     state = state._replace(runs=tuple(runs), snapshots=frozenset(snapshots), up_to=up_to)
     _write_manifest(store, folder, state)
+    old = time.time() - KEPT_SECONDS
     for info in store.get_file_info(FileSelector(folder, allow_not_found=True)):
-        if info.base_name not in {MANIFEST, *(run.name for run in runs)}:
+        # Another machine may be about to name a new one.
+        if info.base_name not in {MANIFEST, *(run.name for run in runs)} and info.mtime.timestamp() < old:
             with suppress(FileNotFoundError):  # another machine may do the same
                 store.delete_file(info.path)
     return state

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.compact import OF_MONTH, OF_YEAR, groups, kept_for_some_months
+from jobs import compact
+from jobs.compact import OF_MONTH, OF_YEAR, Fold, groups, kept_for_some_months
 from jobs.ledger.days import last_of_month, last_of_year, last_that_is_over, partitions_of
 from jobs.settings import Settings
 from jobs.tables import REJECTED_FILES, REJECTED_READINGS, REJECTED_REFERENCE
@@ -65,3 +66,15 @@ def test_what_is_kept_for_some_months_stays_by_day(tmp_path: Path) -> None:
     settings = Settings(state=tmp_path, keep_quarantine_months=12, keep_superseded_months=0)
 
     assert kept_for_some_months(settings) == {REJECTED_READINGS, REJECTED_FILES, REJECTED_REFERENCE}
+
+
+def test_a_load_folds_the_oldest_first_and_at_least_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compact, "MOST", 5)
+    first, then, last = (
+        Fold("ops.loads", value, "folder", {f"{value}-{day}": "" for day in range(days)})
+        for value, days in (("2025-01-31", 3), ("2025-02-28", 2), ("2025-03-31", 1))
+    )
+
+    assert compact.some_of([last, then, first]) == [first, then]
+    assert compact.some_of([first._replace(parts=dict.fromkeys(map(str, range(9)), ""))]) != []
+    assert compact.some_of([]) == []

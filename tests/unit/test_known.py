@@ -1,5 +1,6 @@
 """Which files are known, by key: held to a dictionary of the newest versions, whatever happens to loads and files."""
 
+import hashlib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
+from jobs.errors import LakeError
 from jobs.ledger import known
 from jobs.ledger.known import Load, Versions
 
@@ -186,7 +188,8 @@ def test_load_that_failed__should_leave_its_files_unknown_and_a_later_one_take_t
 
 
 @pytest.mark.usefixtures("small")
-def test_runs__should_stay_few_and_nothing_but_them_be_left(lake: Lake) -> None:
+def test_runs__should_stay_few_and_nothing_but_them_be_left(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known, "KEPT_SECONDS", -1)
     for number in range(64):
         lake.ledger.load({f"{number}.json": (1, 1)})
         lake.compare({"0.json": (1, 1)})
@@ -197,7 +200,7 @@ def test_runs__should_stay_few_and_nothing_but_them_be_left(lake: Lake) -> None:
     lake.is_right({f"{number}.json": (1, 1) for number in range(70)})
 
 
-def test_killed_run__should_leave_files_that_the_next_one_deletes(lake: Lake) -> None:
+def test_killed_run__should_leave_files_that_a_later_one_deletes(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     lake.ledger.load({"a": (1, 1)})
     lake.compare({})
     (lake.place / "run-of-a-killed-run").write_bytes(b"half")
@@ -205,8 +208,52 @@ def test_killed_run__should_leave_files_that_the_next_one_deletes(lake: Lake) ->
     lake.ledger.load({"b": (1, 1)})
 
     lake.is_right({"a": (1, 1), "b": (1, 1)})
+    assert len(lake.files) == 5, "they may be those of a run that is at work"
+    monkeypatch.setattr(known, "KEPT_SECONDS", -1)
+    lake.ledger.load({"c": (1, 1)})
 
-    assert len(lake.files) == 3  # a manifest and two runs
+    lake.is_right({"a": (1, 1), "b": (1, 1), "c": (1, 1)})
+    assert len(lake.files) == 4  # a manifest and three runs
+
+
+def test_versions_of_one_second__should_be_known_by_no_hash(lake: Lake) -> None:
+    """Whichever comes first, and in whichever run: the file is looked up by its name then."""
+    one, other, later = (
+        known.entries(b"", known.Versions(["a"], np.array([size]), np.array([1]), np.array([second])))
+        for size, second in ((1, 5), (2, 5), (3, 6))
+    )
+    for parts in ((one, other), (other, one), (one, other, one)):
+        assert known.newest(*parts).version.tolist() == [0]
+        assert known.newest(known.newest(*parts), one).version.tolist() == [0]
+        assert known.newest(*parts, later).version.tolist() == later.version.tolist()
+    assert known.newest(one, one).version.tolist() == one.version.tolist()
+    lake.place.mkdir()
+    for runs in ([one, other], [other, one]):
+        state = known.empty()._replace(runs=tuple(known._write_run(lake.store, lake.folder, [each]) for each in runs))
+        assert known.find(lake.store, lake.folder, state, one.key).version.tolist() == [0]
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{}", b'{"form": 1}', b'{"form": 1, "runs": 3}', b'{"form": "x"}', b"1"])
+def test_manifest_of_another_form__should_be_as_good_as_none(lake: Lake, content: bytes) -> None:
+    lake.place.mkdir(exist_ok=True)
+    (lake.place / known.MANIFEST).write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+    assert known.read(lake.store, lake.folder) is None
+
+
+def test_state_that_others_delete_again_and_again__should_end_the_load_with_a_reason(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.ledger.load({"a": (1, 1)})
+    find = known.find
+
+    def too_late(*arguments: Any) -> Any:
+        known.forget(lake.store, lake.folder)
+        return find(*arguments)
+
+    monkeypatch.setattr(known, "find", too_late)
+    with pytest.raises(LakeError, match="another run changes the state"):
+        lake.compare({"a": (1, 1)})
 
 
 def test_lakehouse_without_loads__should_write_nothing(lake: Lake) -> None:
