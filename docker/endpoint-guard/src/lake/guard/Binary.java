@@ -2,6 +2,8 @@ package lake.guard;
 
 import java.io.IOException;
 import java.lang.ref.WeakReference;
+import java.net.Socket;
+import java.net.SocketException;
 import java.security.Security;
 import java.util.Collections;
 import java.util.List;
@@ -66,58 +68,80 @@ final class Binary {
             List.of(conf.getVar(ConfVars.HIVE_SSL_PROTOCOL_BLACKLIST).split(",")));
     ThreadPoolExecutor pool = new ThreadPoolExecutor(5, threads, 60, TimeUnit.SECONDS, new SynchronousQueue<>(),
         new ThreadFactoryWithGarbageCleanup("HiveServer2-Handler-Pool"));
-    Waiting<TSocket> waiting = new Waiting<>(TSocket::close);
+    Waiting<Accepted> waiting = new Waiting<>(Accepted::abort);
     return new TThreadPoolServer(new TThreadPoolServer.Args(inOrder(socket, waiting))
         .processor(processor)
-        .transportFactory(new Transports(waiting))
+        .transportFactory(new Transports())
         .protocolFactory(new TBinaryProtocol.Factory(false, true, LONGEST_MESSAGE, MOST_ENTRIES))
         .executorService(pool));
   }
 
   /** Connections wait from the moment in which they are accepted: threads that begin later come in any order. */
-  private static TServerSocket inOrder(TServerSocket socket, Waiting<TSocket> waiting) throws TTransportException {
+  private static TServerSocket inOrder(TServerSocket socket, Waiting<Accepted> waiting) throws TTransportException {
     return new TServerSocket(socket.getServerSocket()) {
       @Override
       public TSocket accept() throws TTransportException {
-        TSocket connection = super.accept();
-        waiting.begin(address(connection), connection);
+        Accepted connection = new Accepted(super.accept().getSocket(), waiting);
+        waiting.begin(connection.address, connection);
         return connection;
       }
     };
   }
 
-  private static String address(TSocket connection) {
-    return connection.getSocket().getInetAddress().getHostAddress();
+  /** A connection that waits no longer when it is closed, be it that there was no thread for it. */
+  private static final class Accepted extends TSocket {
+    private final String address;
+    private final Waiting<Accepted> waiting;
+
+    private Accepted(Socket socket, Waiting<Accepted> waiting) throws TTransportException {
+      super(socket);
+      this.address = socket.getInetAddress().getHostAddress();
+      this.waiting = waiting;
+    }
+
+    /** At once: TLS would wait for a client that does not read. */
+    private void abort() {
+      try {
+        getSocket().setSoLinger(true, 0);
+      } catch (SocketException | NullPointerException error) {
+        // It is closed already.
+      }
+      close();
+    }
+
+    /** The user is told, or the connection closed. */
+    private void end() {
+      waiting.end(address, this);
+    }
+
+    @Override
+    public void close() {
+      end();
+      super.close();
+    }
   }
 
   private static final class Transports extends TTransportFactory {
     // A transport holds its connection: were it held here, neither would ever go.
     private final Map<TTransport, WeakReference<TTransport>> open = Collections.synchronizedMap(new WeakHashMap<>());
-    private final Waiting<TSocket> waiting;
     private final Places<Bounded> ofUsers = new Places<>(transport -> !transport.isOpen());
     private final Places<Bounded> ofAddresses = new Places<>(transport -> !transport.isOpen());
-
-    private Transports(Waiting<TSocket> waiting) {
-      this.waiting = waiting;
-    }
 
     @Override
     public TTransport getTransport(TTransport connection) throws TTransportException {
       WeakReference<TTransport> known = open.get(connection);
       TTransport transport = known == null ? null : known.get();
       if (transport == null) {
-        transport = loggedIn((TSocket) connection);
+        transport = loggedIn((Accepted) connection);
         open.put(connection, new WeakReference<>(transport));
       }
       return transport;
     }
 
-    private TTransport loggedIn(TSocket connection) throws TTransportException {
-      String address = address(connection);
-      waiting.makeRoom();
+    private TTransport loggedIn(Accepted connection) throws TTransportException {
       try {
-        // While a password is checked, which takes its time, no newer connection is in its way. Checks are few (Login).
-        Credentials credentials = new Credentials(address, ofUsers, ofAddresses, () -> waiting.end(address, connection));
+        // While a password is checked, which takes its time, no newer connection is in its way.
+        Credentials credentials = new Credentials(connection.address, ofUsers, ofAddresses, connection::end);
         Bounded transport = new Bounded(connection, credentials);
         connection.setTimeout(LOGIN_MILLIS);
         transport.open();
@@ -127,7 +151,7 @@ final class Binary {
       } catch (IOException error) {
         throw new TTransportException(error);
       } finally {
-        waiting.end(address, connection);
+        connection.end();
       }
     }
   }

@@ -45,6 +45,8 @@ public final class Login implements PasswdAuthenticationProvider {
   private static final int COUNTED = 10;
   /** Logins of an address that wait for each other. */
   private static final int LONGEST_LINE = 60;
+  /** Of all addresses: each has a thread. Of more, those have to try again whose address has more than its share. */
+  private static final int LONGEST_LINES = 150;
   private static final long LONGEST_WAIT_SECONDS = 60;
   private static final int REMEMBERED = 10_000;
 
@@ -146,7 +148,8 @@ public final class Login implements PasswdAuthenticationProvider {
     Line line;
     synchronized (LINES) {
       line = LINES.computeIfAbsent(String.valueOf(address), key -> new Line());
-      if (line.length >= LONGEST_LINE) {
+      int all = LINES.values().stream().mapToInt(each -> each.length).sum();
+      if (line.length >= LONGEST_LINE || all >= LONGEST_LINES && line.length >= Math.max(1, LONGEST_LINES / LINES.size())) {
         throw new AuthenticationException("too many logins at once, try again");
       }
       line.length++;

@@ -94,6 +94,7 @@ import scala.Function1;
 import scala.Option;
 import scala.Tuple3;
 import scala.Tuple8;
+import scala.collection.immutable.ArraySeq$;
 import scala.collection.immutable.Map$;
 import scala.collection.immutable.Seq;
 import scala.jdk.javaapi.CollectionConverters;
@@ -118,6 +119,8 @@ final class SmallTables extends SparkStrategy {
   private static final long UNPACKED = 32 << 20;
   /** What a row's objects take beside its bytes. */
   private static final long ROW = 100;
+  /** What it takes to name a row that is kept. */
+  private static final long REFERENCE = 8;
   /** Partitions that a query reads by itself, one after the other. Of more the next queries read the rest. */
   private static final int FEW = 8;
   /** Bytes of all rows that are kept. */
@@ -250,9 +253,10 @@ final class SmallTables extends SparkStrategy {
   }
 
   /** Evaluated while the query runs. */
-  private static SparkPlan ofKept(
+  private SparkPlan ofKept(
       List<NamedExpression> columns, List<Expression> conditions, List<Attribute> input, List<InternalRow> rows) {
-    SparkPlan scan = new RowsExec(seq(input), seq(rows));
+    HeldResults.besides(session.sparkContext(), REFERENCE * rows.size());
+    SparkPlan scan = new RowsExec(seq(input), shared(rows));
     return new ProjectExec(seq(columns), conditions.isEmpty() ? scan : new FilterExec(all(conditions), scan));
   }
 
@@ -475,6 +479,12 @@ final class SmallTables extends SparkStrategy {
         kept -= oldest.next().bytes();
       }
     }
+  }
+
+  /** A sequence that has no object for each row. */
+  @SuppressWarnings("unchecked") // Scala has no such array
+  private static Seq<InternalRow> shared(List<InternalRow> rows) {
+    return (Seq<InternalRow>) (Seq<?>) ArraySeq$.MODULE$.unsafeWrapArray(rows.toArray());
   }
 
   private static <T> Seq<T> seq(List<? extends T> items) {

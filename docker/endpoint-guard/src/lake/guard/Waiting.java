@@ -8,8 +8,8 @@ import java.util.HashMap;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
-import java.util.Queue;
-import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 
@@ -26,14 +26,16 @@ final class Waiting<T> {
 
   private final Consumer<T> close;
   private final Map<String, Deque<One<T>>> waiting = new HashMap<>();
-  private final Queue<T> tooMany = new ConcurrentLinkedQueue<>();
+  /** Those that have to go. They are closed by a thread of their own, for which nobody waits. */
+  private final BlockingQueue<T> leaving = new LinkedBlockingQueue<>();
   private int count;
 
+  /** What closes a connection must not wait for the client. */
   Waiting(Consumer<T> close) {
     this.close = close;
-    Thread late = new Thread(this::closeLate, "logins");
-    late.setDaemon(true);
-    late.start();
+    Thread closer = new Thread(this::closeLeaving, "logins");
+    closer.setDaemon(true);
+    closer.start();
   }
 
   /** In the order in which connections came, whichever thread is the first to look at its own. */
@@ -41,15 +43,7 @@ final class Waiting<T> {
     waiting.computeIfAbsent(address, key -> new ArrayDeque<>()).add(new One<>(connection, System.nanoTime()));
     if (++count > MOST) {
       count--;
-      tooMany.add(waiting.values().stream().max(Comparator.comparingInt(Deque::size)).orElseThrow().poll().connection());
-    }
-  }
-
-  /** Closes one that has to go, if there is one. That may wait, so it is for a thread for which nobody else waits. */
-  void makeRoom() {
-    T oldest = tooMany.poll();
-    if (oldest != null) {
-      close.accept(oldest);
+      leaving.add(waiting.values().stream().max(Comparator.comparingInt(Deque::size)).orElseThrow().poll().connection());
     }
   }
 
@@ -63,11 +57,18 @@ final class Waiting<T> {
     }
   }
 
-  private void closeLate() {
+  private void closeLeaving() {
+    long looked = System.nanoTime();
     while (true) {
       try {
-        Thread.sleep(1000);
-        late().forEach(close);
+        T next = leaving.poll(1, TimeUnit.SECONDS);
+        if (next != null) {
+          close.accept(next);
+        }
+        if (System.nanoTime() - looked > TimeUnit.SECONDS.toNanos(1)) {
+          looked = System.nanoTime();
+          leaving.addAll(late());
+        }
       } catch (InterruptedException error) {
         return;
       } catch (RuntimeException error) {
