@@ -18,7 +18,7 @@ import java.util.function.Consumer;
  * that takes too long has to go, too: a client that sends a byte now and then never meets the time-out of a read.
  */
 final class Waiting<T> {
-  private static final int MOST = 100;
+  private static final int MOST = 300;
   /** A login may wait for others of its address, see {@link Login}. */
   private static final long LONGEST = TimeUnit.SECONDS.toNanos(40);
 
