@@ -320,7 +320,7 @@ HIVE_CONF = {
     "hive.server2.allow.user.substitution": "false",
     # ${env:…} in a setting would be the endpoint's secret.
     "hive.variable.substitute": "false",
-    # A connection has a thread each: 300 that have not logged in, 150 logins, and those of some addresses (Binary.java).
+    # Each connection has one: 300 that have not logged in, 150 logins, and those of some addresses (Binary.java).
     "hive.server2.thrift.max.worker.threads": "1000",
     # A client that is gone without a word, or keeps a result open that it has read, holds memory. These are Hive's own,
     # which has days in their place.

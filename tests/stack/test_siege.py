@@ -139,9 +139,10 @@ def test_whoever_has_not_logged_in_keeps_nobody_out(stack: Stack) -> None:
     # Nothing; a login of 100 MB that does not come; a status that there is not.
     for first in (b"", b"\x01\x05\xf5\xe1\x00", b"\x09\x00\x00\x00\x01x"):
         held = hold_connections(stack, 600, first)
-        began = time.monotonic()
-        assert stack.query("SELECT 1", "engineer") == [(1,)]
-        assert time.monotonic() - began < LONGEST_WAIT
+        # One that comes in the same moment as hundreds of others may be closed with them: clients try again.
+        for attempt in Retrying(stop=stop_after_delay(LONGEST_WAIT), wait=wait_fixed(0.5), reraise=True):
+            with attempt:
+                assert stack.query("SELECT 1", "engineer") == [(1,)]
         for connection in held:
             connection.close()
 
