@@ -15,7 +15,7 @@ from jobs.spark import start_session
 from tests.integration.lake import Lake
 
 SCHEMAS = ("gold", "mart", "quarantine", "ops", "silver")
-MARKS = "'lake.writer', 'lake.collected'"
+MARKS = "'lake.writer', 'lake.collected', 'lake.folded'"
 # What differs between two states of one table without a change of its form.
 CHANGING = re.compile(r"Table Properties: .*\n|Last Access: .*|Statistics: .*")
 
