@@ -113,7 +113,7 @@ def what_came(kind: str, status: str) -> str:
 
 def _quarantine_texts(quarantine: dict[str, Any]) -> list[str]:
     if not quarantine["files"]:
-        return []
+        return ["Nothing is in quarantine."]
     parts = [counted(quarantine["rows"], "row")] if quarantine["rows"] else []
     parts += [counted(quarantine["whole_files"], "whole file")] if quarantine["whole_files"] else []
     return [f"In quarantine, of {counted(quarantine['files'], 'file')}: {' and '.join(parts)}. `lake quarantine list`"]

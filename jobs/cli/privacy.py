@@ -43,7 +43,9 @@ def erase(
             help="File of lines `meterpoint ID` or `account ID`; -: standard input. So no shell remembers ids."
         ),
     ] = None,
-    reason: Annotated[str | None, typer.Option(help="Why. It is kept, and must not name whom.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Why: needed, but for a dry run. It is kept, and must not name whom.")
+    ] = None,
     by: Annotated[str | None, typer.Option(help="Who asks for it; your user's name if not given.")] = None,
     totals: Annotated[
         Literal["keep", "restate"],

@@ -59,6 +59,7 @@ def rows_of(summary: "Summary", stages: dict[str, float]) -> list[tuple[str, str
     refused = "; ".join(f"rejected: {error}" for error in summary.reference_errors)
     checks = sum(verdict.evaluated for verdict in summary.verdicts)
     critical = sum(len(verdict.critical) for verdict in summary.verdicts)
+    warned = sum(len(verdict.warnings) for verdict in summary.verdicts)
     rows = [
         ("status", "published" if summary.published else "not published"),
         ("undid", summary.undid or ""),
@@ -70,16 +71,12 @@ def rows_of(summary: "Summary", stages: dict[str, float]) -> list[tuple[str, str
     ]
     if summary.changes:
         changed = [sum(counts) for counts in zip(*summary.changes.values(), strict=True)]
-        rows.append(("by corrections", "{:,} added, {:,} changed, {:,} removed".format(*changed[1:])))
+        rows.append(("on dates that had readings", "{:,} added, {:,} changed, {:,} removed".format(*changed[1:])))
     noticed = ", ".join(f"{count:,} {name}" for name, count in sorted(summary.receipt.warnings.items()))
     rows += [
         ("noticed", noticed),
         ("mart dates rebuilt", f"{len(summary.mart_dates):,}"),
-        (
-            "expectations",
-            f"{checks:,} checked, {critical:,} critical failed, {counted(len(summary.warnings), 'warning')}",
-        ),
-        ("seconds", ", ".join(f"{name} {seconds:.1f}" for name, seconds in stages.items())),
+        ("expectations", f"{checks:,} checked, {critical:,} critical failed, {counted(warned, 'warning')}"),
         ("total", f"{sum(stages.values()):.1f} s"),
     ]
     return [(name, escape(text)) for name, text in rows if text]

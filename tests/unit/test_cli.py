@@ -5,7 +5,8 @@ import os
 import re
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from jobs.cli.terminal import named
 from jobs.cli.work import below_landing
 from jobs.load import Summary
 from jobs.names import meant, with_hints
+from jobs.quality import Verdict
 from jobs.query import Result
 from jobs.readings.ingest import Receipt
+from jobs.readings.merge import Changes
 from jobs.settings import OTHER_NAMES, PROJECT, Settings, unknown_names
 from jobs.wording import counted
 from tests.mistakes import Said, say
@@ -143,6 +146,12 @@ def test_status__should_say_what_a_person_may_want_to_do(
     assert f"warning: load {LOAD}: case_study.db: not_sqlite" in said.text
     assert f"1 file of load {LOAD} withheld by a rollback: `lake reload --load {LOAD}`" in said.text
     assert "In quarantine, of 2 files: 12,345 rows and 1 whole file. `lake quarantine list`" in said.text
+
+
+def test_status__should_say_that_nothing_is_in_quarantine(capsys: pytest.CaptureFixture[str]) -> None:
+    look.print_overview(OVERVIEW | {"quarantine": {"files": 0, "rows": 0, "whole_files": 0}})
+
+    assert "Nothing is in quarantine." in capsys.readouterr().err
 
 
 def test_status__should_be_json_where_that_is_asked_for(
@@ -273,6 +282,23 @@ def test_summary__should_count_a_broken_reference_file_as_one() -> None:
     rows = dict(summary.rows_of(done, {}))
 
     assert (rows["readings files"], rows["reference snapshot"]) == ("2 loaded", f"rejected: {error}")
+
+
+def test_summary__should_count_as_warnings_of_expectations_no_others() -> None:
+    done = Summary(
+        LOAD,
+        datetime(2026, 11, 27, tzinfo=UTC),
+        changes={date(2021, 1, 1): Changes(48, 48, 2, 0, 1, Decimal(10), Decimal(20))},
+        verdicts=[Verdict("silver.agreement", LOAD, True, (), ("3 agreements hold at once",), 9, "")],
+        notes=["case_study.db: odd"],
+    )
+
+    rows = dict(summary.rows_of(done, {"discover": 1.0, "publish": 2.5}))
+
+    assert rows["expectations"] == "9 checked, 0 critical failed, 1 warning"
+    assert rows["on dates that had readings"] == "48 added, 2 changed, 0 removed"
+    assert "seconds" not in rows
+    assert rows["total"] == "3.5 s"
 
 
 def test_table_of_loads__should_stay_whole_on_a_narrow_terminal(capsys: pytest.CaptureFixture[str]) -> None:
