@@ -6,6 +6,7 @@ No Spark, no I/O, no settings.
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,10 @@ from jobs.readings.rules import (
     local_time,
     quality,
 )
+
+# Characters: names of columns that the rejected rows of a file repeat, and names of columns in its note.
+MOST_REPEATED = 256 * 1024 * 1024
+LONGEST_NOTE = 200
 
 
 class Good(NamedTuple):
@@ -71,8 +76,15 @@ def parse_file(source_file: str, content: bytes, modified_at: int) -> ParsedFile
     except RecursionError:
         raise FileRejected("not_json", "brackets are nested too deeply") from None
     extra = sorted(set(columns) - set(COLUMNS) - {_quality_column(columns)})
-    note = f"ignored columns: {', '.join(map(str, extra))}" if extra else None
-    return ParsedFile(good, rejected, {str(name): count for name, count in warnings.items()}, note)
+    return ParsedFile(good, rejected, {str(name): count for name, count in warnings.items()}, _note(extra))
+
+
+def _note(extra: list[str]) -> str | None:
+    """Names of ignored columns, as many as there is room for. None is cut: half an id is not known as an erased one."""
+    ends = accumulate(len(name) + 2 for name in extra)
+    shown = [name for name, end in zip(extra, ends, strict=True) if end <= LONGEST_NOTE]
+    more = [f"… ({len(extra)} in all)"] if len(shown) < len(extra) else []
+    return f"ignored columns: {', '.join([*shown, *more])}" if extra else None
 
 
 Result = tuple[Good, list[Rejected], Counter[Any]]
@@ -128,6 +140,10 @@ def _judged(data: list[Any], columns: list[str], modified_at: int) -> Result:
         position, row = kept[index]
         rows[position] = row._replace(reason=reason)
     warnings["repeated_hour_not_told"] = sum(rows[position].reason is None for position in not_told)
+
+    named = sum(row.reason not in (None, "wrong_length") for row in rows)
+    if named * len(json.dumps(columns)) > MOST_REPEATED:
+        raise FileRejected("too_large", f"{named:,} rows are at fault, and the names of their columns are too long")
 
     good = [(row, data[position]) for position, row in kept if rows[position].reason is None]
     which = _quality_column(columns)
