@@ -4,6 +4,7 @@ No Spark, no I/O, no settings.
 """
 
 import json
+from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
@@ -191,15 +192,25 @@ def _judge_repeats(rows: list[Row]) -> list[int]:
 
 
 def _tell_hours(rows: list[Row], in_october: dict[tuple[str | None, int], list[int]]) -> list[int]:
+    # What tells is beside the repeated hour in the file, or in time: the rest of a meterpoint's rows may be a year's.
+    in_october = {key: sorted(positions) for key, positions in in_october.items() if positions}
+    meterpoints = {meterpoint_id for meterpoint_id, _ in in_october}
+    around = {key: october.around(rows[positions[0]].time) for key, positions in in_october.items()}
+    wanted = {(meterpoint_id, instant) for (meterpoint_id, _), both in around.items() for instant in both}
     others: dict[str | None, list[int]] = defaultdict(list)
+    at: dict[tuple[str | None, int], int] = {}
     for position, row in enumerate(rows):
-        if row.time and row.time.instants == 1 and not row.time.start % HALF_HOUR:
+        if row.meterpoint_id in meterpoints and row.time and row.time.instants == 1 and not row.time.start % HALF_HOUR:
             others[row.meterpoint_id].append(position)
+            if (row.meterpoint_id, row.time.utc) in wanted:
+                at[row.meterpoint_id, row.time.utc] = position
     not_told: list[int] = []
-    for (meterpoint_id, _), positions in in_october.items():
-        if not positions:
-            continue
-        places = sorted(positions + others[meterpoint_id])
+    for key, positions in in_october.items():
+        telling = {at[key[0], instant] for instant in around[key] if (key[0], instant) in at}
+        for position in positions:
+            place = bisect(others[key[0]], position)
+            telling.update(others[key[0]][max(0, place - 1) : place + 1])
+        places = sorted({*positions, *telling})
         times = [time for time in (rows[place].time for place in places) if time]
         instants, is_told = october.told(times)
         for place, time, instant in zip(places, times, instants, strict=True):

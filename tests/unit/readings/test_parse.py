@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.readings import document as documents
-from jobs.readings import parse
+from jobs.readings import october, parse
 from jobs.readings.parse import ParsedFile, parse_file
 from jobs.readings.rules import FileReason, FileRejected, LocalTime, RowReason, local_time
 from tests.model.readings import reasons
@@ -171,6 +171,24 @@ def test_rows_of_another_length__should_not_count_as_if_they_repeated_names(monk
     monkeypatch.setattr(parse, "MOST_REPEATED", 200)
 
     assert len(parsed(document(*["[]"] * 100)).rejected) == 100
+
+
+def test_repeated_hour__should_be_told_by_the_rows_beside_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    told = october.told
+
+    def counted(times: Any) -> Any:
+        seen.append(len(times))
+        return told(times)
+
+    monkeypatch.setattr(october, "told", counted)
+    days = [f"2021-10-{day} {hour:02}:00:00" for day in (30, 31) for hour in range(2, 24)]
+    night = [f"2021-10-31 {time}:00" for time in ("00:30", "01:00", "01:30", "01:00", "01:30", "02:00")]
+
+    result = parsed(document(*(row(start=f'"{start}"') for start in [*days[:-22], *night, *days[-21:], *days])))
+
+    assert max(seen) <= 14
+    assert "repeated_hour_not_told" not in result.warnings
 
 
 def test_note_of_ignored_columns__should_be_short_and_cut_no_name() -> None:
