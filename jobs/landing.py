@@ -211,6 +211,7 @@ def open_file(file_system: FileSystem, root: str, name: str, largest: int) -> An
         if not stat.S_ISREG(status.st_mode):
             raise NotRead("unreadable", "it is no regular file")
         size = status.st_size
+        path = real  # what was looked at: a link may be switched meanwhile
     else:
         size = file_system.get_file_info(path).size or 0
     if size > largest:

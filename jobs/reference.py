@@ -25,10 +25,15 @@ from jobs.readings.rules import fault_of_id
 MAGIC = b"SQLite format 3\0"
 WRITE_AHEAD = 2  # bytes 18 and 19 of the header say so
 LONGEST_VALUE = 1_000_000  # bytes
-# A view may never end. It is stopped after so many rows, and any statement after so many seconds.
-MOST_ROWS_OF_A_VIEW, MOST_SECONDS = 5_000_000, 600
+# A view may never end. It is stopped after so many rows, as a table is, and any statement after so many seconds.
+MOST_ROWS, MOST_SECONDS = 5_000_000, 600
 STEPS = 1_000  # of SQLite's machine between two looks at the clock; one step may take long
-MOST_TEXT = 1024**3  # bytes of all values, which are held in memory
+MOST_VALUES = 1024**3  # bytes of all values of a table, which are held in memory
+SMALLEST_VALUE = 8  # bytes that a number or a null counts
+MOST_REJECTED, MOST_OF_REJECTED = 100_000, 256 * 1024 * 1024  # rows of a file, and characters of them as JSON
+# Bytes that SQLite itself takes, in the whole process. Once set, the limit can be lowered, not raised.
+MOST_HEAP = 1024**3
+CACHE = 16 * 1024  # KiB; the file may ask for more
 
 # Why a file is rejected; docs/rules.md says what each means and what to do.
 Reason = Literal[
@@ -164,6 +169,22 @@ SOURCES = {
 """Tables and columns of the source file; a table's first column is its key."""
 
 
+class Rejections:
+    """The rows of a file that are left out, up to a limit."""
+
+    def __init__(self) -> None:
+        self.rows: list[RejectedRow] = []
+        self.characters = 0
+
+    def add(self, row: RejectedRow) -> None:
+        """Raises SnapshotRejected where there are too many."""
+        self.rows.append(row)
+        self.characters += len(row.row_json)
+        if len(self.rows) > MOST_REJECTED or self.characters > MOST_OF_REJECTED:
+            limits = f"{MOST_REJECTED:,} rows or {MOST_OF_REJECTED:,} characters"
+            raise SnapshotRejected("too_large", f"the rows at fault are more than {limits}; the last: {row.detail}")
+
+
 class Row(NamedTuple):
     """A row of the source: its number, its values as they are there, and, in the order of SOURCES, as they are here."""
 
@@ -187,18 +208,15 @@ def read_reference(path: Path, *, seconds: float = MOST_SECONDS) -> Reference:
             "the file is in write-ahead mode: if it was copied out of a database in use without its -wal, the newest"
             " changes are missing. Copy with `sqlite3 … .backup` or `VACUUM INTO`"
         )
-    rejected: list[RejectedRow] = []
-    end = time.monotonic() + seconds
+    rejected = Rejections()
     try:
-        # Immutable: nothing is written beside the file, not even for one that was left in write-ahead mode.
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
-            # Text that is not UTF-8 must be a fault of its row, not of the reader.
-            connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE)
-            connection.set_progress_handler(lambda: time.monotonic() > end, STEPS)
+        with closing(_connect(path, seconds)) as connection:
             _require_health(connection, path.stat().st_size)
             _require_form(connection)
             contents = {table: _read_table(connection, table, rejected) for table in SOURCES}
+    except MemoryError:  # what SQLite says where it would take more than its limit
+        detail = f"{path.name}: SQLite takes more than {MOST_HEAP:,} bytes to read it; is it a view?"
+        raise SnapshotRejected("too_large", detail) from None
     except sqlite3.DataError as error:
         raise SnapshotRejected("too_large", f"a value is longer than {LONGEST_VALUE:,} bytes: {error}") from None
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # SQLite's messages quote what is damaged
@@ -206,13 +224,38 @@ def read_reference(path: Path, *, seconds: float = MOST_SECONDS) -> Reference:
             raise SnapshotRejected("takes_too_long", f"it was not read after {seconds:.0f} s; is it a view?") from None
         raise SnapshotRejected("not_sqlite", f"the file is damaged: {error}") from None
     rows = {
-        table: len(content) + sum(each.table_name == table for each in rejected) for table, content in contents.items()
+        table: len(content) + sum(each.table_name == table for each in rejected.rows)
+        for table, content in contents.items()
     }
     contents = {table: _without_repeats(table, content, rejected) for table, content in contents.items()}
     contents["agreement"] = _of_known(contents, rejected)
     tables = {table: _typed(table, content) for table, content in contents.items()}
-    rejected.sort(key=lambda each: (each.table_name, each.row_number))
-    return Reference(tables, rejected, rows, warnings)
+    rejected.rows.sort(key=lambda each: (each.table_name, each.row_number))
+    return Reference(tables, rejected.rows, rows, warnings)
+
+
+def _connect(path: Path, seconds: float) -> sqlite3.Connection:
+    """A connection that trusts nothing in the file: it takes neither all time, nor all memory, nor any disk."""
+    end = time.monotonic() + seconds
+    # Immutable: nothing is written beside the file, not even for one that was left in write-ahead mode.
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+    # Text that is not UTF-8 must be a fault of its row, not of the reader.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE)
+    connection.set_progress_handler(lambda: time.monotonic() > end, STEPS)
+    try:
+        # What a view sorts would fill the disk, so it is held in memory, which has a limit.
+        for setting in (
+            "temp_store = MEMORY",
+            f"hard_heap_limit = {MOST_HEAP}",
+            "trusted_schema = OFF",
+            f"cache_size = -{CACHE}",
+        ):
+            connection.execute(f"PRAGMA {setting}").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def checksum(path: Path) -> str:
@@ -240,29 +283,30 @@ def _require_form(connection: sqlite3.Connection) -> None:
             raise SnapshotRejected("column_missing", f"table {table} has no column {', '.join(missing)}")
 
 
-def _read_table(connection: sqlite3.Connection, table: str, rejected: list[RejectedRow]) -> list[Row]:
+def _read_table(connection: sqlite3.Connection, table: str, rejected: Rejections) -> list[Row]:
     """The rows of a table without a fault of their own; the others are added to `rejected`."""
     columns = SOURCES[table]
     names = ", ".join(column.name for column in columns)
-    number_of, few = _row_number(connection, table)
-    limit, order = (f"LIMIT {MOST_ROWS_OF_A_VIEW + 1}", "") if few else ("", "ORDER BY 1")
+    rowid = _rowid(connection, table)
+    # What has no rowid is numbered here, and not sorted: SQLite would hold all of it.
+    number_of, order = (rowid, "ORDER BY 1") if rowid else ("NULL", "")
     rows: list[Row] = []
-    text = 0
-    found = connection.execute(f"SELECT {number_of}, {names} FROM {table} {order} {limit}")
-    for place, (number, *delivered) in enumerate(found):
-        if few and place >= MOST_ROWS_OF_A_VIEW:
-            raise SnapshotRejected("too_large", f"{table} has more than {MOST_ROWS_OF_A_VIEW:,} rows and no rowid")
-        text += sum(len(value) for value in delivered if isinstance(value, str | bytes))
-        if text > MOST_TEXT:
-            raise SnapshotRejected("too_large", f"the values of {table} have more than {MOST_TEXT:,} bytes")
+    size = 0
+    found = connection.execute(f"SELECT {number_of}, {names} FROM {table} {order} LIMIT {MOST_ROWS + 1}")
+    for place, (number, *delivered) in enumerate(found, 1):
+        if place > MOST_ROWS:
+            raise SnapshotRejected("too_large", f"{table} has more than {MOST_ROWS:,} rows")
+        size += sum(len(value) if isinstance(value, str | bytes) else SMALLEST_VALUE for value in delivered)
+        if size > MOST_VALUES:
+            raise SnapshotRejected("too_large", f"the values of {table} have more than {MOST_VALUES:,} bytes")
         values, fault = [], None
         for column, value in zip(columns, delivered, strict=True):
             read, wrong = _value(column, value)
             values.append(read)
             fault = fault or (wrong and (wrong[0], f"{column.name} {wrong[1]}"))
-        row = Row(number, tuple(delivered), tuple(values))
+        row = Row(number if rowid else place, tuple(delivered), tuple(values))
         if fault:
-            rejected.append(_rejected(table, row, *fault))
+            rejected.add(_rejected(table, row, *fault))
         else:
             rows.append(row)
     return rows
@@ -275,11 +319,11 @@ def _rejected(table: str, row: Row, reason: RowReason, detail: str) -> RejectedR
     return RejectedRow(table, row.number, reason, f"{table} row {row.number}: {detail}", text)
 
 
-def _row_number(connection: sqlite3.Connection, table: str) -> tuple[str, bool]:
-    """How a row is numbered, and whether there may be rows without end. A view, or a table WITHOUT ROWID, has none."""
+def _rowid(connection: sqlite3.Connection, table: str) -> str | None:
+    """The name of a table's rowid. A view, or a table WITHOUT ROWID, has none."""
     kinds = connection.execute("SELECT type FROM sqlite_master WHERE lower(name) = ?", [table]).fetchone()
     if kinds == ("view",):
-        return "row_number() OVER ()", True
+        return None
     taken = {row[1].lower() for row in connection.execute(f"PRAGMA table_xinfo({table})")}
     for name in ("rowid", "_rowid_", "oid"):  # a column of that name hides the number
         if name not in taken:
@@ -287,8 +331,8 @@ def _row_number(connection: sqlite3.Connection, table: str) -> tuple[str, bool]:
                 connection.execute(f"SELECT {name} FROM {table} LIMIT 1").fetchone()
             except sqlite3.OperationalError:
                 break
-            return name, False
-    return "row_number() OVER ()", False
+            return name
+    return None
 
 
 def _typed(table: str, content: list[Row]) -> pa.Table:
@@ -315,7 +359,7 @@ def _value(column: Column, value: Any) -> tuple[Any, tuple[RowReason, str] | Non
         return None, ("wrong_type", f"is {error}: {value!r:.80}")
 
 
-def _without_repeats(table: str, content: list[Row], rejected: list[RejectedRow]) -> list[Row]:
+def _without_repeats(table: str, content: list[Row], rejected: Rejections) -> list[Row]:
     """Each key once. Of equal rows one is kept. Where rows of one key differ nobody can tell which is right: a product
     or meterpoint is kept by its key alone, so that its agreements hold, and of agreements none is kept."""
     count = Counter(row.values[0] for row in content)
@@ -334,11 +378,12 @@ def _without_repeats(table: str, content: list[Row], rejected: list[RejectedRow]
         elif table != "agreement":
             kept.append(same[0]._replace(values=(key, *[None] * (len(same[0].values) - 1))))
         detail = f"{name} {key!r} occurs {len(same)} times" + (", and the rows differ" if differ else "")
-        rejected += [_rejected(table, row, "duplicate_key", detail) for row in same[0 if differ else 1 :]]
+        for row in same[0 if differ else 1 :]:
+            rejected.add(_rejected(table, row, "duplicate_key", detail))
     return sorted(kept, key=lambda row: row.number)
 
 
-def _of_known(contents: dict[str, list[Row]], rejected: list[RejectedRow]) -> list[Row]:
+def _of_known(contents: dict[str, list[Row]], rejected: Rejections) -> list[Row]:
     """Agreements of products and meterpoints that the file has."""
     known = {table: {row.values[0] for row in contents[table]} for table in ("product", "meterpoint")}
     place = {column.name: index for index, column in enumerate(SOURCES["agreement"])}
@@ -347,9 +392,9 @@ def _of_known(contents: dict[str, list[Row]], rejected: list[RejectedRow]) -> li
         product, meterpoint = row.values[place["product_id"]], row.values[place["meterpoint_id"]]
         named = f"agreement {row.values[0]} names the unknown"
         if product not in known["product"]:
-            rejected.append(_rejected("agreement", row, "unknown_product", f"{named} product {product!r}"))
+            rejected.add(_rejected("agreement", row, "unknown_product", f"{named} product {product!r}"))
         elif meterpoint not in known["meterpoint"]:
-            rejected.append(_rejected("agreement", row, "unknown_meterpoint", f"{named} meterpoint {meterpoint!r}"))
+            rejected.add(_rejected("agreement", row, "unknown_meterpoint", f"{named} meterpoint {meterpoint!r}"))
         else:
             kept.append(row)
     return kept
@@ -358,11 +403,11 @@ def _of_known(contents: dict[str, list[Row]], rejected: list[RejectedRow]) -> li
 def is_reference(path: Path) -> bool:
     """Whether a file is SQLite and has one of the three tables at least. What is none was put here by mistake."""
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
-            names = {str(row[0]).lower() for row in connection.execute("SELECT name FROM sqlite_master")}
-    except sqlite3.DatabaseError:
+        with closing(_connect(path, MOST_SECONDS)) as connection:
+            names = connection.execute("SELECT name FROM sqlite_master")
+            return any(str(row[0]).lower() in SOURCES for row in names)
+    except (sqlite3.DatabaseError, MemoryError):
         return False
-    return bool(names & SOURCES.keys())
 
 
 def overlapping_agreements(agreement: DataFrame) -> DataFrame:

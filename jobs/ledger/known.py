@@ -13,6 +13,7 @@ runs and has a checksum of each of their blocks and of itself: what is damaged i
 
 import hashlib
 import json
+import os
 import secrets
 import time
 import zlib
@@ -405,6 +406,8 @@ def _write_manifest(store: FileSystem, folder: str, state: State) -> None:
     is_local = store.type_name == "local"
     path = f"{folder}/draft-{secrets.token_hex(8)}" if is_local else f"{folder}/{MANIFEST}"
     with store.open_output_stream(path, compression=None) as stream:
+        if is_local:
+            os.chmod(path, 0o600)  # before the secret is in it
         stream.write(hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
     if is_local:
         store.move(path, f"{folder}/{MANIFEST}")

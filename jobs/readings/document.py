@@ -15,6 +15,8 @@ LARGEST_UNPACKED = 128 * 1024 * 1024
 # Lists, objects and values of a file that is large. The smallest take thirty times their bytes as Python objects.
 LARGE = 4 * 1024 * 1024
 MOST_BRACKETS, MOST_VALUES = 5_000_000, 20_000_000
+# Columns of a file, and characters of their names as JSON: a row that is rejected repeats them all.
+MOST_COLUMNS, LONGEST_NAMES = 1_000, 64 * 1024
 _MOST_A_BYTE = 1040  # a byte of gzip unpacks to at most 1032
 
 
@@ -60,7 +62,8 @@ def _lines(content: bytes) -> tuple[list[str], list[Any]]:
         if sorted(columns) != sorted(names):
             raise FileRejected("columns_differ", f"line {number} has the columns {json.dumps(names)[:200]}")
         if columns != names:
-            order = [names.index(name) for name in columns]
+            place = {name: index for index, name in enumerate(names)}
+            order = [place[name] for name in columns]
             rows = [
                 [row[index] for index in order] if isinstance(row, list) and len(row) == len(order) else row
                 for row in rows
@@ -118,6 +121,10 @@ def _one(document: Any) -> tuple[list[str], list[Any]]:
         raise FileRejected("columns_missing", "the key 'columns' is missing or not a list")
     if not isinstance(data, list):
         raise FileRejected("data_missing", "the key 'data' is missing or not a list")
+    if len(columns) > MOST_COLUMNS:
+        raise FileRejected("too_large", f"{len(columns):,} columns are more than {MOST_COLUMNS:,}")
+    if len(json.dumps(columns)) > LONGEST_NAMES:
+        raise FileRejected("too_large", f"the names of the columns have more than {LONGEST_NAMES:,} characters")
     missing = [name for name in COLUMNS if name not in columns]
     if missing:
         raise FileRejected("column_missing", f"no column {', '.join(missing)}; found {json.dumps(columns)[:200]}")

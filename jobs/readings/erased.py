@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from jobs.readings.parse import Good, ParsedFile
-from jobs.readings.rules import spelling
+from jobs.readings.rules import LONGEST_ID, spelling
 
 # A shorter id is looked for in names and texts only where it stands alone: 7 is in every date.
 SHORTEST = 6
@@ -52,10 +52,16 @@ def key_id(key: bytes) -> str:
     return hashlib.blake2b(key, digest_size=8, person=b"key").hexdigest()
 
 
-@lru_cache(maxsize=200_000)
 def digest(key: bytes, text: str) -> str:
     """The keyed hash of a text."""
+    return _short_digest(key, text) if len(text) <= LONGEST_ID else _digest(key, text)
+
+
+def _digest(key: bytes, text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=key, digest_size=16).hexdigest()
+
+
+_short_digest = lru_cache(maxsize=200_000)(_digest)
 
 
 def stone(key: bytes, subject: Subject, name: str, first: date | None = None, last: date | None = None) -> Stone:

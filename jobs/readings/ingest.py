@@ -35,7 +35,7 @@ EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = 86_400_000_000  # microseconds
 # Bytes of a rejected file that are kept. Parquet's writer holds a hundred rows in memory, its reader thousands.
 LARGEST_IN_QUARANTINE = 1024 * 1024
-# A task writes what it has read whenever it holds so many rows, or so many bytes of rejected files.
+# A task writes what it has read whenever it holds so many rows, or so many bytes of rejected files and rows.
 MOST_ROWS, MOST_BYTES = 1_000_000, 64 * 1024 * 1024
 EXAMPLES = 10
 # Rows that a reader has to read, or can leave out, together: a thousand meterpoints of a date.
@@ -270,6 +270,7 @@ class _Batch:
                 text = f"{name} row {row.position}: {row.reason}: {row.row_json}"
                 _example(receipt, True, name, row.position, text)
         self.rejected += [{"source_file": name, **row._asdict(), "date": row.date} for row in parsed.rejected]
+        self.kept_bytes += sum(len(row.row_json) for row in parsed.rejected)
         receipt.rows_rejected += bad
         receipt.files_at_fault += bad > FAULTY_SHARE * (count + bad)
         receipt.warnings.update(parsed.warnings)

@@ -35,6 +35,11 @@ def told(times: Sequence[LocalTime]) -> tuple[list[int], bool]:
     return chosen, not sorted_by_text
 
 
+def around(time: LocalTime | None) -> tuple[int, ...]:
+    """The instants of the last half hour before the repeated hour of a time, and of the first one after it."""
+    return (time.utc - time.utc % HOUR - HALF_HOUR, time.utc - time.utc % HOUR + 2 * HOUR) if time else ()
+
+
 def _by_the_hours_around(times: Sequence[LocalTime], instants: list[int]) -> tuple[list[int], bool]:
     """A file cut within the hour: with what is before, or with what is after, wherever in the file that stands."""
     [first] = {time.utc - time.utc % HOUR for time in times if time.instants == 2}

@@ -4,8 +4,10 @@ No Spark, no I/O, no settings.
 """
 
 import json
+from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +33,10 @@ from jobs.readings.rules import (
     local_time,
     quality,
 )
+
+# Characters: names of columns that the rejected rows of a file repeat, and names of columns in its note.
+MOST_REPEATED = 256 * 1024 * 1024
+LONGEST_NOTE = 200
 
 
 class Good(NamedTuple):
@@ -71,8 +77,15 @@ def parse_file(source_file: str, content: bytes, modified_at: int) -> ParsedFile
     except RecursionError:
         raise FileRejected("not_json", "brackets are nested too deeply") from None
     extra = sorted(set(columns) - set(COLUMNS) - {_quality_column(columns)})
-    note = f"ignored columns: {', '.join(map(str, extra))}" if extra else None
-    return ParsedFile(good, rejected, {str(name): count for name, count in warnings.items()}, note)
+    return ParsedFile(good, rejected, {str(name): count for name, count in warnings.items()}, _note(extra))
+
+
+def _note(extra: list[str]) -> str | None:
+    """Names of ignored columns, as many as there is room for. None is cut: half an id is not known as an erased one."""
+    ends = accumulate(len(name) + 2 for name in extra)
+    shown = [name for name, end in zip(extra, ends, strict=True) if end <= LONGEST_NOTE]
+    more = [f"… ({len(extra)} in all)"] if len(shown) < len(extra) else []
+    return f"ignored columns: {', '.join([*shown, *more])}" if extra else None
 
 
 Result = tuple[Good, list[Rejected], Counter[Any]]
@@ -129,6 +142,10 @@ def _judged(data: list[Any], columns: list[str], modified_at: int) -> Result:
         rows[position] = row._replace(reason=reason)
     warnings["repeated_hour_not_told"] = sum(rows[position].reason is None for position in not_told)
 
+    named = sum(row.reason not in (None, "wrong_length") for row in rows)
+    if named * len(json.dumps(columns)) > MOST_REPEATED:
+        raise FileRejected("too_large", f"{named:,} rows are at fault, and the names of their columns are too long")
+
     good = [(row, data[position]) for position, row in kept if rows[position].reason is None]
     which = _quality_column(columns)
     at = columns.index(which) if which else None
@@ -175,15 +192,25 @@ def _judge_repeats(rows: list[Row]) -> list[int]:
 
 
 def _tell_hours(rows: list[Row], in_october: dict[tuple[str | None, int], list[int]]) -> list[int]:
+    # What tells is beside the repeated hour in the file, or in time: the rest of a meterpoint's rows may be a year's.
+    in_october = {key: sorted(positions) for key, positions in in_october.items() if positions}
+    meterpoints = {meterpoint_id for meterpoint_id, _ in in_october}
+    around = {key: october.around(rows[positions[0]].time) for key, positions in in_october.items()}
+    wanted = {(meterpoint_id, instant) for (meterpoint_id, _), both in around.items() for instant in both}
     others: dict[str | None, list[int]] = defaultdict(list)
+    at: dict[tuple[str | None, int], int] = {}
     for position, row in enumerate(rows):
-        if row.time and row.time.instants == 1 and not row.time.start % HALF_HOUR:
+        if row.meterpoint_id in meterpoints and row.time and row.time.instants == 1 and not row.time.start % HALF_HOUR:
             others[row.meterpoint_id].append(position)
+            if (row.meterpoint_id, row.time.utc) in wanted:
+                at[row.meterpoint_id, row.time.utc] = position
     not_told: list[int] = []
-    for (meterpoint_id, _), positions in in_october.items():
-        if not positions:
-            continue
-        places = sorted(positions + others[meterpoint_id])
+    for key, positions in in_october.items():
+        telling = {at[key[0], instant] for instant in around[key] if (key[0], instant) in at}
+        for position in positions:
+            place = bisect(others[key[0]], position)
+            telling.update(others[key[0]][max(0, place - 1) : place + 1])
+        places = sorted({*positions, *telling})
         times = [time for time in (rows[place].time for place in places) if time]
         instants, is_told = october.told(times)
         for place, time, instant in zip(places, times, instants, strict=True):

@@ -133,14 +133,20 @@ _SPREADSHEET_NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+[eE][+-]?[0-9]+|[eE]\+[
 _DRAWN_AS_NOTHING = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
 
-@lru_cache(maxsize=100_000)
 def fault_of_id(text: str) -> RowReason | None:
     """The rule that a meterpoint's id breaks: two ids that look alike must not be two meterpoints."""
+    if len(text) <= LONGEST_ID:
+        return _fault_of_id(text)
+    # Not remembered: a hundred thousand long ones are more than memory holds.
+    is_blank = all(unicodedata.category(character)[0] in "CZ" for character in text)
+    return "meterpoint_id_empty" if is_blank else "meterpoint_id_too_long"
+
+
+@lru_cache(maxsize=100_000)
+def _fault_of_id(text: str) -> RowReason | None:
     hidden = [character for character in text if unicodedata.category(character)[0] in "CZ"]
     if len(hidden) == len(text):
         return "meterpoint_id_empty"
-    if len(text) > LONGEST_ID:
-        return "meterpoint_id_too_long"
     if set(hidden) - {" "} or text.strip() != text or _DRAWN_AS_NOTHING.search(text):
         return "meterpoint_id_padded_or_invisible"
     if not unicodedata.is_normalized("NFC", text):
@@ -164,12 +170,18 @@ def clock(text: Any) -> datetime | None:
     return None
 
 
-@lru_cache(maxsize=100_000)
 def spelling(text: str) -> str:
     """An id in the one spelling that rows are loaded with: what `fault_of_id` finds fault with is put right, if it can
     be. Capitals stay: they make another id."""
+    return _short_spelling(text) if len(text) <= LONGEST_ID else _spelling(text)
+
+
+def _spelling(text: str) -> str:
     shown = _DRAWN_AS_NOTHING.sub("", unicodedata.normalize("NFC", text))
     return "".join(each for each in shown if each == " " or unicodedata.category(each)[0] not in "CZ").strip()
+
+
+_short_spelling = lru_cache(maxsize=100_000)(_spelling)
 
 
 def date_of(text: Any) -> int | None:

@@ -319,3 +319,9 @@ def test_snapshots__should_be_kept_of_all_loads(lake: Lake) -> None:
     state = known.up_to_date(lake.store, lake.folder, lake.ledger.loads, lake.ledger.versions_of)
 
     assert state.snapshots == {"a.db", "b.db"}
+
+
+def test_manifest__should_be_for_its_owner_alone_as_it_has_the_secret(tmp_path: Path) -> None:
+    known.add(LocalFileSystem(), str(tmp_path / "known"), known.empty(), (), "1")
+
+    assert (tmp_path / "known" / known.MANIFEST).stat().st_mode & 0o777 == 0o600

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
@@ -87,6 +88,28 @@ def test_file__should_not_be_followed_out_of_the_landing_place_nor_be_read_witho
     assert why("secret.json") == why("sibling.json") == why("../landing-of-others") == "outside_landing"
     assert why("pipe.json") == "unreadable"
     assert why("loop.json") == why("gone.json") == "error"
+
+
+def test_link_that_is_switched_while_it_is_looked_at__should_not_be_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landing_place, secret = tmp_path / "landing", tmp_path / "secret"
+    landing_place.mkdir()
+    (landing_place / "a.json").write_bytes(b"good")
+    secret.write_bytes(b"secret")
+    link = landing_place / "link.json"
+    link.symlink_to("a.json")
+    look_at = os.stat
+
+    def switched(path: Any, *rest: Any, **more: Any) -> os.stat_result:
+        if str(path) == str(landing_place / "a.json"):
+            link.unlink()
+            link.symlink_to(secret)
+        return look_at(path, *rest, **more)
+
+    monkeypatch.setattr(os, "stat", switched)
+    with open_file(LocalFileSystem(), str(landing_place), "link.json", 10) as stream:
+        assert stream.read() == b"good"
 
 
 def test_folder_without_files__should_be_empty(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import json
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -427,7 +429,7 @@ def test_view_that_never_ends__should_be_stopped(tmp_path: Path, monkeypatch: py
     path = changed(
         database(tmp_path / "a.db"), "DROP TABLE meterpoint", f"CREATE VIEW meterpoint AS {endless.format('')}"
     )
-    monkeypatch.setattr(reference, "MOST_ROWS_OF_A_VIEW", 1000)
+    monkeypatch.setattr(reference, "MOST_ROWS", 1000)
 
     assert refused(path).reason == "too_large"
 
@@ -435,6 +437,86 @@ def test_view_that_never_ends__should_be_stopped(tmp_path: Path, monkeypatch: py
     with pytest.raises(SnapshotRejected) as error:
         read_reference(path, seconds=0.2)
     assert error.value.reason == "takes_too_long"
+
+
+def test_view_that_sorts_without_end__should_fill_neither_memory_nor_disk(tmp_path: Path) -> None:
+    endless = (
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION SELECT i + 1 FROM n) SELECT i AS region, i AS meterpoint_id FROM n"
+    )
+    path = changed(
+        database(tmp_path / "a.db"), "DROP TABLE meterpoint", f"CREATE VIEW meterpoint AS {endless} ORDER BY i DESC"
+    )
+    # In a process of its own, as the limit is one of the process and cannot be raised again.
+    code = (
+        "import sys; from pathlib import Path; from jobs import reference; reference.MOST_HEAP = 40_000_000\n"
+        "try: reference.read_reference(Path(sys.argv[1]), seconds=100)\n"
+        "except reference.SnapshotRejected as error: print(error.reason, error.detail)"
+    )
+
+    said = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True).stdout
+
+    assert said == "too_large a.db: SQLite takes more than 40,000,000 bytes to read it; is it a view?\n"
+
+
+def test_connection__should_not_trust_the_file(tmp_path: Path) -> None:
+    path = changed(database(tmp_path / "a.db"), "PRAGMA default_cache_size = 1000000")
+
+    with closing(reference._connect(path, 1)) as connection:
+        found = [
+            connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("temp_store", "hard_heap_limit", "trusted_schema", "cache_size")
+        ]
+
+    assert found == [2, reference.MOST_HEAP, 0, -reference.CACHE]
+
+
+@pytest.mark.parametrize("options", ["", " WITHOUT ROWID"])
+def test_table_of_more_rows_than_are_held__should_be_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str
+) -> None:
+    path = changed(
+        database(tmp_path / "a.db"),
+        "DROP TABLE meterpoint",
+        f"CREATE TABLE meterpoint (region TEXT, meterpoint_id TEXT PRIMARY KEY){options}",
+        "INSERT INTO meterpoint VALUES ('x', 'm1'), ('x', 'm2'), ('x', 'm3')",
+    )
+    monkeypatch.setattr(reference, "MOST_ROWS", 3)
+    assert read_reference(path).rows["meterpoint"] == 3
+
+    monkeypatch.setattr(reference, "MOST_ROWS", 2)
+
+    assert refused(path).reason == "too_large"
+
+
+def test_numbers_and_nulls__should_count_as_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = database(
+        tmp_path / "a.db", product=[{"display_name": None, "is_variable": None, "id": number} for number in range(3)]
+    )
+    monkeypatch.setattr(reference, "MOST_VALUES", 70)
+
+    found = refused(path)
+
+    assert (found.reason, found.detail) == ("too_large", "the values of product have more than 70 bytes")
+
+
+@pytest.mark.parametrize(("bound", "size"), [("MOST_REJECTED", 2), ("MOST_OF_REJECTED", 100)])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {"meterpoint": [{}, *[{"meterpoint_id": None}] * 3]},
+        {"meterpoint": [{}] * 4},
+        {"agreement": [{"agreement_id": number, "product_id": "p2"} for number in range(3)]},
+        {"agreement": [{"agreement_id": number, "meterpoint_id": "m2"} for number in range(3)]},
+    ],
+)
+def test_file_of_more_rows_at_fault_than_are_held__should_be_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, size: int, rows: dict[str, Any]
+) -> None:
+    path = database(tmp_path / "a.db", **rows)
+    assert len(read_reference(path).rejected) == 3
+    monkeypatch.setattr(reference, bound, size)
+
+    assert refused(path).reason == "too_large"
 
 
 def test_value_of_two_megabytes__should_end_nothing(tmp_path: Path) -> None:
@@ -598,7 +680,7 @@ def test_column_named_rowid__should_not_be_taken_for_the_number_of_a_row(tmp_pat
 def test_view_over_the_limit__should_be_refused_whole_even_if_some_rows_are_faulty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reference, "MOST_ROWS_OF_A_VIEW", 3)
+    monkeypatch.setattr(reference, "MOST_ROWS", 3)
     path = changed(
         database(tmp_path / "reference.db", meterpoint=[{"meterpoint_id": key} for key in (None, "m1", "m2", "m3")]),
         "ALTER TABLE meterpoint RENAME TO original",

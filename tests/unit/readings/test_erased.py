@@ -11,6 +11,7 @@ import pytest
 
 from jobs.erasure.state import Pending
 from jobs.erasure.who import who_of
+from jobs.readings import erased, rules
 from jobs.readings.erased import Erased, cut, key_id, stone
 from jobs.readings.parse import parse_file
 from jobs.readings.rules import spelling
@@ -43,6 +44,22 @@ def decomposed(text: str) -> str:
 )
 def test_spelling__should_be_that_with_which_rows_are_loaded(typed: str, loaded: str) -> None:
     assert spelling(typed) == loaded
+
+
+def test_long_ids__should_not_be_remembered() -> None:
+    def held() -> list[int]:
+        caches = (rules._fault_of_id, rules._short_spelling, erased._short_digest)
+        return [cache.cache_info().currsize for cache in caches]
+
+    erased._short_digest.cache_clear()
+    before = held()
+
+    assert rules.fault_of_id("x" * 257) == "meterpoint_id_too_long"
+    assert rules.fault_of_id(" \u200b" * 300) == "meterpoint_id_empty"
+    assert spelling(f" {'x' * 300} ") == "x" * 300
+    assert erased.digest(KEY, "x" * 300) != erased.digest(KEY, "x" * 301)
+
+    assert held() == before
 
 
 def test_stone__should_not_hold_the_id() -> None:

@@ -96,6 +96,24 @@ def test_rejected_file_that_is_too_large__should_be_named_and_not_kept(monkeypat
     assert small["content"] == b"x" * 10
 
 
+def test_rows_at_fault__should_be_written_as_soon_as_they_fill_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "MOST_BYTES", 100)
+    batches: list[str] = []
+    write = ingest._Batch.write
+
+    def counted(batch: ingest._Batch, place: ingest.Place, name: str) -> None:
+        batches.append(name)
+        write(batch, place, name)
+
+    monkeypatch.setattr(ingest._Batch, "write", counted)
+    bad = b'{"columns": ["interval_start", "consumption_delta", "meterpoint_id"], "data": [[null, null, null]]}'
+
+    result = parsed({f"{number}.json": bad for number in range(4)})
+
+    assert len(rows_of(result.rejected)) == 4
+    assert len(batches) == 3  # the last one is empty
+
+
 def test_file_that_was_loaded_before__should_not_be_read_again() -> None:
     known = {"same.json": hashlib.sha256(WHOLE).hexdigest(), "changed.json": "0" * 64}
 

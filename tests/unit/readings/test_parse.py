@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.readings import document as documents
-from jobs.readings import parse
+from jobs.readings import october, parse
 from jobs.readings.parse import ParsedFile, parse_file
 from jobs.readings.rules import FileReason, FileRejected, LocalTime, RowReason, local_time
 from tests.model.readings import reasons
@@ -143,6 +143,75 @@ def test_file_that_unpacks_to_too_much__should_be_rejected_before_it_is_unpacked
         parsed(gzip.compress(content) if name.endswith(".gz") else content, name)
 
     assert error.value.reason == "too_large"
+
+
+@pytest.mark.parametrize(
+    ("bound", "size", "detail"),
+    [
+        ("MOST_COLUMNS", 4, "5 columns"),
+        ("LONGEST_NAMES", 100, "names of the columns"),
+        ("MOST_REPEATED", 200, "2 rows"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_names_of_columns_that_rows_at_fault_would_repeat__should_have_a_limit(
+    monkeypatch: pytest.MonkeyPatch, bound: str, size: int, detail: str, name: str
+) -> None:
+    monkeypatch.setattr(parse if bound == "MOST_REPEATED" else documents, bound, size)
+    bad = "[null, null, null, 1, 1]"
+    content = document(bad, bad, columns=[*COLUMNS, "a" * 50, "b" * 50])
+
+    with pytest.raises(FileRejected, match=detail) as error:
+        parsed(content, name)
+
+    assert error.value.reason == "too_large"
+
+
+def test_rows_of_another_length__should_not_count_as_if_they_repeated_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parse, "MOST_REPEATED", 200)
+
+    assert len(parsed(document(*["[]"] * 100)).rejected) == 100
+
+
+def test_repeated_hour__should_be_told_by_the_rows_beside_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    told = october.told
+
+    def counted(times: Any) -> Any:
+        seen.append(len(times))
+        return told(times)
+
+    monkeypatch.setattr(october, "told", counted)
+    days = [f"2021-10-{day} {hour:02}:00:00" for day in (30, 31) for hour in range(2, 24)]
+    night = [f"2021-10-31 {time}:00" for time in ("00:30", "01:00", "01:30", "01:00", "01:30", "02:00")]
+
+    result = parsed(document(*(row(start=f'"{start}"') for start in [*days[:-22], *night, *days[-21:], *days])))
+
+    assert max(seen) <= 14
+    assert "repeated_hour_not_told" not in result.warnings
+
+
+def test_note_of_ignored_columns__should_be_short_and_cut_no_name() -> None:
+    names = [f"column-{number:02}" for number in range(30)]
+
+    assert parsed(document(columns=[*COLUMNS, *names])).note == (
+        f"ignored columns: {', '.join(names[:18])}, … (30 in all)"
+    )
+    assert parsed(document(columns=[*COLUMNS, "x" * 1000])).note == "ignored columns: … (1 in all)"
+
+
+def test_columns_in_another_order__should_be_found_without_a_search_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Names(list[str]):
+        def index(self, *_: Any) -> int:
+            raise AssertionError("a search for each column takes a time that grows with their square")
+
+    one = documents._one
+    monkeypatch.setattr(documents, "_one", lambda document: (Names(one(document)[0]), one(document)[1]))
+    turned = document('["m1", 0.25, "2021-01-01 12:00:00"]', columns=COLUMNS[::-1])
+
+    _, rows = documents.columns_and_data("a.jsonl", document(row()) + b"\n" + turned)
+
+    assert rows[1] == json.loads(GOOD_ROW)
 
 
 # --- good files --------------------------------------------------------------------------------------------------
