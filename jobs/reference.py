@@ -25,8 +25,9 @@ from jobs.readings.rules import fault_of_id
 MAGIC = b"SQLite format 3\0"
 WRITE_AHEAD = 2  # bytes 18 and 19 of the header say so
 LONGEST_VALUE = 1_000_000  # bytes
-# A view may never end. It is stopped after so many rows, as a table is, and any statement after so many seconds.
-MOST_ROWS, MOST_SECONDS = 5_000_000, 600
+# A view may never end, and needs no bytes for its rows. It is stopped after so many, a table after those of a country,
+# and any statement after so many seconds.
+MOST_ROWS, MOST_ROWS_OF_TABLE, MOST_SECONDS = 5_000_000, 30_000_000, 600
 STEPS = 1_000  # of SQLite's machine between two looks at the clock; one step may take long
 MOST_VALUES = 1024**3  # bytes of all values of a table, which are held in memory
 SMALLEST_VALUE = 8  # bytes that a number or a null counts
@@ -292,10 +293,11 @@ def _read_table(connection: sqlite3.Connection, table: str, rejected: Rejections
     number_of, order = (rowid, "ORDER BY 1") if rowid else ("NULL", "")
     rows: list[Row] = []
     size = 0
-    found = connection.execute(f"SELECT {number_of}, {names} FROM {table} {order} LIMIT {MOST_ROWS + 1}")
+    most = MOST_ROWS_OF_TABLE if rowid else MOST_ROWS
+    found = connection.execute(f"SELECT {number_of}, {names} FROM {table} {order} LIMIT {most + 1}")
     for place, (number, *delivered) in enumerate(found, 1):
-        if place > MOST_ROWS:
-            raise SnapshotRejected("too_large", f"{table} has more than {MOST_ROWS:,} rows")
+        if place > most:
+            raise SnapshotRejected("too_large", f"{table} has more than {most:,} rows")
         size += sum(len(value) if isinstance(value, str | bytes) else SMALLEST_VALUE for value in delivered)
         if size > MOST_VALUES:
             raise SnapshotRejected("too_large", f"the values of {table} have more than {MOST_VALUES:,} bytes")

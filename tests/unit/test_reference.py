@@ -480,10 +480,12 @@ def test_table_of_more_rows_than_are_held__should_be_refused(
         f"CREATE TABLE meterpoint (region TEXT, meterpoint_id TEXT PRIMARY KEY){options}",
         "INSERT INTO meterpoint VALUES ('x', 'm1'), ('x', 'm2'), ('x', 'm3')",
     )
-    monkeypatch.setattr(reference, "MOST_ROWS", 3)
+    for most in ("MOST_ROWS", "MOST_ROWS_OF_TABLE"):
+        monkeypatch.setattr(reference, most, 3)
     assert read_reference(path).rows["meterpoint"] == 3
 
-    monkeypatch.setattr(reference, "MOST_ROWS", 2)
+    for most in ("MOST_ROWS", "MOST_ROWS_OF_TABLE"):
+        monkeypatch.setattr(reference, most, 2)
 
     assert refused(path).reason == "too_large"
 
