@@ -31,7 +31,6 @@ POINTS: list[Point] = [
     ("during", "silver.ingest_files", "", 2),
     ("during", "silver.merge_dates", "", 2),
     ("after", "silver.merge_dates", "", 0),
-    ("during", "tables.write", "mart.daily_meterpoint_consumption", 1.5),
     ("during", "tables.write_portions", "mart.half_hourly", 0.05),
     ("after", "load._audit", "", 0),
     ("after", "ledger.loads.begin_publication", "", 0),
