@@ -7,7 +7,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -83,7 +82,7 @@ def on_dates(spark: SparkSession, places: dict[str, Locations], dates: Collectio
 
 def lost_of_other_dates(spark: SparkSession, places: dict[str, Locations], dates: Collection[str]) -> dict[str, int]:
     """How many rows of other dates live partitions have, and those that are to take their place do not, by mart."""
-    others = ~pc.field("date").isin(pa.array(map(date.fromisoformat, dates), pa.date32()))
+    others = ~tables.is_of_dates(dates)
     lost = {}
     for mart in BY_YEAR:
         live = tables.locations(spark, mart, places[mart])
@@ -102,7 +101,7 @@ def lost_of_totals(spark: SparkSession, places: dict[str, Locations], dates: Col
     if not without:
         return []
     live = tables.locations(spark, HALF_HOURLY, places[HALF_HOURLY])
-    these, names = pc.field("date").isin(pa.array(without, pa.date32())), ["date", "meterpoint_count"]
+    these, names = tables.is_of_dates(without), ["date", "meterpoint_count"]
     before, after = (
         tables.read_rows(spark, HALF_HOURLY, folders, these, names).group_by("date").aggregate([(names[1], "sum")])
         for folders in (live, places[HALF_HOURLY])
@@ -124,7 +123,7 @@ class Rest(NamedTuple):
 def rest_of(spark: SparkSession, dates: Collection[str], before: DataFrame, daily_before: DataFrame) -> Rest:
     """What live marts have of dates, without the meterpoints whose readings and rows of the mart by meterpoint are
     given."""
-    these = pc.field("date").isin(pa.array(map(date.fromisoformat, dates), pa.date32()))
+    these = tables.is_of_dates(dates)
 
     def live(mart: str, column: str) -> Any:
         places = tables.locations(spark, mart, tables.holding(mart, dates))

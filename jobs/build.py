@@ -202,7 +202,7 @@ def _write(
     changes: list[sums.Parts] = []
     if sides:
         new[DAILY_METERPOINT] |= _write_late(spark, place.load_id, corrected, *sides)
-        before, after = (_parts_of(side, calendar(spark, corrected)) for side in sides)
+        before, after = (parts_of(side, calendar(spark, corrected)) for side in sides)
         changes = [after, sums.less(before)]
     # A year's sums are as much as the driver should hold.
     for year in sorted(tables.holding(HALF_HOURLY, whole | corrected)):
@@ -245,7 +245,8 @@ def _write_whole(
     return layers, of_days | of_half_hours
 
 
-def _parts_of(side: Side, dates: DataFrame) -> sums.Parts:
+def parts_of(side: Side, dates: DataFrame) -> sums.Parts:
+    """What meterpoints give to the marts by year; `dates` is the calendar of their dates."""
     of_agreement = side.daily.select(*PAIR, "agreement_id", "product_display_name")
     known = marts.with_region(of_agreement, side.regions)
     by_half_hour = marts.consumption_by_half_hour(side.readings, known, dates)

@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from jobs import tables
 from jobs.landing import open_folder
 from jobs.ledger import loads as ledger
-from jobs.ledger.writer import started_at
+from jobs.ledger.writer import day_of, started_at
 from jobs.settings import Settings
 from jobs.tables import LOADS, PUBLICATIONS, PUBLISHING, Locations
 
@@ -68,7 +68,7 @@ def collect_replaced(spark: SparkSession, settings: Settings) -> list[str]:
     collected = _replaced(spark, settings, mark, done)
     folded = _folded(spark, _days_since(spark, PUBLICATIONS, mark))
     # Days on which loads wrote, also those that were folded since.
-    written = {str(started_at(load).date()) for load in finished if load[:8] >= mark[:8]}
+    written = {str(day_of(load)) for load in finished if load[:8] >= mark[:8]}
     for table in OF_DAYS:
         days = written | _days_since(spark, table, mark).keys()
         collected += _left_behind(spark, settings, table, days, {}, folded, finished, before)
@@ -95,7 +95,7 @@ def _finished(spark: SparkSession, mark: str) -> dict[str, datetime]:
 
 def _days_since(spark: SparkSession, table: str, mark: str) -> Locations:
     """Where the days of a table are from the mark's on, and what is not of a day."""
-    first = "" if mark == NONE_YET else str(started_at(mark).date())
+    first = "" if mark == NONE_YET else str(day_of(mark))
     return {day: folder for day, folder in tables.all_locations(spark, table).items() if day >= first}
 
 

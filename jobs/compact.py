@@ -21,7 +21,7 @@ from pyspark.sql import SparkSession
 from jobs import tables
 from jobs.ledger import loads as ledger
 from jobs.ledger.days import last_of_month, last_of_year, last_that_is_over
-from jobs.ledger.writer import publish, started_at
+from jobs.ledger.writer import day_of, publish
 from jobs.settings import Settings
 from jobs.tables import (
     LOADS,
@@ -51,7 +51,7 @@ class Fold(NamedTuple):
 
 def compact(spark: SparkSession, settings: Settings, load_id: str) -> None:
     """Fold what is over, once a month. To be called by the load that is the writer, when it is recorded."""
-    until = last_that_is_over(started_at(load_id).date())
+    until = last_that_is_over(day_of(load_id))
     done = tables.marked(spark, LOADS, FOLDED) or ""
     if str(until) <= done:
         return

@@ -22,7 +22,7 @@ from pyspark.sql import functions as F
 from jobs import landing, reference, regions, tables
 from jobs.audit import Audit, suite_of
 from jobs.ledger import loads as ledger
-from jobs.ledger.writer import started_at
+from jobs.ledger.writer import day_of
 from jobs.quality import Measures, measure_all
 from jobs.readings.erased import Erased
 from jobs.readings.rules import TIME_ZONE
@@ -173,7 +173,7 @@ def shown_file(spark: SparkSession) -> dict[str, Any] | None:
     if not current or not current["load_id"]:
         return None
     load_id = current["load_id"]
-    places = ledger.places_of(spark, LOAD_FILES, [started_at(load_id).date()])
+    places = ledger.places_of(spark, LOAD_FILES, [day_of(load_id)])
     files = tables.read_rows(spark, LOAD_FILES, places, pc.field("load_id") == load_id).to_pylist()
     taken = [file for file in files if file["kind"] == "reference" and file["status"] == "loaded"]
     return {name: taken[0][name] for name in ("source_file", "sha256", "modified_at")} if taken else None

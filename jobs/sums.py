@@ -199,12 +199,12 @@ def write_year(
 
     def content(first: date, last: date) -> pa.Table:
         days, added = ({day for day in each if str(first) <= day <= str(last)} for each in (dates, corrected))
-        others = (pc.field("date") >= first) & (pc.field("date") <= last) & ~_is_of(days)
+        others = (pc.field("date") >= first) & (pc.field("date") <= last) & ~tables.is_of_dates(days)
         rows = [tables.read_rows(spark, mart, held, others)]
         if days:
-            new = [each.filter(_is_of(days)) for each in found]
+            new = [each.filter(tables.is_of_dates(days)) for each in found]
             if added:
-                new.append(tables.read_rows(spark, how.source, of_source, _is_of(added)))
+                new.append(tables.read_rows(spark, how.source, of_source, tables.is_of_dates(added)))
             made = how.make(pa.concat_tables(new, promote_options="permissive"))
             rows.append(made.select(columns.names).cast(columns))
         return pa.concat_tables(rows).sort_by([(name, "ascending") for name in ("date", *how.order)])
@@ -213,7 +213,3 @@ def write_year(
     first_days = [date(int(year), month, 1) for month in range(1, 2 if is_small else 13)]
     spans = [(day, last_of_year(day) if is_small else last_of_month(day)) for day in first_days]
     return tables.write_portions(spark, starmap(content, spans), mart, load_id, year)
-
-
-def _is_of(dates: Collection[str]) -> pc.Expression:
-    return pc.field("date").isin(pa.array(map(date.fromisoformat, dates), pa.date32()))

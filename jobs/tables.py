@@ -326,11 +326,8 @@ def join(
 ) -> Locations:
     """Write the rows of partitions, in their order, into one fresh folder for the partition `value`, and return where
     that is to be then. A part of the rows is in memory at a time. Nothing live is touched."""
-    columns = schema(spark, table)
-    file_system, _ = _folder(spark, root_and_column(spark, table)[0])
-    files = [file.path for _, part in sorted(parts.items()) for file in _files_in(spark, part)[1]]
-    content = dataset.dataset(files, columns, format="parquet", filesystem=file_system, partitioning=None)
-    return write_portions(spark, _in_portions(content.to_batches(filter=where)), table, load_id, value)
+    rows = in_batches(spark, table, dict(sorted(parts.items())), schema(spark, table).names, where)
+    return write_portions(spark, _in_portions(rows), table, load_id, value)
 
 
 def _in_portions(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -392,7 +389,7 @@ def read_rows(
 
 
 def in_batches(
-    spark: SparkSession, table: str, locations: Locations, only: Collection[str], where: pc.Expression
+    spark: SparkSession, table: str, locations: Locations, only: Collection[str], where: pc.Expression | None
 ) -> Iterator[pa.RecordBatch]:
     """Rows of given partitions of a table without layers, some at a time, for a table that may be large."""
     columns = schema(spark, table)
@@ -407,6 +404,11 @@ def in_batches(
             batch_readahead=2,
             fragment_readahead=1,
         )
+
+
+def is_of_dates(dates: Iterable[date | str]) -> pc.Expression:
+    """Whether a row, of a table that has dates in its files, is of one of the dates."""
+    return pc.field("date").isin(pa.array([date.fromisoformat(str(day)) for day in dates], pa.date32()))
 
 
 def _both(one: pc.Expression | None, other: pc.Expression) -> pc.Expression:
@@ -510,15 +512,20 @@ def publish(spark: SparkSession, table: str, new: Locations) -> Locations:
 
 
 def drop_empty(spark: SparkSession, table: str, values: Collection[str]) -> None:
-    """Have the metastore forget those of the given partitions that hold nothing. No file is deleted."""
+    """Have the metastore forget those of the given partitions that hold nothing."""
     live = locations(spark, table, values)
-    column = root_and_column(spark, table)[1]
-    empty = [_map(spark, _spec(table, column, value)) for value, folder in live.items() if is_empty(folder)]
-    if empty:
+    drop(spark, table, [value for value, folder in live.items() if is_empty(folder)])
+
+
+def drop(spark: SparkSession, table: str, values: Collection[str]) -> None:
+    """Have the metastore forget partitions. No file is deleted."""
+    if values:
         schema, name = stored(table).split(".")
-        specs = _jvm(spark).org.apache.spark.api.python.PythonUtils.toSeq(empty)
+        column = root_and_column(spark, table)[1]
+        specs = [_map(spark, _spec(table, column, value)) for value in values]
+        of_java = _jvm(spark).org.apache.spark.api.python.PythonUtils.toSeq(specs)
         if_exists, purge, keep_files = True, False, True
-        _catalog(spark).dropPartitions(schema, name, specs, if_exists, purge, keep_files)
+        _catalog(spark).dropPartitions(schema, name, of_java, if_exists, purge, keep_files)
         _changed(spark, table)
 
 

@@ -2,13 +2,13 @@
 regions by date and no marts by region, tables without layers."""
 
 from collections.abc import Callable, Collection
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import partial
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import marts, regions, sums, tables
+from jobs import build, marts, regions, sums, tables
 from jobs.ledger import loads, writer
 from jobs.tables import (
     CLAIMS,
@@ -33,8 +33,6 @@ BY_DATE = {
     HALF_HOURLY_PRODUCT: "mart.half_hourly_product_consumption",
     DAILY_PRODUCT: "mart.daily_product_consumption",
 }
-
-KNOWN = ("date", "meterpoint_id", "agreement_id", "product_display_name")  # what sums by half hour ask of an agreement
 
 
 def run(spark: SparkSession) -> None:
@@ -130,15 +128,12 @@ def _sums(spark: SparkSession, of_regions: DataFrame, dates: set[str]) -> sums.P
     calendar = _calendar(spark, dates)
     daily = _daily(spark, calendar)
     readings = tables.read(spark, READINGS, tables.locations(spark, READINGS, dates))
-    known = marts.with_region(daily.select(*KNOWN), of_regions)
-    by_half_hour = marts.consumption_by_half_hour(readings, known, calendar)
-    of_days = sums.of_days(marts.daily_sums(daily, of_regions))
-    return of_days | sums.of_half_hours(marts.half_hourly_sums(by_half_hour))
+    return build.parts_of(build.Side(readings, daily, of_regions), calendar)
 
 
 def _calendar(spark: SparkSession, dates: Collection[str]) -> DataFrame:
     known = tables.partitions(spark, DAILY_METERPOINT).intersection(dates)
-    return marts.calendar(spark, map(date.fromisoformat, known))
+    return build.calendar(spark, known)
 
 
 def _daily(spark: SparkSession, calendar: DataFrame) -> DataFrame:

@@ -4,6 +4,7 @@ A partition is named by the last day whose rows it may hold: its own, the last o
 partitions from a day on hold all rows from that day on, and a partition whose day is too old holds nothing newer.
 """
 
+from collections.abc import Iterable
 from datetime import date, timedelta
 
 GRACE = timedelta(days=2)  # a day that may still be looked at by itself, as what was rejected since yesterday
@@ -19,9 +20,9 @@ def last_of_year(day: date) -> date:
     return date(day.year, 12, 31)
 
 
-def partitions_of(day: date) -> set[str]:
-    """The partitions in which rows of a day may be."""
-    return {str(day), str(last_of_month(day)), str(last_of_year(day))}
+def partitions_of(days: Iterable[date]) -> set[str]:
+    """The partitions in which rows of days may be; they may hold rows of others."""
+    return {str(value) for day in days for value in (day, last_of_month(day), last_of_year(day))}
 
 
 def last_that_is_over(today: date) -> date:

@@ -17,7 +17,7 @@ from jobs.landing import Delivered, open_folder
 from jobs.ledger import known
 from jobs.ledger.days import partitions_of
 from jobs.ledger.loads import is_of, loads_that_published, recorded_loads
-from jobs.ledger.writer import started_at
+from jobs.ledger.writer import day_of, started_at
 from jobs.names import with_hints
 from jobs.readings.erased import Erased
 from jobs.tables import CLAIMS, LOAD_FILES, LOADS, Locations
@@ -114,7 +114,7 @@ def _versions_of(spark: SparkSession, loads: list[str]) -> Iterator[known.Versio
     """What loads took, some files at a time. A file that could not be read (no checksum) is as good as unknown: it is
     tried again."""
     first = min(loads)
-    begin = str(started_at(first).date())
+    begin = str(day_of(first))
     places = {value: folder for value, folder in tables.all_locations(spark, LOAD_FILES).items() if value >= begin}
     wanted = (pc.field("load_id") >= first) & is_of(loads)
     for rows in tables.in_batches(spark, LOAD_FILES, places, (*VERSION, "kind", "status"), wanted):
@@ -153,7 +153,7 @@ def _newest_versions(spark: SparkSession, names: pa.ChunkedArray, seconds: known
     that began at `seconds`."""
     everywhere = tables.all_locations(spark, LOAD_FILES)
     days = {datetime.fromtimestamp(second, UTC).date() for second in np.unique(seconds).tolist()}
-    named = {value for day in days for value in partitions_of(day)}
+    named = partitions_of(days)
     places = {value: folder for value, folder in everywhere.items() if value in named}
     newest = _newest_in(spark, places, names)
     found = dict(zip(newest["source_file"].to_pylist(), _seconds(newest["load_id"]).tolist(), strict=True))

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from jobs import tables
 from jobs.ledger.days import partitions_of
-from jobs.ledger.writer import publish, started_at
+from jobs.ledger.writer import day_of, publish
 from jobs.quality import Verdict
 from jobs.readings.merge import Changes
 from jobs.tables import (
@@ -39,7 +39,7 @@ from jobs.tables import (
 
 def append(rows: DataFrame, table: str, load_id: str) -> None:
     """Publish many rows of a load (columns of the table without load_id and load_date) beside those of that day."""
-    load_date = _load_date(load_id)
+    load_date = day_of(load_id)
     own = rows.withColumns({"load_id": F.lit(load_id), "load_date": F.lit(load_date)})
     before = _recorded_rows(rows.sparkSession, table, load_date)
     _replace(before.unionByName(own.select(*before.columns), allowMissingColumns=True), table, load_id, load_date)
@@ -47,7 +47,7 @@ def append(rows: DataFrame, table: str, load_id: str) -> None:
 
 def append_rows(spark: SparkSession, rows: list[dict[str, Any]] | pa.Table, table: str, load_id: str) -> None:
     """`append` for rows that fit into memory, without a Spark job. Columns that are missing are null."""
-    schema, load_date = tables.schema(spark, table), _load_date(load_id)
+    schema, load_date = tables.schema(spark, table), day_of(load_id)
     own = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, _without_load_id(schema))
     if not own.num_rows:
         return
@@ -75,10 +75,6 @@ def free_folder(spark: SparkSession, table: str, load_date: date, load_id: str) 
 
 def _without_load_id(schema: pa.Schema) -> pa.Schema:
     return pa.schema([field for field in schema if field.name != "load_id"])
-
-
-def _load_date(load_id: str) -> date:
-    return started_at(load_id).date()
 
 
 def append_change(
@@ -153,7 +149,7 @@ def begin_publication(spark: SparkSession, load_id: str) -> None:
 def interrupted(spark: SparkSession) -> bool:
     """Whether the load that began to publish last did not come to its end."""
     began = tables.read_rows(spark, PUBLISHING, tables.all_locations(spark, PUBLISHING))["load_id"].to_pylist()
-    return any(load not in recorded_loads(spark, _load_date(load)) for load in began)
+    return any(load not in recorded_loads(spark, day_of(load)) for load in began)
 
 
 def recover(spark: SparkSession, load_id: str) -> dict[str, Locations]:
@@ -213,7 +209,7 @@ def _loads(spark: SparkSession, load_date: date | None = None, only: Collection[
 
 def places_of(spark: SparkSession, table: str, days: Iterable[date]) -> Locations:
     """The partitions of a table of loads that may hold rows of the given days; they may hold rows of others."""
-    return tables.locations(spark, table, {value for day in days for value in partitions_of(day)})
+    return tables.locations(spark, table, partitions_of(days))
 
 
 def switches(spark: SparkSession, loads: Collection[str]) -> dict[tuple[str, str], list[tuple[str, str]]]:

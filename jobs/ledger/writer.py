@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from pyspark.sql import SparkSession
 
@@ -13,7 +13,7 @@ from jobs.tables import LOADS, Locations
 from jobs.telemetry import logs
 
 _TIME = "%Y%m%dT%H%M%S"
-_WRITER = "writer"  # mark on ops.loads: the load that may publish
+WRITER = "writer"  # mark on ops.loads: the load that may publish
 # A clock that is set while loads run may stand still for a moment; more than this is a clock that is wrong.
 PATIENCE = timedelta(seconds=3)
 
@@ -56,9 +56,14 @@ def started_at(load_id: str) -> datetime:
     return datetime.strptime(load_id.split("-")[0], _TIME).replace(tzinfo=UTC)
 
 
+def day_of(load_id: str) -> date:
+    """The UTC date on which a load started, by its id."""
+    return started_at(load_id).date()
+
+
 def writer(spark: SparkSession) -> str | None:
     """The load that may publish: the last one that called `become_writer`."""
-    return tables.marked(spark, LOADS, _WRITER)
+    return tables.marked(spark, LOADS, WRITER)
 
 
 def become_writer(spark: SparkSession, load_id: str, after: str | None) -> None:
@@ -70,7 +75,7 @@ def become_writer(spark: SparkSession, load_id: str, after: str | None) -> None:
     Raises Overtaken if another load became the writer since then.
     """
     require_writer(spark, after)
-    tables.mark(spark, LOADS, _WRITER, load_id)
+    tables.mark(spark, LOADS, WRITER, load_id)
     logs.load_id.set(load_id)
 
 

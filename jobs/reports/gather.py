@@ -12,7 +12,8 @@ from pyspark.sql import SparkSession
 
 from jobs import check, tables
 from jobs.ledger import loads as ledger
-from jobs.ledger.writer import started_at
+from jobs.ledger.days import partitions_of
+from jobs.ledger.writer import day_of
 from jobs.reports.facts import NAMES, DateChange, LoadFacts, Recorded, RejectedFile
 from jobs.reports.overview import (
     DayCompleteness,
@@ -57,44 +58,29 @@ COUNTED = ("kind", "status", "rows_read", "rows_rejected")
 
 def load_days(spark: SparkSession) -> set[str]:
     """UTC dates on which there were loads."""
-    return {_day_of(load_id) for load_id in ledger.recorded_loads(spark)}
+    return {str(day_of(load_id)) for load_id in ledger.recorded_loads(spark)}
 
 
 def recorded(spark: SparkSession, days: Collection[str], known: Collection[str]) -> Recorded:
     """Loads that ran on these dates, those in `known` left out."""
     loads = [
         row
-        for row in _of_loads(spark, LOADS, days).to_pylist()
-        if row["load_id"] not in known and _day_of(row["load_id"]) in days
+        for row in _rows(spark, LOADS, partitions_of(map(date.fromisoformat, days))).to_pylist()
+        if row["load_id"] not in known and str(day_of(row["load_id"])) in days
     ]
     wanted = ledger.is_of([row["load_id"] for row in loads])
-    days = {_day_of(row["load_id"]) for row in loads}
+    partitions = partitions_of(day_of(row["load_id"]) for row in loads)
     only = ("load_id", "source_file", "note", *COUNTED)
-    files = _of_loads(spark, LOAD_FILES, days, wanted, only)
-    changes = _of_loads(spark, PUBLICATIONS, days, wanted & (pc.field("readings_added") >= 0))
+    files = _rows(spark, LOAD_FILES, partitions, wanted, only)
+    changes = _rows(spark, PUBLICATIONS, partitions, wanted & (pc.field("readings_added") >= 0))
     return Recorded(
         loads=loads,
         files=_by_load(_counts(files)),
         rejected_files=_rejected_files(files),
         changes=_changes(changes),
-        validations=_by_load(_of_loads(spark, VALIDATIONS, days, wanted).to_pylist()),
-        rollbacks={row["load_id"]: row for row in _of_loads(spark, ROLLBACKS, days, wanted).to_pylist()},
+        validations=_by_load(_rows(spark, VALIDATIONS, partitions, wanted).to_pylist()),
+        rollbacks={row["load_id"]: row for row in _rows(spark, ROLLBACKS, partitions, wanted).to_pylist()},
     )
-
-
-def _day_of(load_id: str) -> str:
-    return str(started_at(load_id).date())
-
-
-def _of_loads(
-    spark: SparkSession,
-    table: str,
-    days: Collection[str],
-    where: pc.Expression | None = None,
-    only: Collection[str] | None = None,
-) -> pa.Table:
-    """Rows of a table of loads; those of other days that are folded with these, too."""
-    return tables.read_rows(spark, table, ledger.places_of(spark, table, map(date.fromisoformat, days)), where, only)
 
 
 def _rows(

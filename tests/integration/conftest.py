@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs import tables, versions
+from jobs import collect, compact, tables, versions
+from jobs.ledger import writer
 from jobs.settings import SQL, Settings
 from jobs.spark import start_session
 from tests.integration.lake import Lake
 
 SCHEMAS = ("gold", "mart", "quarantine", "ops", "silver")
-MARKS = "'lake.writer', 'lake.collected', 'lake.folded'"
+MARKS = ", ".join(f"'lake.{mark}'" for mark in (writer.WRITER, collect.COLLECTED, compact.FOLDED))
 # What differs between two states of one table without a change of its form.
 CHANGING = re.compile(r"Table Properties: .*\n|Last Access: .*|Statistics: .*")
 
@@ -79,16 +80,8 @@ def _form(spark: SparkSession) -> str:
 
 def _empty(spark: SparkSession, warehouse: Path) -> None:
     """Take all rows away, but those that tell which SQL was applied."""
-    catalog: Any = tables._catalog(spark)
-    jvm: Any = tables._jvm(spark)
     for table in set(tables.ALL) - {tables.VERSIONS}:
-        schema, name = tables.stored(table).split(".")
-        found = catalog.listPartitions(schema, name, jvm.scala.Option.empty())
-        specs = [found.apply(index).spec() for index in range(found.size())]
-        if specs:
-            if_exists, purge, keep_files = True, False, True
-            of_java = jvm.org.apache.spark.api.python.PythonUtils.toSeq(specs)
-            catalog.dropPartitions(schema, name, of_java, if_exists, purge, keep_files)
+        tables.drop(spark, table, tables.all_locations(spark, table))
     spark.sql(f"ALTER TABLE ops.loads UNSET TBLPROPERTIES IF EXISTS ({MARKS})")
     for folder in warehouse.glob("*/*"):
         if folder.relative_to(warehouse).as_posix() != "ops/schema_versions":

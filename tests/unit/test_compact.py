@@ -23,7 +23,7 @@ def test_last_of_month(day: str, last: str) -> None:
 
 
 def test_rows_of_a_day_are_in_its_partition_or_in_that_of_its_month_or_year() -> None:
-    assert partitions_of(date(2026, 2, 3)) == {"2026-02-03", "2026-02-28", "2026-12-31"}
+    assert partitions_of([date(2026, 2, 3)]) == {"2026-02-03", "2026-02-28", "2026-12-31"}
     assert str(last_of_year(date(2026, 2, 3))) == "2026-12-31"
 
 

@@ -673,7 +673,7 @@ def parts_of(spark: SparkSession, state: State, pairs: Collection[tuple[str, dat
         days = sums.of_days(marts.daily_sums(marts.daily_meterpoint_consumption(readings, known, dates), regions))
         return days | sums.of_half_hours(marts.half_hourly_sums(by_half_hour))
     daily = marts.daily_meterpoint_consumption(readings, marts.agreements_on(dates, agreements, products), dates)
-    return build._parts_of(build.Side(readings, daily, regions), dates)
+    return build.parts_of(build.Side(readings, daily, regions), dates)
 
 
 class Difference(NamedTuple):

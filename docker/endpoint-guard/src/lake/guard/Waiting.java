@@ -19,7 +19,7 @@ import java.util.function.Consumer;
  */
 final class Waiting<T> {
   private static final int MOST = 300;
-  /** A login may wait for others of its address, see {@link Login}. */
+  /** Over HTTP a connection counts until its login was right, which may wait for others of its address, see {@link Login}. */
   private static final long LONGEST = TimeUnit.SECONDS.toNanos(40);
 
   private record One<T>(T connection, long since) {}
