@@ -12,8 +12,8 @@ from pathlib import Path
 from pyarrow.fs import FileSelector, LocalFileSystem, copy_files
 
 from jobs.erasure import state as erasures
-from jobs.landing import open_folder
 from jobs.settings import Settings
+from jobs.stores import open_folder
 
 
 def copy_out(settings: Settings, folder: Path) -> None:

@@ -20,8 +20,8 @@ from pyarrow.fs import FileSystem, FileType, LocalFileSystem
 from pyspark.sql import SparkSession
 
 from jobs.errors import LakeError
-from jobs.landing import open_folder
 from jobs.settings import Settings
+from jobs.stores import open_folder
 
 # Where Spark's own processes look for the secret that they share.
 SECRET = "_SPARK_AUTH_SECRET"

@@ -14,10 +14,10 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 from pyspark.sql import SparkSession
 
 from jobs import tables
-from jobs.landing import open_folder
 from jobs.ledger import loads as ledger
 from jobs.ledger.writer import day_of, started_at
 from jobs.settings import Settings
+from jobs.stores import open_folder
 from jobs.tables import LOADS, PUBLICATIONS, PUBLISHING, Locations
 
 LOAD_ID = r"\d{8}T\d{6}-\w+"

@@ -9,6 +9,7 @@ from jobs import landing
 from jobs.errors import LakeError
 from jobs.ledger import files, loads, writer
 from jobs.settings import Settings
+from jobs.stores import open_folder
 from jobs.tables import LOAD_FILES, LOADS
 
 
@@ -36,7 +37,7 @@ def run(spark: SparkSession, settings: Settings, names: Collection[str], *, gone
 
 def _there(settings: Settings) -> set[str]:
     """Names of the files in the landing place. Raises LakeError where there is none: it may only be not mounted."""
-    found = landing.look(*landing.open_folder(settings.landing, settings.s3_endpoint))
+    found = landing.look(*open_folder(settings.landing, settings.s3_endpoint))
     if not (found.readings or found.reference):
         raise LakeError(f"{settings.landing} has no input at all: is it mounted? If so, name the files to dismiss")
     return {file.source_file for file in [*found.readings, *found.reference]}

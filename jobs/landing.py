@@ -8,17 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
 
-from pyarrow.fs import (
-    AwsStandardS3RetryStrategy,
-    FileInfo,
-    FileSelector,
-    FileSystem,
-    FileType,
-    LocalFileSystem,
-    S3FileSystem,
-)
+from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
 LARGEST_READINGS = 128 * 1024 * 1024  # bytes of a readings file
 LARGEST_REFERENCE = 16 * 1024**3
@@ -38,20 +29,6 @@ class Delivered(NamedTuple):
     source_file: str  # path below the landing place
     size_bytes: int
     modified_at: datetime  # UTC; of two files that give one reading the later wins
-
-
-def open_folder(location: str, s3_endpoint: str | None) -> tuple[FileSystem, str]:
-    """File system and path of a folder, local or s3a://. S3 keys come from the AWS_… environment variables."""
-    parts = urlsplit(location)
-    if parts.scheme in ("s3", "s3a"):
-        endpoint = urlsplit(s3_endpoint) if s3_endpoint else None
-        where = {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme} if endpoint else {}
-        # Three tries, the default, is what a store that is busy for some seconds outlasts.
-        patient = AwsStandardS3RetryStrategy(max_attempts=10)
-        # A file of a few MB is one request then, which can be repeated when its answer is lost. The request that
-        # completes an upload in parts can not: by then there is no such upload.
-        return S3FileSystem(retry_strategy=patient, allow_delayed_open=True, **where), parts.netloc + parts.path
-    return LocalFileSystem(), unquote(parts.path) if parts.scheme == "file" else location
 
 
 # Ends of names of files that are being written, and names of what a system made for itself.

@@ -52,6 +52,7 @@ from jobs.reports import front
 from jobs.settings import SQL, Settings
 from jobs.silver import Retraction, Written
 from jobs.spark import at_once
+from jobs.stores import open_folder
 from jobs.tables import (
     CURRENT_SNAPSHOT,
     DAILY_METERPOINT,
@@ -282,7 +283,7 @@ def _plan(spark: SparkSession, settings: Settings, wish: Wish, interrupted: bool
         raise LakeError("there is nothing to rebuild: no readings are of these dates")
     if wish.rebuild and not wish.from_files:
         return plan._replace(mart_dates=_dates_between(spark, *wish.rebuild))
-    file_system, folder = landing.open_folder(settings.landing, settings.s3_endpoint)
+    file_system, folder = open_folder(settings.landing, settings.s3_endpoint)
     if "://" not in settings.landing and not Path(folder).is_dir():
         raise LakeError(f"the landing place {settings.landing} is no folder; is it mounted?")
     found = landing.look(file_system, folder)

@@ -25,7 +25,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs import expire, tables
-from jobs.landing import open_folder, read_ahead
+from jobs.landing import read_ahead
 from jobs.progress import Done, Show, counted, shown
 from jobs.readings import correct, ingest
 from jobs.readings.erased import Erased
@@ -39,6 +39,7 @@ from jobs.readings.ingest import (
 )
 from jobs.readings.merge import SUPERSEDED_SCHEMA, WRITTEN, Changes, merge_and_write, written_of
 from jobs.settings import Settings
+from jobs.stores import open_folder
 from jobs.tables import CLAIMS, CONTESTED, HALF_HOURLY, READINGS, THREADS, Locations
 
 TASKS_A_CORE, FEW_FILES = 4, 50

@@ -29,8 +29,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
-from jobs.landing import open_folder
 from jobs.readings.ingest import ROW_GROUP, write_file
+from jobs.stores import open_folder
 
 Locations = dict[str, str]  # partition value to folder
 

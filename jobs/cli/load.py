@@ -11,6 +11,7 @@ from jobs.cli.terminal import First, Last, fail, in_order, say, warn
 from jobs.cli.work import all_below_landing, job, never_loaded, require_loads
 from jobs.schedule_state import TRY_AGAIN
 from jobs.settings import Settings
+from jobs.stores import open_folder
 from jobs.wording import counted
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def look_at_landing(settings: Settings, *, sample: bool = False) -> bool:
     from meterlake import first_line
 
     place = settings.landing
-    file_system, folder = landing.open_folder(place, settings.s3_endpoint)
+    file_system, folder = open_folder(place, settings.s3_endpoint)
     if "://" in place:
         try:
             file_system.get_file_info(folder)
@@ -197,7 +198,7 @@ def warn_of_no_input(place: str) -> None:
 def _warn_of_empty_store(settings: Settings) -> None:
     from jobs import landing
 
-    found = landing.look(*landing.open_folder(settings.landing, settings.s3_endpoint))
+    found = landing.look(*open_folder(settings.landing, settings.s3_endpoint))
     if not (found.readings or found.reference):
         warn_of_no_input(settings.landing)
 

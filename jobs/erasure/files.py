@@ -19,6 +19,7 @@ from jobs.readings.erased import DAY, EPOCH
 from jobs.readings.parse import parse_file
 from jobs.readings.rules import FileRejected
 from jobs.settings import Settings
+from jobs.stores import open_folder
 
 READ_BY_PROGRAMS = {".json", ".prom"}
 TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"')
@@ -69,7 +70,7 @@ def _spans(path: Path, content: mmap.mmap, words: Words) -> Iterator[tuple[int, 
 
 def of_landing(settings: Settings, what: Pending) -> tuple[list[str], list[tuple[str, str]]]:
     """Delete files that hold theirs alone. Others are a sender's, are not changed, and are named with the reason."""
-    file_system, folder = landing.open_folder(settings.landing, settings.s3_endpoint)
+    file_system, folder = open_folder(settings.landing, settings.s3_endpoint)
     who = who_of(what)
     there = landing.look(file_system, folder)
     wanted = [

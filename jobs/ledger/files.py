@@ -13,13 +13,14 @@ from pyspark.sql import functions as F
 
 from jobs import tables
 from jobs.errors import LakeError
-from jobs.landing import Delivered, open_folder
+from jobs.landing import Delivered
 from jobs.ledger import known
 from jobs.ledger.days import partitions_of
 from jobs.ledger.loads import is_of, loads_that_published, recorded_loads
 from jobs.ledger.writer import day_of, started_at
 from jobs.names import with_hints
 from jobs.readings.erased import Erased
+from jobs.stores import open_folder
 from jobs.tables import CLAIMS, LOAD_FILES, LOADS, Locations
 
 EXAMPLES = 10  # names in a message

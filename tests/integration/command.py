@@ -12,7 +12,7 @@ from typing import Any
 from jobs.settings import PROJECT
 from tests.integration.lake import SHORT_LIVED_JVM
 
-SECONDS = 240  # far more than a command takes; a test must not hang
+SECONDS = 900  # far more than a command takes, also where the stack's tests have the cores; a test must not hang
 
 
 class Command:

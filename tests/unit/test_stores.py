@@ -1,0 +1,97 @@
+"""Small files of a store that is busy."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import stores
+
+REFUSAL = b"<Error><Code>SlowDown</Code><Message>" + b"Please reduce your request rate. " * 20 + b"</Message></Error>"
+
+
+class Busy(BaseHTTPRequestHandler):
+    """Serves `files` by path, ranges of them, too; refuses the first `refusals` requests for content."""
+
+    protocol_version = "HTTP/1.1"
+    files: dict[str, bytes]
+    refusals: int
+
+    def do_HEAD(self) -> None:
+        self._answer(200, b"", len(self.files[self.path]))
+
+    def do_GET(self) -> None:
+        if Busy.refusals:
+            Busy.refusals -= 1
+            self._answer(503, REFUSAL, len(REFUSAL))
+            return
+        first, last = self.headers["Range"].removeprefix("bytes=").split("-")
+        content = self.files[self.path][int(first) : int(last) + 1]
+        self._answer(206, content, len(content))
+
+    def _answer(self, status: int, content: bytes, size: int) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(size))
+        self.send_header("Last-Modified", "Mon, 01 Nov 2021 07:30:00 GMT")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    Busy.files, Busy.refusals = {}, 0
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("size", [1, 80, 5_000, stores.SMALL])
+def test_small_file__should_be_read_once_more_where_the_refusal_is_longer_than_what_was_asked_for(
+    address: str, size: int
+) -> None:
+    Busy.files = {"/bucket/file": bytes(size)}
+    store, folder = stores.open_folder("s3a://bucket", address)
+
+    for open_input in (store.open_input_file, store.open_input_stream):
+        Busy.refusals = 3
+        with open_input(f"{folder}/file") as file:
+            assert file.read() == bytes(size)
+        assert Busy.refusals == 0
+
+
+def test_few_bytes_of_a_small_parquet_file__should_be_read_from_a_busy_store(address: str) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"id": ["a"] * 1_000, "kwh": [0.5] * 1_000}), sink)
+    Busy.files = {"/bucket/file.parquet": sink.getvalue().to_pybytes()}
+    store, folder = stores.open_folder("s3a://bucket", address)
+
+    Busy.refusals = 2
+    read = pq.read_table(f"{folder}/file.parquet", columns=["id"], filesystem=store, partitioning=None)
+
+    assert read["id"].to_pylist() == ["a"] * 1_000
+
+
+def test_store_that_stays_busy__should_be_an_error(address: str) -> None:
+    Busy.files, Busy.refusals = {"/bucket/file": b"1"}, 1_000
+    store, folder = stores.open_folder("s3a://bucket", address)
+
+    with pytest.raises(OSError, match=stores.ANSWER_TOO_LARGE):
+        store.open_input_file(f"{folder}/file")
+
+
+def test_large_file__should_be_read_in_pieces(address: str) -> None:
+    Busy.files = {"/bucket/file": bytes(stores.SMALL) + b"end"}
+    store, folder = stores.open_folder("s3a://bucket", address)
+
+    with store.open_input_file(f"{folder}/file") as file:
+        assert file.read_at(3, stores.SMALL) == b"end"
