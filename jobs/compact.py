@@ -122,7 +122,8 @@ def _folds(spark: SparkSession, table: str, parts: Locations, until: date, done:
     sizes = dict(zip(full, tables.sizes(spark, full), strict=True))
     root, column = tables.root_and_column(spark, table)
     for value, days in groups(sizes, until, done).items():
-        folder = ledger.free_folder(spark, table, date.fromisoformat(value), load_id)
+        live = tables.locations(spark, table, [value]).get(value)
+        folder = ledger.free_folder(live, load_id)
         yield Fold(table, value, tables.folder_of(root, column, value, folder), {day: full[day] for day in days})
 
 

@@ -54,6 +54,7 @@ def run(spark: SparkSession, settings: Settings) -> str:
     # Schemas keep their old place, which an embedded metastore cannot change: each table names its own.
     for table, folders in moved.items():
         spark.sql(f"ALTER TABLE {tables.stored(table)} SET LOCATION '{new}/{table.replace('.', '/')}'")
+        tables.forms_changed()
         tables.publish(spark, table, folders)
     return old
 

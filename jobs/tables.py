@@ -16,7 +16,8 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from functools import partial
+from functools import cache, partial
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -141,19 +142,41 @@ def names(spark: SparkSession, schemas: Iterable[str]) -> set[str]:
     return found
 
 
+class Form(NamedTuple):
+    """What a table is, whatever its rows."""
+
+    root: str  # location of its files
+    column: str  # the one by which it is partitioned, layers aside
+    columns: StructType  # those of its partitions last
+    metadata: JavaObject
+
+
+@cache
+def form(spark: SparkSession, table: str) -> Form:
+    """A table's form. It is asked for once, which takes the metastore some 20 ms, and some hundred times of a load."""
+    metadata = _table_metadata(spark, table)
+    return Form(
+        str(metadata.location().toString()).rstrip("/"),
+        str(metadata.partitionColumnNames().head()),
+        StructType.fromJson(json.loads(metadata.schema().json())),
+        metadata,
+    )
+
+
+def forms_changed() -> None:
+    """Have the forms of tables asked for anew: somebody made, altered or dropped one."""
+    form.cache_clear()
+
+
 def root_and_column(spark: SparkSession, table: str) -> tuple[str, str]:
     """Location of a table's files, and the name of the one column by which it is partitioned."""
-    return _root_and_column(_table_metadata(spark, table))
-
-
-def _root_and_column(metadata: JavaObject) -> tuple[str, str]:
-    return str(metadata.location().toString()).rstrip("/"), str(metadata.partitionColumnNames().head())
+    return form(spark, table)[:2]
 
 
 def partitions(spark: SparkSession, table: str) -> set[str]:
     """Values of the partition column that a table has, as text; dates of one in layers."""
     schema, name = stored(table).split(".")
-    names = str(_catalog(spark).listPartitionNames(schema, name, _jvm(spark).scala.Option.empty()).mkString("\n"))
+    names = str(_catalog(spark).listPartitionNames(schema, name, _option(spark, None)).mkString("\n"))
     return {each.split("/", 1)[0].split("=", 1)[1] for each in names.splitlines()}
 
 
@@ -282,8 +305,7 @@ def schema(spark: SparkSession, table: str) -> pa.Schema:
 
 def _columns(spark: SparkSession, table: str) -> StructType:
     """A table's columns, those of its partitions last; not the layer, which tells nothing of a row."""
-    fields = StructType.fromJson(json.loads(_table_metadata(spark, table).schema().json()))
-    return StructType([field for field in fields if field.name != "layer" or table not in LAYERED])
+    return StructType([field for field in form(spark, table).columns if field.name != "layer" or table not in LAYERED])
 
 
 def write_rows(spark: SparkSession, rows: pa.Table, table: str, load_id: str, value: date | str) -> Locations:
@@ -422,15 +444,14 @@ def locations(spark: SparkSession, table: str, values: Iterable[date | str]) -> 
         return {
             value: folder for value, folder in all_locations(spark, table).items() if {value, date_of(value)} & wanted
         }
-    schema, name = stored(table).split(".")
     column = root_and_column(spark, table)[1]
-    if table in LAYERED:
-        wanted |= {f"{value}{LATE}" for value in wanted if not is_late(value)}
-    found = {
-        value: _catalog(spark).getPartitionOption(schema, name, _map(spark, _spec(table, column, value)))
-        for value in wanted
-    }
-    return {value: str(each.get().location().toString()) for value, each in found.items() if each.isDefined()}
+    if table in LAYERED:  # one question for both layers of a date
+        of_dates = (_listed(spark, stored(table), {column: day}) for day in dates_of(wanted))
+        found = {value: folder for each in of_dates for value, folder in each.items()}
+        return {value: folder for value, folder in found.items() if {value, date_of(value)} & wanted}
+    schema, name = stored(table).split(".")
+    asked = {value: _catalog(spark).getPartitionOption(schema, name, _map(spark, {column: value})) for value in wanted}
+    return {value: str(each.get().location().toString()) for value, each in asked.items() if each.isDefined()}
 
 
 def all_locations(spark: SparkSession, table: str) -> Locations:
@@ -447,9 +468,10 @@ def locations_without_layers(spark: SparkSession, table: str) -> Locations:
     return {} if is_view else _listed(spark, table)
 
 
-def _listed(spark: SparkSession, name_of_table: str) -> Locations:
+def _listed(spark: SparkSession, name_of_table: str, only: dict[str, str] | None = None) -> Locations:
+    """Where the partitions of a table of the metastore are, or those with some values."""
     schema, name = name_of_table.split(".")
-    listed = _catalog(spark).listPartitions(schema, name, _jvm(spark).scala.Option.empty())
+    listed = _catalog(spark).listPartitions(schema, name, _option(spark, _map(spark, only) if only else None))
     # As one text, because each question to Java takes as long as a thousand lines of it.
     found = PARTITION.findall(str(listed.mkString("\n")))
     return {f"{value}{LATE}" if layer == "late" else value: folder for value, layer, folder in found}
@@ -501,8 +523,7 @@ def publish(spark: SparkSession, table: str, new: Locations) -> Locations:
     if not new:
         return {}
     schema, name = stored(table).split(".")
-    catalog, metadata = _catalog(spark), _table_metadata(spark, table)
-    root, column = _root_and_column(metadata)
+    catalog, (root, column, _, metadata) = _catalog(spark), form(spark, table)
     before = {value: folder for value, folder in locations(spark, table, new).items() if value in new}
     if added := {value: folder_of(root, column, value) for value in new.keys() - before.keys()}:
         catalog.createPartitions(schema, name, _partitions(spark, table, metadata, added), True)  # if they do not exist
@@ -523,7 +544,7 @@ def drop(spark: SparkSession, table: str, values: Collection[str]) -> None:
         schema, name = stored(table).split(".")
         column = root_and_column(spark, table)[1]
         specs = [_map(spark, _spec(table, column, value)) for value in values]
-        of_java = _jvm(spark).org.apache.spark.api.python.PythonUtils.toSeq(specs)
+        of_java = _to_scala(spark).toSeq(specs)
         if_exists, purge, keep_files = True, False, True
         _catalog(spark).dropPartitions(schema, name, of_java, if_exists, purge, keep_files)
         _changed(spark, table)
@@ -559,7 +580,7 @@ def _partitions(spark: SparkSession, table: str, metadata: JavaObject, folders: 
         )
         for value, folder in folders.items()
     ]
-    return jvm.org.apache.spark.api.python.PythonUtils.toSeq(made)
+    return _to_scala(spark).toSeq(made)
 
 
 def _folder(spark: SparkSession, location: str) -> tuple[FileSystem, str]:
@@ -582,6 +603,7 @@ def _jvm(spark: SparkSession) -> JavaObject:
     return spark._jvm
 
 
+@cache
 def _catalog(spark: SparkSession) -> JavaObject:
     return spark._jsparkSession.sharedState().externalCatalog()
 
@@ -591,5 +613,15 @@ def _table_metadata(spark: SparkSession, table: str) -> JavaObject:
     return _catalog(spark).getTable(schema, name)
 
 
+@cache
+def _to_scala(spark: SparkSession) -> JavaObject:
+    # By its whole name: Java looks for each part of it in all jars otherwise.
+    return getattr(_jvm(spark), "org.apache.spark.api.python.PythonUtils")
+
+
+def _option(spark: SparkSession, value: JavaObject | None) -> JavaObject:
+    return getattr(_jvm(spark), "scala.Option").apply(value)
+
+
 def _map(spark: SparkSession, items: dict[str, str]) -> JavaObject:
-    return _jvm(spark).org.apache.spark.api.python.PythonUtils.toScalaMap(items)
+    return _to_scala(spark).toScalaMap(items)

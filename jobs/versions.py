@@ -133,6 +133,7 @@ def apply_versions(
                 except AnalysisException as error:
                     if not _was_done(error, statement, views):
                         raise
+                tables.forms_changed()
     if new:
         _record(spark, new)
     _repair(spark, read_versions(sql), warehouse)

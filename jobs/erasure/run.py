@@ -220,10 +220,9 @@ def _write(spark: SparkSession, found: Found, load_id: str) -> _Written:
                 counted.add(rows, kept)
             return kept if removed or changed else rows
 
-        folder = (
-            load_id if table in tables.DATA else ledger.free_folder(spark, table, date.fromisoformat(value), load_id)
-        )
-        place = tables.rewrite(spark, table, value, found.places[table][value], folder, clean)
+        live = found.places[table][value]
+        folder = load_id if table in tables.DATA else ledger.free_folder(live, load_id)
+        place = tables.rewrite(spark, table, value, live, folder, clean)
         if table == READINGS and day and str(day) not in layered:
             written.changes[day] = counted.changes()
         return table, value, place

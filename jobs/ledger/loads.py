@@ -51,7 +51,8 @@ def append_rows(spark: SparkSession, rows: list[dict[str, Any]] | pa.Table, tabl
     own = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, _without_load_id(schema))
     if not own.num_rows:
         return
-    before = tables.read_rows(spark, table, tables.locations(spark, table, [load_date]))
+    live = tables.locations(spark, table, [load_date])
+    before = tables.read_rows(spark, table, live)
     if table != LOADS:
         before = before.filter(pc.is_in(before["load_id"], pa.array(recorded_loads(spark, load_date), pa.string())))
     own = own.append_column("load_id", pa.repeat(load_id, own.num_rows))
@@ -60,15 +61,16 @@ def append_rows(spark: SparkSession, rows: list[dict[str, Any]] | pa.Table, tabl
         for field in schema
     ]
     both = pa.concat_tables([before, pa.table(columns, schema=schema)])
-    written = tables.write_rows(spark, both, table, free_folder(spark, table, load_date, load_id), load_date)
+    folder = free_folder(live.get(str(load_date)), load_id)
+    written = tables.write_rows(spark, both, table, folder, load_date)
     publish(spark, table, written, load_id)
 
 
-def free_folder(spark: SparkSession, table: str, load_date: date, load_id: str) -> str:
-    """Id of a folder that is not there yet. A load may write its day of a table twice: when it clears what a dead run
-    left, and when it adds its own rows. Folders never change, so the second one is another."""
-    live = tables.locations(spark, table, [load_date]).get(str(load_date), "")
-    if tables.load_of(live) != load_id:
+def free_folder(live: str | None, load_id: str) -> str:
+    """Id of a folder that is not there yet, for a partition whose folder is `live`. A load may write its day of a table
+    twice: when it clears what a dead run left, and when it adds its own rows. Folders never change, so the second one
+    is another."""
+    if live is None or tables.load_of(live) != load_id:
         return load_id
     return f"{load_id}_{int(tables.folder_id(live).partition('_')[2] or 0) + 1}"
 
@@ -283,5 +285,6 @@ def _recorded_rows(spark: SparkSession, table: str, load_date: date) -> DataFram
 
 def _replace(rows: DataFrame, table: str, load_id: str, load_date: date) -> None:
     spark = rows.sparkSession
-    folder = free_folder(spark, table, load_date, load_id)
+    live = tables.locations(spark, table, [load_date]).get(str(load_date))
+    folder = free_folder(live, load_id)
     publish(spark, table, tables.write(rows.coalesce(1), table, folder, [load_date]), load_id)

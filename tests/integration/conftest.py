@@ -37,6 +37,7 @@ def bare_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
     def make() -> Lake:
         for schema in SCHEMAS:
             spark.sql(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+        tables.forms_changed()
         return Lake(spark, tmp_path_factory.mktemp("lake"))
 
     return make

@@ -12,9 +12,9 @@ from typing import Any
 
 from pyarrow.fs import FileSelector
 
-from jobs.landing import open_folder
 from jobs.settings import Settings
 from jobs.spark import start_session
+from jobs.stores import open_folder
 
 outcome: dict[str, str | None] = {}
 
