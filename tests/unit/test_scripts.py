@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -198,6 +199,17 @@ def test_each_image_of_the_stack_is_built_by_one_service_and_asked_of_no_registr
 
     assert builders == Counter({each["image"] for each in services})
     assert {each.get("pull_policy") for each in services if "build" not in each} == {"never"}
+
+
+def test_the_archive_of_classes_is_made_with_the_modules_that_its_image_has_by_then(tmp_path: Path) -> None:
+    """The image copies the other ones later, so that their changes need no new archive."""
+    dockerfile = (PROJECT / "docker/spark/Dockerfile").read_text()
+    (copied,) = [line.split()[1:-1] for line in dockerfile.splitlines() if "jobs/class_archive.py" in line]
+    for name in copied:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(PROJECT / name, tmp_path / name)
+
+    subprocess.run([sys.executable, "-c", "import jobs.class_archive"], cwd=tmp_path, check=True, timeout=120)
 
 
 ASK = """
