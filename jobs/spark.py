@@ -168,7 +168,8 @@ def serve(settings: Settings) -> None:
     java_options = [*_java_options(patience=5), *MEMORY_SHORT, f"-Dlog4j2.configurationFile={log}"]
     submit += ["--conf", f"spark.driver.extraJavaOptions={' '.join(java_options)}"]
     submit += ["--class", "lake.guard.Endpoint", "spark-internal"]
-    for key, value in (HIVE_CONF | _transport_conf(settings) | _tls_conf(settings, own)).items():
+    tls, of_keystore = _tls(settings, own)
+    for key, value in (HIVE_CONF | _transport_conf(settings) | tls).items():
         submit += ["--hiveconf", f"{key}={value}"]
     environment = {
         "JAVA_HOME": str(home),
@@ -180,7 +181,7 @@ def serve(settings: Settings) -> None:
     }
     # The endpoint knows a hash of it. Where one runs it by hand, the password itself may be there.
     kept = {name: value for name, value in os.environ.items() if name != "LAKE_SQL_PASSWORD"}
-    os.execve(submit[0], submit, kept | environment)
+    os.execve(submit[0], submit, kept | environment | of_keystore)
 
 
 def pseudonym_key(settings: Settings) -> str:
@@ -290,10 +291,11 @@ def _transport_conf(settings: Settings) -> dict[str, str]:
     }
 
 
-def _tls_conf(settings: Settings, folder: Path) -> dict[str, str]:
-    """Java reads a key from a store with a password, which is made anew at each start and only for this process."""
+def _tls(settings: Settings, folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Hive's settings for TLS, and the environment that goes with them. Java reads a key from a store with a password,
+    which is made anew at each start and only for this process: others see its command line, not its environment."""
     if not settings.tls.exists():
-        return {}
+        return {}, {}
     from jobs.certificate import CertificateError, keystore
 
     password = secrets.token_urlsafe(32)
@@ -304,11 +306,10 @@ def _tls_conf(settings: Settings, folder: Path) -> dict[str, str]:
     store = folder / "endpoint.p12"
     store.touch(mode=0o600)
     store.write_bytes(content)
-    return {
-        "hive.server2.use.SSL": "true",
-        "hive.server2.keystore.path": str(store),
-        "hive.server2.keystore.password": password,
-    }
+    return (
+        {"hive.server2.use.SSL": "true", "hive.server2.keystore.path": str(store)},
+        {"LAKE_KEYSTORE_PASSWORD": password},
+    )
 
 
 # Read by the Thrift server's own part, which takes these from its command line alone.

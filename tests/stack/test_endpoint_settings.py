@@ -372,6 +372,29 @@ def test_a_certificate_that_is_not_trusted_or_of_another_host_is_refused(endpoin
         endpoint.connect("127.1", certificate=endpoint.certificate)
 
 
+# The names of secrets that processes have, and of those that stand on a command line, which others see, too.
+SECRETS = """
+from contextlib import suppress
+from pathlib import Path
+def of_processes(what):
+    for path in Path("/proc").glob(f"[0-9]*/{what}"):
+        with suppress(OSError):  # it has ended meanwhile
+            yield path.read_bytes()
+lines = b"".join(of_processes("cmdline"))
+secrets = dict(each.split(b"=", 1) for each in b"".join(of_processes("environ")).split(b"\\0") if b"=" in each)
+secrets = {name: value for name, value in secrets.items() if name.endswith((b"PASSWORD", b"KEY", b"SECRET")) and value}
+for name, value in secrets.items():
+    print(name.decode(), value in lines)
+"""
+
+
+def test_no_secret_is_on_a_command_line(endpoint: Endpoint) -> None:
+    said = endpoint.stack.compose("exec", "-T", "sql-endpoint", "python", "-c", SECRETS).stdout.splitlines()
+
+    assert "LAKE_KEYSTORE_PASSWORD False" in said
+    assert not [line for line in said if line.endswith("True")]
+
+
 def test_people_of_the_directory_have_the_rights_of_their_group(endpoint: Endpoint) -> None:
     assert endpoint.query(SMALL, user="lotte") == endpoint.query(SMALL, user="emil") == endpoint.query(SMALL)
     assert endpoint.query("SELECT count(*) > 0 FROM ops.loads", user="emil") == [(True,)]

@@ -109,7 +109,7 @@ class Reader(threading.Thread):
                 except Exception as error:
                     self.wrong.append(f"error: {error}")
                 self.looks += 1
-                time.sleep(3)  # or it takes the cores that the load needs
+                time.sleep(5)  # or it takes the cores that the load needs
 
     def _look(self, seen: set[Any]) -> set[Any]:
         before = self._freshness()

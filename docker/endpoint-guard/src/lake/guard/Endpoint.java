@@ -27,6 +27,10 @@ public final class Endpoint {
     HiveThriftServer2.systemExitOnError().set(true);
     HiveThriftServer2.eventManager_$eq(new HiveThriftServer2EventManager(spark));
     HiveConf conf = HiveUtils$.MODULE$.newClientForExecution(spark.conf(), Check.state(session).newHadoopConf()).conf();
+    String password = System.getenv("LAKE_KEYSTORE_PASSWORD");
+    if (password != null) {
+      conf.setVar(HiveConf.ConfVars.HIVE_SERVER2_SSL_KEYSTORE_PASSWORD, password);
+    }
     handOnKeys(spark);
     Restarts.open(Path.of(spark.conf().get("spark.lake.restarts")));
     Users.tellHealthCheck(Path.of(spark.conf().get("spark.lake.health")));
