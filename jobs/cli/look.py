@@ -193,22 +193,28 @@ def sql(
         raise typer.Exit(1)
 
 
+LEAVE = ("exit", "quit")
+
+
 def _typed_statements() -> Iterator[str]:
-    """Statements that a person types, each ended by a semicolon; the end of input ends them."""
+    """Statements that a person types, each ended by a semicolon; the end of input or the word exit ends them."""
     if sys.stdin.isatty():
         import readline  # noqa: F401  # gives input() a history and line editing
 
-        console.print("Statements end with a semicolon. Leave with Ctrl-D.")
+        console.print("Statements end with a semicolon. Leave with exit or Ctrl-D.")
     text = ""
     while True:
         try:
-            text += input(("     > " if text else "lake > ") if sys.stdin.isatty() else "") + "\n"
+            line = input(("     > " if text else "lake > ") if sys.stdin.isatty() else "")
         except EOFError:
             break
         except KeyboardInterrupt:
             text = ""
             console.print()
             continue
+        if not text and line.strip(" \t\r;").lower() in LEAVE:
+            return
+        text += f"{line}\n"
         if text.rstrip().endswith(";"):
             yield text.rstrip().rstrip(";")
             text = ""

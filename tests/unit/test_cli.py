@@ -1,5 +1,6 @@
 """What the command line says, and how it reads what was typed. No Spark."""
 
+import io
 import json
 import os
 import re
@@ -308,3 +309,13 @@ def test_table_of_loads__should_stay_whole_on_a_narrow_terminal(capsys: pytest.C
     assert head.split() == ["load_id", "what", "files", "readings", "rejected", "dates", "warnings"]
     assert line.startswith(f"{LOAD}  rebuild rolled back  20,000")
     assert Console(width=40).width == 40
+
+
+@pytest.mark.parametrize("last", ["exit", " Quit ; ", ""])
+def test_statements_end_at_a_semicolon_and_the_prompt_at_a_word(monkeypatch: pytest.MonkeyPatch, last: str) -> None:
+    typed = f"SELECT 1;\n\nSELECT\nexit\nFROM t;\n{last}\n" + ("SELECT 3;\n" if last else "SELECT 2")
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+
+    found = [" ".join(statement.split()) for statement in look._typed_statements()]
+
+    assert found == ["SELECT 1", "SELECT exit FROM t"] + ([] if last else ["SELECT 2"])
