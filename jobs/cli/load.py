@@ -11,7 +11,6 @@ from jobs.cli.terminal import First, Last, fail, in_order, say, warn
 from jobs.cli.work import all_below_landing, job, never_loaded, require_loads
 from jobs.schedule_state import TRY_AGAIN
 from jobs.settings import Settings
-from jobs.stores import open_folder
 from jobs.wording import counted
 
 if TYPE_CHECKING:
@@ -166,6 +165,7 @@ def look_at_landing(settings: Settings, *, sample: bool = False) -> bool:
     Ends the command, before Spark starts, where there is no landing place. That of a new lakehouse is made.
     """
     from jobs import landing
+    from jobs.stores import open_folder
     from meterlake import first_line
 
     place = settings.landing
@@ -197,6 +197,7 @@ def warn_of_no_input(place: str) -> None:
 
 def _warn_of_empty_store(settings: Settings) -> None:
     from jobs import landing
+    from jobs.stores import open_folder
 
     found = landing.look(*open_folder(settings.landing, settings.s3_endpoint))
     if not (found.readings or found.reference):
