@@ -135,10 +135,8 @@ def names(spark: SparkSession, schemas: Iterable[str]) -> set[str]:
     """Tables, views and functions of schemas, each as schema.name."""
     found = set()
     for schema in schemas:
-        listed = _catalog(spark).listTables(schema)
-        found |= {f"{schema}.{listed.apply(index)}" for index in range(listed.size())}
-        functions = _catalog(spark).listFunctions(schema, "*")
-        found |= {f"{schema}.{functions.apply(index)}" for index in range(functions.size())}
+        for listed in (_catalog(spark).listTables(schema), _catalog(spark).listFunctions(schema, "*")):
+            found |= {f"{schema}.{name}" for name in str(listed.mkString(" ")).split()}
     return found
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs.settings import SQL
-from jobs.versions import Version, VersionError, pending, read_versions, statements
+from jobs.versions import Version, VersionError, pending, read_versions, statements, subject_of, subjects_of
 
 
 def folder_of(root: Path, *names: str) -> Path:
@@ -155,3 +155,5 @@ def test_files_of_this_repository__should_be_in_form_and_begin_with_a_comment() 
     for version in versions:
         assert version.sql.startswith("-- "), version.name
         assert statements(version.sql), version.name
+        found = [subject for each in statements(version.sql) if (subject := subject_of(each))]
+        assert subjects_of(version.sql) == found, version.name
