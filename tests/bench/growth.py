@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 import typer
 from pyspark.sql import SparkSession
 
-from jobs import tables
+from jobs import compact, tables
 from jobs.sample import write_sample
 from jobs.settings import Settings
 from jobs.spark import start_session
@@ -141,6 +141,8 @@ def make(lake: Path, count: int, newest: date) -> None:
         clone(spark, name, load_id, [(str(began(day).date()), day) for day in days], newest)
     for name in tables.BY_YEAR:
         clone_years(spark, name, load_id, days, newest)
+    # That load saw no days to fold; those that are there now are folded by the next loads.
+    spark.sql(f"ALTER TABLE {tables.LOADS} UNSET TBLPROPERTIES IF EXISTS ('lake.{compact.FOLDED}')")
     spark.stop()
     for day in days:
         copy_reports(settings.reports, load_id, load_of(day))
