@@ -51,8 +51,7 @@ class _SmallFilesWhole(FileSystemHandler):  # type: ignore[misc]
         return BufferReader(_read_whole(file)) if file.size() <= SMALL else file
 
     def open_input_stream(self, path: str) -> NativeFile:
-        file = self.open_input_file(path)
-        return file if isinstance(file, BufferReader) else self.store.open_input_stream(path, compression=None)
+        return self.open_input_file(path)
 
     def get_type_name(self) -> str:
         return str(self.store.type_name)

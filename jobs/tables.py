@@ -438,14 +438,11 @@ def _both(one: pc.Expression | None, other: pc.Expression) -> pc.Expression:
 def locations(spark: SparkSession, table: str, values: Iterable[date | str]) -> Locations:
     """Where those of the given partitions which exist are now; of a table in layers both layers of a date."""
     wanted = {str(value) for value in values}
-    if len(wanted) > FEW:
-        return {
-            value: folder for value, folder in all_locations(spark, table).items() if {value, date_of(value)} & wanted
-        }
     column = root_and_column(spark, table)[1]
-    if table in LAYERED:  # one question for both layers of a date
-        of_dates = (_listed(spark, stored(table), {column: day}) for day in dates_of(wanted))
-        found = {value: folder for each in of_dates for value, folder in each.items()}
+    if len(wanted) > FEW or table in LAYERED:
+        # Of a table in layers one question for both layers of a date.
+        questions = [None] if len(wanted) > FEW else [{column: day} for day in dates_of(wanted)]
+        found = {value: folder for only in questions for value, folder in _listed(spark, stored(table), only).items()}
         return {value: folder for value, folder in found.items() if {value, date_of(value)} & wanted}
     schema, name = stored(table).split(".")
     asked = {value: _catalog(spark).getPartitionOption(schema, name, _map(spark, {column: value})) for value in wanted}

@@ -120,7 +120,8 @@ def apply_versions(
         for folder, location in tables.all_locations(spark, VERSIONS).items():
             rows = tables.read_rows(spark, VERSIONS, {folder: location}).to_pylist()
             applied |= {(folder, row["version"]): row["checksum"] for row in rows}
-    new = pending(read_versions(sql), applied)
+    versions = read_versions(sql)
+    new = pending(versions, applied)
     made = statements_to_run(new, warehouse)
     subjects = (subject_of(statement) for found in made.values() for statement in found)
     views = {subject.name for subject in subjects if subject and subject.is_made and subject.kind == "VIEW"}
@@ -137,7 +138,7 @@ def apply_versions(
                 tables.forms_changed()
     if new:
         _record(spark, new)
-    _repair(spark, read_versions(sql), warehouse)
+    _repair(spark, versions, warehouse)
     return new
 
 

@@ -95,3 +95,5 @@ def test_large_file__should_be_read_in_pieces(address: str) -> None:
 
     with store.open_input_file(f"{folder}/file") as file:
         assert file.read_at(3, stores.SMALL) == b"end"
+    with store.open_input_stream(f"{folder}/file") as file:
+        assert file.read() == Busy.files["/bucket/file"]
