@@ -1,12 +1,11 @@
 """Makes Java's archive of the classes that jobs and queries need: python -m jobs.class_archive
 
-Half of the time in which Spark starts, Java unpacks, parses and verifies some 17,000 classes of 280 jars. From an
-archive it maps them into memory ("class data sharing"). An archive goes with one Java and these very jars: where they
-differ, Java does without it. Java 17 crashes if it records a flight (JFR) with it, Java 21 does not: -Xshare:off.
+Most of the time in which Spark starts, Java unpacks, parses, verifies and links some 17,000 classes of 280 jars. From
+an archive it maps them into memory as they were at the end of a run, with what that run learnt of them ("ahead-of-time
+cache", JEP 483, 514 and 515). An archive goes with one Java and these very jars: elsewhere Java does without it.
 """
 
 import os
-import subprocess
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -17,17 +16,19 @@ from pyspark.sql import Observation, SparkSession, Window
 from pyspark.sql import functions as F
 
 from jobs.settings import Settings
-from jobs.spark import CLASS_ARCHIVE, spark_class_path, start_session
+from jobs.spark import CLASS_ARCHIVE, start_session
 
 NO_STORE = "http://127.0.0.1:1"  # nothing answers there
 
 
 def make(archive: Path) -> None:
-    """Run a job, note which classes Java loads, and write these into the archive."""
+    """Run a job, and have Java write the archive when it ends.
+
+    Raises RuntimeError where it wrote none: Java 24 and older do not.
+    """
     archive.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=archive.parent) as name:  # there, to be moved at once
         folder = Path(name)
-        classes, whole = folder / "classes", folder / archive.name
         # All that could be set otherwise by the environment.
         settings = Settings(
             state=folder / "state",
@@ -37,13 +38,13 @@ def make(archive: Path) -> None:
             spark_master="local[2]",
             driver_memory="1g",
         )
-        os.environ["SPARK_SUBMIT_OPTS"] = f"-XX:DumpLoadedClassList={classes}"
+        whole = folder / archive.name
+        os.environ["SPARK_SUBMIT_OPTS"] = f"-XX:AOTCacheOutput={whole} -Xlog:disable"
         spark = start_session(settings)
         _work(spark, settings)
         _end(spark)
-        options = [f"-XX:SharedClassListFile={classes}", f"-XX:SharedArchiveFile={whole}", "-Xlog:disable"]
-        java = f"{os.environ['JAVA_HOME']}/bin/java"  # as the session has set it
-        subprocess.run([java, "-Xshare:dump", *options, "-cp", spark_class_path()], check=True)
+        if not whole.is_file():
+            raise RuntimeError("this Java makes no archive of classes: it takes 25 or newer")
         whole.rename(archive)
 
 
@@ -70,7 +71,7 @@ def _work(spark: SparkSession, settings: Settings) -> None:
 
 
 def _end(spark: SparkSession) -> None:
-    """Wait for the end of Java, too, which notes classes until then."""
+    """Wait for the end of Java, too, which writes the archive then."""
     gateway: Any = spark.sparkContext._gateway
     spark.stop()
     gateway.shutdown()

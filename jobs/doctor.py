@@ -30,7 +30,7 @@ PORTS = {
     "LAKE_S3_CONSOLE_PORT": 9001,
     "LAKE_DASHBOARD_PORT": 8089,
 }
-OLDEST_ENGINE, OLDEST_COMPOSE, OLDEST_PYTHON, OLDEST_JAVA = (20, 10), (2, 20), (3, 11), 17
+OLDEST_ENGINE, OLDEST_COMPOSE, OLDEST_PYTHON = (20, 10), (2, 20), (3, 11)
 MEMORY_GIB, DISK_GIB, DRIFT_SECONDS = 8, 15, 60
 LOOKED_AT = 1000  # files of the landing place
 PACKAGES = "https://pypi.org/simple/pip/"
@@ -87,15 +87,6 @@ def python(version: tuple[int, ...] = sys.version_info[:2]) -> Finding:
             "warning", "python", f"{text} is too old to run embedded: install 3.11 or newer, or use the stack"
         )
     return Finding("ok", "python", text)
-
-
-def java(run: Run) -> Finding:
-    """The same; .venv brings one where there is none."""
-    version = re.search(r'version "(\d+)', run(["sh", "-c", "java -version 2>&1"]).text)
-    if version and int(version[1]) >= OLDEST_JAVA:
-        return Finding("ok", "java", f"{version[1]}")
-    what = f"{version[1]} is too old" if version else "there is none"
-    return Finding("ok", "java", f"{what}: embedded, the one of the virtual environment is used")
 
 
 def time_zones() -> Finding:
@@ -256,7 +247,7 @@ def look(environment: Mapping[str, str]) -> list[Finding]:
     def value(name: str, default: str) -> str:
         return setting(name, default, environment, file)
 
-    found = [python(), java(run), time_zones(), *engine(run), secrets(file)]
+    found = [python(), time_zones(), *engine(run), secrets(file)]
     of_services, ours = services(run)
     wanted = {name: int(value(name, str(port))) for name, port in PORTS.items()}
     uid, gid = (int(value(name, str(own))) for name, own in (("LAKE_UID", os.getuid()), ("LAKE_GID", os.getgid())))

