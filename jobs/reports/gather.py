@@ -1,7 +1,7 @@
 """Read what the front page and the loads' pages show. Small tables are read without a Spark job."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -272,9 +272,8 @@ def silent_meterpoints(spark: SparkSession, day: date) -> list[str]:
 def newest_date(spark: SparkSession, table: str, today: date) -> date | None:
     """The newest local date of which a table has rows, of a table partitioned by date or by year."""
     by_year = tables.root_and_column(spark, table)[1] == "year"
-    known = sorted((value for value in tables.partitions(spark, table) if value <= str(today)), reverse=True)
-    for start in range(0, len(known), LOOKED_BACK):
-        locations = tables.locations(spark, table, known[start : start + LOOKED_BACK])
+    for values in _from_newest(spark, table, by_year, today):
+        locations = tables.locations(spark, table, values)
         for value in sorted(locations, reverse=True):
             if tables.is_empty(locations[value]):
                 continue
@@ -285,3 +284,11 @@ def newest_date(spark: SparkSession, table: str, today: date) -> date | None:
                 newest: date = pc.max(rows["date"]).as_py()
                 return newest
     return None
+
+
+def _from_newest(spark: SparkSession, table: str, by_year: bool, today: date) -> Iterator[list[str]]:
+    """Partitions that may be there, some at a time. Days come every day, so that all of them need not be listed."""
+    if not by_year:
+        yield [str(today - timedelta(days=number)) for number in range(LOOKED_BACK)]
+    known = sorted((value for value in tables.partitions(spark, table) if value <= str(today)), reverse=True)
+    yield from (known[start : start + LOOKED_BACK] for start in range(0, len(known), LOOKED_BACK))
