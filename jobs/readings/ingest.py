@@ -345,12 +345,11 @@ def _days(parsed: ParsedFile) -> dict[tuple[str, int], int]:
     good = parsed.good
     if not len(good.meterpoint_id):
         return {}
-    days = np.asarray(good.interval_start, dtype=np.int64) // DAY
+    days = (np.asarray(good.interval_start, dtype=np.int64) // DAY).tolist()
     first = good.meterpoint_id[0]
-    if all(each == first for each in good.meterpoint_id):
-        values, counts = np.unique(days, return_counts=True)
-        return {(first, int(day)): int(count) for day, count in zip(values, counts, strict=True)}
-    return dict(Counter(zip(good.meterpoint_id, days.tolist(), strict=True)))
+    if good.meterpoint_id.count(first) == len(days):
+        return {(first, day): count for day, count in Counter(days).items()}
+    return dict(Counter(zip(good.meterpoint_id, days, strict=True)))
 
 
 def _date(day: int) -> date:
