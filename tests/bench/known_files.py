@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pyarrow as pa
 import typer
 from pyarrow.fs import LocalFileSystem
 
@@ -159,7 +160,6 @@ def discover(delivered: Annotated[int, typer.Option(min=1000)] = 500_000) -> Non
     from jobs.ledger import files
     from jobs.settings import SQL, Settings
     from jobs.spark import start_session
-    from tests.bench.scale import OF_A_FILE, of_table
 
     with tempfile.TemporaryDirectory(prefix="discover-") as temporary:
         place = Path(temporary)
@@ -184,7 +184,8 @@ def discover(delivered: Annotated[int, typer.Option(min=1000)] = 500_000) -> Non
             ],
             "sha256": ["0" * 64] * len(known_ones),
         }
-        rows |= {name: [value] * len(known_ones) for name, value in OF_A_FILE.items()}
+        of_each = {"kind": "readings", "status": "loaded", "rows_read": 48, "rows_rejected": 0}
+        rows |= {name: [value] * len(known_ones) for name, value in of_each.items()}
         loaded = {"status": "published", "kind": "load", "started_at": began, "finished_at": began}
         of_load: dict[str, list[Any]] = {name: [value] for name, value in loaded.items()}
         load = "20210101T000000-000000"
@@ -202,6 +203,12 @@ def discover(delivered: Annotated[int, typer.Option(min=1000)] = 500_000) -> Non
             assert to_read.num_rows == NEW + TOUCHED, to_read.num_rows
             print(f"then: {peak_now()}")
             del found, to_read
+
+
+def of_table(schema: pa.Schema, values: dict[str, list[Any]], load_id: str) -> pa.Table:
+    rows = len(next(iter(values.values())))
+    values = values | {"load_id": [load_id] * rows}
+    return pa.table({field.name: pa.array(values.get(field.name, [None] * rows), field.type) for field in schema})
 
 
 def reset_peak() -> None:

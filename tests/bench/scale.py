@@ -3,7 +3,6 @@
     python -m tests.bench.scale measure --meterpoints 20000 --out 20k.json
     python -m tests.bench.scale measure --meterpoints 200000 --out 200k.json
     python -m tests.bench.scale table tests/bench/measured/*.json
-    python -m tests.bench.scale growth
 
 `measure` loads embedded, each load in a process of its own: the first date with the tables' making and the reference
 snapshot; the second date, which is what every day costs; nothing new; and the second date again with one meterpoint in
@@ -16,7 +15,6 @@ prints the table of docs/scale.md.
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,12 +22,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
-import pyarrow as pa
 import typer
 
 from jobs.sample import write_sample
@@ -207,78 +204,6 @@ def table(
 
 
 SIZES = (1_000_000, 8_000_000, 30_000_000)
-
-
-@app.command()
-def growth(
-    known: Annotated[int, typer.Option(help="Files ever known")] = 5_000_000,
-    days: Annotated[int, typer.Option(help="Dates on which they came")] = 1_000,
-    delivered: Annotated[int, typer.Option(help="Files in the landing place, one in ten of them new")] = 50_000,
-) -> None:
-    """Make up ops.loads and ops.load_files of so many loads, and time what each load asks of them."""
-    from jobs import tables, versions
-    from jobs.landing import Delivered
-    from jobs.ledger import files, loads
-    from jobs.settings import SQL
-    from jobs.spark import start_session
-
-    def named(number: int) -> str:
-        return f"readings/{number:07x}/{hash(number) * 2654435761 % 2**40:010x}_{number}.json"
-
-    with tempfile.TemporaryDirectory(prefix="growth-") as temporary:
-        folder = Path(temporary)
-        settings = Settings(
-            landing=str(folder / "landing"), warehouse=str(folder / "warehouse"), state=folder, reports=folder
-        )
-        spark = start_session(settings)
-        versions.apply_versions(spark, SQL, settings.warehouse)
-        a_day = known // days
-        folders: dict[str, dict[str, str]] = {tables.LOADS: {}, tables.LOAD_FILES: {}}
-        for number in range(days):
-            day = date.fromordinal(FIRST.toordinal() + number)
-            load_id = f"{day:%Y%m%d}T080500-{number:06x}"
-            own = range(number * a_day, (number + 1) * a_day)
-            at = datetime(day.year, day.month, day.day, 7, tzinfo=UTC)
-            rows: dict[str, list[Any]] = {
-                "source_file": list(map(named, own)),
-                "sha256": [f"{each * 2654435761 % 2**256:064x}" for each in own],
-                "size_bytes": [2_100 + each % 90 for each in own],
-                "modified_at": [at + timedelta(milliseconds=each % 3_600_000) for each in own],
-            }
-            rows |= {name: [value] * a_day for name, value in OF_A_FILE.items()}
-            loaded = {"status": "published", "kind": "load", "started_at": at, "finished_at": at}
-            of_load: dict[str, list[Any]] = {name: [value] for name, value in loaded.items()}
-            for table, values in ((tables.LOAD_FILES, rows), (tables.LOADS, of_load)):
-                written = tables.write_rows(
-                    spark, of_table(tables.schema(spark, table), values, load_id), table, load_id, day
-                )
-                folders[table] |= written
-        for table, written in folders.items():
-            tables.publish(spark, table, written)
-        newest = range(a_day * days - delivered * 9 // 10, a_day * days + delivered // 10)
-        at = datetime(2020, 1, 1, tzinfo=UTC)
-        landing = [Delivered(named(number), 2_100 + number % 90, at) for number in newest]
-        asked: dict[str, Callable[[], Any]] = {
-            "files to read": lambda: files.to_read(spark, landing),
-            "snapshots taken": lambda: files.snapshots_taken(spark),
-            "recorded loads": lambda: loads.recorded_loads(spark),
-        }
-        for name, ask in asked.items():
-            for _ in range(2):
-                began = time.monotonic(), sum(os.times()[:2])
-                ask()
-                seconds, processors = time.monotonic() - began[0], sum(os.times()[:2]) - began[1]
-                print(f"{name}: {seconds:.1f} s, of processors {processors:.1f} s")
-        print(f"peak {int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)} MiB of Python's")
-
-
-OF_A_FILE: Measured = {"kind": "readings", "status": "loaded", "rows_read": 48, "rows_rejected": 0}
-
-
-def of_table(schema: pa.Schema, values: dict[str, list[Any]], load_id: str) -> pa.Table:
-    rows = len(next(iter(values.values())))
-    values = values | {"load_id": [load_id] * rows}
-    return pa.table({field.name: pa.array(values.get(field.name, [None] * rows), field.type) for field in schema})
 
 
 def processor_seconds(root: int) -> dict[int, float]:

@@ -1,7 +1,8 @@
 package lake.guard;
 
+import static lake.guard.Scala.seq;
+
 import java.lang.reflect.Field;
-import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -282,10 +283,6 @@ final class CachedCatalog extends HiveExternalCatalog {
       return new AttributeReference(column.name(), column.dataType(), true, Metadata.empty(), ANY, seq(List.of()));
     }
   };
-
-  private static <T> Seq<T> seq(List<? extends T> items) {
-    return CollectionConverters.<T>asScala(new ArrayList<T>(items)).toSeq();
-  }
 
   /** Makes an optimised plan's tables ask here for their files. */
   Rule<LogicalPlan> files() {

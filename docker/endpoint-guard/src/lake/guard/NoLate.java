@@ -1,5 +1,7 @@
 package lake.guard;
 
+import static lake.guard.Scala.seq;
+
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
@@ -92,9 +94,5 @@ final class NoLate extends Rule<LogicalPlan> {
     List<Expression> all = new ArrayList<>(conditions(both.left()));
     all.addAll(conditions(both.right()));
     return all;
-  }
-
-  private static <T> Seq<T> seq(List<? extends T> items) {
-    return CollectionConverters.<T>asScala(new ArrayList<T>(items)).toSeq();
   }
 }

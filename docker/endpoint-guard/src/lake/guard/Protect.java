@@ -1,5 +1,7 @@
 package lake.guard;
 
+import static lake.guard.Scala.seq;
+
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -204,9 +206,5 @@ final class Protect extends Rule<LogicalPlan> {
         : Option.apply(((HiveTableRelation) node).tableMeta().identifier());
     return name.isEmpty() ? "?"
         : name.get().database().getOrElse(() -> "?") + "." + name.get().table().replaceFirst("_by_layer$", "");
-  }
-
-  private static <T> Seq<T> seq(List<? extends T> items) {
-    return CollectionConverters.<T>asScala(new ArrayList<T>(items)).toSeq();
   }
 }

@@ -1,5 +1,7 @@
 package lake.guard;
 
+import static lake.guard.Scala.seq;
+
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -24,7 +26,6 @@ import org.apache.spark.sql.catalyst.trees.TreeNodeTag;
 import org.apache.spark.sql.execution.datasources.LogicalRelation;
 import org.apache.spark.sql.types.NumericType;
 import scala.Option;
-import scala.collection.immutable.Seq;
 import scala.jdk.javaapi.CollectionConverters;
 import scala.runtime.AbstractFunction1;
 import scala.runtime.AbstractPartialFunction;
@@ -160,9 +161,5 @@ final class SmallGroups extends Rule<LogicalPlan> {
   private static void mark(LogicalPlan node) {
     node.setTagValue(DONE, true);
     CollectionConverters.asJava(node.children()).forEach(SmallGroups::mark);
-  }
-
-  private static <T> Seq<T> seq(List<? extends T> items) {
-    return CollectionConverters.<T>asScala(new ArrayList<T>(items)).toSeq();
   }
 }

@@ -1,5 +1,7 @@
 package lake.guard;
 
+import static lake.guard.Scala.seq;
+
 import java.io.Closeable;
 import java.io.IOException;
 import java.util.ArrayList;
@@ -485,9 +487,5 @@ final class SmallTables extends SparkStrategy {
   @SuppressWarnings("unchecked") // Scala has no such array
   private static Seq<InternalRow> shared(List<InternalRow> rows) {
     return (Seq<InternalRow>) (Seq<?>) ArraySeq$.MODULE$.unsafeWrapArray(rows.toArray());
-  }
-
-  private static <T> Seq<T> seq(List<? extends T> items) {
-    return CollectionConverters.<T>asScala(new ArrayList<T>(items)).toSeq();
   }
 }
