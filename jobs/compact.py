@@ -122,8 +122,7 @@ def _folds(spark: SparkSession, table: str, parts: Locations, until: date, done:
     sizes = dict(zip(full, tables.sizes(spark, full), strict=True))
     root, column = tables.root_and_column(spark, table)
     for value, days in groups(sizes, until, done).items():
-        live = tables.locations(spark, table, [value]).get(value)
-        folder = ledger.free_folder(live, load_id)
+        folder = ledger.free_folder(parts.get(value), load_id)
         yield Fold(table, value, tables.folder_of(root, column, value, folder), {day: full[day] for day in days})
 
 
