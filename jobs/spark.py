@@ -352,8 +352,8 @@ def at_once(*actions: Callable[[], Any]) -> list[Any]:
 
 # What Spark hands to Java is changed in two places. A module and a package that it asks for are left out: newer Javas
 # have them no more, or say so at each start, and nothing here has a use for them. Its jars come first, each once and in
-# one order, or Java would not take the archive of their classes: Spark names one twice, all by a wildcard. Java 23 and
-# older know no such archive, and go on without.
+# one order, or Java would not take the archive of their classes: Spark names one twice, all by a wildcard. A Java that
+# the archive does not fit, or that knows none, goes on without, and is not to log that.
 JAVA = """\
 #!/bin/sh
 archive={archive} folder={folder} shared=
@@ -367,7 +367,9 @@ for argument do
   esac
   set -- "$@" "$argument"
 done
-exec {java} ${{shared:+-XX:+IgnoreUnrecognizedVMOptions "$shared" '-Xlog:aot*=off,cds*=off'}} "$@"
+quiet='-Xlog:os*=warning,gc*=warning:stderr'
+[ -z "$shared" ] || set -- -XX:+IgnoreUnrecognizedVMOptions "$shared" -Xlog:disable "$quiet" "$@"
+exec {java} "$@"
 """
 
 

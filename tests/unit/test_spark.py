@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.spark import CLASS_ARCHIVE, _installed_java, at_once, java_home
+from jobs.spark import CLASS_ARCHIVE, _installed_java, at_once, java_home, spark_home
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux says what a process has mapped")
@@ -39,6 +39,21 @@ def test_without_the_java_from_pypi_it_is_the_machines_if_that_is_new_enough(
         monkeypatch.setenv("JAVA_HOME", str(home))
         assert "17.0.1" in subprocess.run([home / "bin" / "java"], check=True, capture_output=True, text=True).stderr
     _installed_java.cache_clear()
+
+
+def test_java_does_without_an_archive_that_does_not_fit_and_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "classes.aot"
+    archive.write_text("of another Java")
+    monkeypatch.setattr("jobs.spark.CLASS_ARCHIVE", archive)
+    java = java_home(tmp_path) / "bin" / "java"
+    command = [str(java), "-cp", f"conf:{spark_home()}/jars/*", "-version"]
+
+    said = subprocess.run(command, timeout=60, check=True, capture_output=True, text=True)
+
+    assert not said.stdout and not [line for line in said.stderr.splitlines() if line.startswith("[")]
+    assert str(archive) in java.read_text()
 
 
 def test_actions_run_at_once_and_their_results_keep_their_order() -> None:
