@@ -229,9 +229,8 @@ def completeness(spark: SparkSession) -> list[DayCompleteness]:
 def worst_meterpoints(spark: SparkSession, newest: date) -> list[WorstMeterpoint]:
     """Meterpoints that lack most readings in the WORST_DAYS days up to `newest`, the worst first."""
     only = ("meterpoint_id", "agreement_id", "reading_count", "expected_readings")
-    days = [str(newest - timedelta(days=number)) for number in range(WORST_DAYS)]
     lacking = pc.field("reading_count") < pc.field("expected_readings")
-    rows = _rows(spark, DAILY_METERPOINT, days, lacking, only)
+    rows = _rows(spark, DAILY_METERPOINT, _up_to(newest, WORST_DAYS), lacking, only)
     columns = {
         "meterpoint_id": rows["meterpoint_id"],
         "missing_readings": pc.subtract(rows["expected_readings"], rows["reading_count"]),
@@ -258,7 +257,7 @@ def worst_meterpoints(spark: SparkSession, newest: date) -> list[WorstMeterpoint
 
 def silent_meterpoints(spark: SparkSession, day: date) -> list[str]:
     """Meterpoints that have readings in the week before `day` and none on it."""
-    locations = tables.locations(spark, DAILY_METERPOINT, [day - timedelta(days=number) for number in range(8)])
+    locations = tables.locations(spark, DAILY_METERPOINT, _up_to(day, 8))
 
     def ids(of: tables.Locations) -> pa.Array:
         rows = tables.read_rows(spark, DAILY_METERPOINT, of, pc.field("reading_count") > 0, ["meterpoint_id"])
@@ -289,6 +288,11 @@ def newest_date(spark: SparkSession, table: str, today: date) -> date | None:
 def _from_newest(spark: SparkSession, table: str, by_year: bool, today: date) -> Iterator[list[str]]:
     """Partitions that may be there, some at a time. Days come every day, so that all of them need not be listed."""
     if not by_year:
-        yield [str(today - timedelta(days=number)) for number in range(LOOKED_BACK)]
+        yield _up_to(today, LOOKED_BACK)
     known = sorted((value for value in tables.partitions(spark, table) if value <= str(today)), reverse=True)
     yield from (known[start : start + LOOKED_BACK] for start in range(0, len(known), LOOKED_BACK))
+
+
+def _up_to(day: date, count: int) -> list[str]:
+    """So many days, of which `day` is the last, the newest first."""
+    return [str(day - timedelta(days=number)) for number in range(count)]

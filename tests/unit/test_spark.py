@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import threading
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def test_without_the_java_from_pypi_it_is_the_machines_if_that_is_new_enough(
 
     java.write_text(say.format(11))
     java.chmod(0o755)
-    _installed_java.cache_clear()
+    monkeypatch.setattr("jobs.spark._installed_java", cache(_installed_java.__wrapped__))
     with pytest.raises(RuntimeError, match="no Java 17 or newer"):
         java_home(tmp_path / "state")
     java.write_text(say.format(17))
@@ -38,7 +39,6 @@ def test_without_the_java_from_pypi_it_is_the_machines_if_that_is_new_enough(
         home = java_home(tmp_path / "state")
         monkeypatch.setenv("JAVA_HOME", str(home))
         assert "17.0.1" in subprocess.run([home / "bin" / "java"], check=True, capture_output=True, text=True).stderr
-    _installed_java.cache_clear()
 
 
 def test_java_does_without_an_archive_that_does_not_fit_and_says_nothing(

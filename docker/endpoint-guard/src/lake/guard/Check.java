@@ -1,5 +1,7 @@
 package lake.guard;
 
+import static lake.guard.Scala.seq;
+
 import java.io.IOException;
 import java.io.InputStream;
 import java.net.URI;
@@ -299,7 +301,7 @@ final class Check {
   LogicalPlan permitted(ShowNamespacesCommand show) {
     List<String> schemas = CollectionConverters.asJava(state(session).catalog().listDatabases()).stream()
         .filter(schema -> Users.mayRead(role(), Guard.lower(schema))).toList();
-    Seq<String> wanted = CollectionConverters.asScala(schemas).toSeq();
+    Seq<String> wanted = seq(schemas);
     if (show.pattern().isDefined()) {
       wanted = StringUtils.filterPattern(wanted, show.pattern().get());
     }

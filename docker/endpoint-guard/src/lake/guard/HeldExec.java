@@ -1,5 +1,7 @@
 package lake.guard;
 
+import static lake.guard.Scala.seq;
+
 import java.util.ArrayList;
 import java.util.List;
 import org.apache.spark.sql.SparkSession;
@@ -12,7 +14,6 @@ import org.apache.spark.sql.execution.SparkStrategy;
 import scala.collection.Iterator;
 import scala.collection.immutable.IndexedSeq;
 import scala.collection.immutable.Seq;
-import scala.jdk.javaapi.CollectionConverters;
 
 /** The top of a query: unpacks a result row by row, and stops where results take too much memory ({@link HeldResults}). */
 public final class HeldExec extends TopExec {
@@ -32,7 +33,7 @@ public final class HeldExec extends TopExec {
         below.setTagValue(HELD, true);
         planned.add(new HeldExec(planLater(below)));
       }
-      return CollectionConverters.asScala(planned).toSeq();
+      return seq(planned);
     }
   }
 
@@ -77,7 +78,7 @@ public final class HeldExec extends TopExec {
 
   @Override
   public Seq<SparkPlan> children() {
-    return CollectionConverters.asScala(List.of(child)).toSeq();
+    return seq(List.of(child));
   }
 
   @Override

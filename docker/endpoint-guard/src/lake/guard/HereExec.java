@@ -1,5 +1,7 @@
 package lake.guard;
 
+import static lake.guard.Scala.seq;
+
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -152,14 +154,14 @@ public final class HereExec extends TopExec {
   /** None that rules may change: the plan below is ready to run. */
   @Override
   public Seq<SparkPlan> children() {
-    return CollectionConverters.asScala(List.<SparkPlan>of()).toSeq();
+    return seq(List.<SparkPlan>of());
   }
 
   /** For EXPLAIN. */
   @Override
   @SuppressWarnings({"rawtypes", "unchecked"}) // Scala's overrides have types here that Java's may not
   public Seq innerChildren() {
-    return CollectionConverters.asScala(List.of(child)).toSeq();
+    return seq(List.of(child));
   }
 
   @Override

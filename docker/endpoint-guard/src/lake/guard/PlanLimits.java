@@ -1,5 +1,7 @@
 package lake.guard;
 
+import static lake.guard.Scala.seq;
+
 import java.util.List;
 import org.apache.spark.SparkContext;
 import org.apache.spark.sql.SparkSession;
@@ -77,13 +79,13 @@ final class PlanLimits extends SparkStrategy {
         spark.setLocalProperty(RESULT, stream(rows && bytes > streamFrom) ? STREAMED : HELD);
       }
     }
-    return CollectionConverters.asScala(List.<SparkPlan>of()).toSeq();
+    return seq(List.<SparkPlan>of());
   }
 
   /** A table whose partitions no filter has chosen does not know its size yet; to run, it would be listed all the same. */
   private static long size(FileIndex files) {
     return files instanceof CatalogFileIndex all
-        ? all.filterPartitions(CollectionConverters.asScala(List.<Expression>of()).toSeq()).sizeInBytes()
+        ? all.filterPartitions(seq(List.<Expression>of())).sizeInBytes()
         : files.sizeInBytes();
   }
 

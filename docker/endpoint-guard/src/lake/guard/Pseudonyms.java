@@ -1,5 +1,7 @@
 package lake.guard;
 
+import static lake.guard.Scala.seq;
+
 import java.io.Serializable;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -15,7 +17,6 @@ import org.apache.spark.sql.types.DataType;
 import org.apache.spark.sql.types.DataTypes;
 import org.apache.spark.unsafe.types.UTF8String;
 import scala.collection.immutable.Seq;
-import scala.jdk.javaapi.CollectionConverters;
 
 /**
  * What is shown in the place of an id: HMAC-SHA-256 of it, with a key that no query can reach, cut to 80 bits of a text and
@@ -68,7 +69,7 @@ public final class Pseudonyms implements Serializable {
     if (method == null) {
       return new Literal(null, type);
     }
-    Seq<Expression> arguments = CollectionConverters.asScala(java.util.List.of(id)).toSeq();
+    Seq<Expression> arguments = seq(java.util.List.of(id));
     return new Invoke(Literal.fromObject(this), method, type, arguments, Invoke.apply$default$5(), true, true, true);
   }
 

@@ -1,5 +1,7 @@
 package lake.guard;
 
+import static lake.guard.Scala.seq;
+
 import java.util.List;
 import org.apache.spark.api.java.JavaSparkContext;
 import org.apache.spark.rdd.RDD;
@@ -31,7 +33,7 @@ public final class RowsExec extends SparkPlan {
 
   /** The query has its result: a statement that stays open keeps its plan, and need not keep what it read. */
   void release() {
-    rows = CollectionConverters.asScala(List.<InternalRow>of()).toSeq();
+    rows = seq(List.<InternalRow>of());
   }
 
   @Override
@@ -57,7 +59,7 @@ public final class RowsExec extends SparkPlan {
 
   @Override
   public Seq<SparkPlan> children() {
-    return CollectionConverters.asScala(List.<SparkPlan>of()).toSeq();
+    return seq(List.<SparkPlan>of());
   }
 
   @Override
