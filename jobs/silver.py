@@ -42,7 +42,8 @@ from jobs.settings import Settings
 from jobs.stores import open_folder
 from jobs.tables import CLAIMS, CONTESTED, HALF_HOURLY, READINGS, THREADS, Locations
 
-TASKS_A_CORE, FEW_FILES = 4, 50
+# A task has so many files or bytes at least, if there is more than one.
+TASKS_A_CORE, FEW_FILES, FEW_BYTES = 4, 50, 8 * 1024 * 1024
 FEW_ROWS_A_FILE, MOST_ROWS_A_FILE = 250_000, 2_000_000
 BYTES_A_READING = 4  # of a Parquet file, about; of a small one more
 FEW_CLAIMS = 2_000_000  # are compared by the driver
@@ -142,7 +143,8 @@ def ingest_files(spark: SparkSession, files: pa.Table, place: Place, show: Show 
     if files.num_rows <= LITTLE_FILES and size <= LITTLE_BYTES:
         return _ingest(place, files.to_pylist())
     context = spark.sparkContext
-    tasks = min(TASKS_A_CORE * context.defaultParallelism, 1 + files.num_rows // FEW_FILES)
+    enough = 1 + max(files.num_rows // FEW_FILES, size // FEW_BYTES)
+    tasks = min(TASKS_A_CORE * context.defaultParallelism, files.num_rows, enough)
     # Each task has its files from the driver, and not by a shuffle. So it needs nothing of a machine that may die, and
     # when one does, its tasks are tried again by a higher number, which tells whose files count.
     dealt_out = [_packed(files.take(pa.array(range(first, files.num_rows, tasks)))) for first in range(tasks)]

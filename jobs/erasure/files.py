@@ -108,10 +108,9 @@ def of_landing(settings: Settings, what: Pending) -> tuple[list[str], list[tuple
 def _rows_of(name: str, content: bytes, who: Who) -> tuple[int, int]:
     """How many rows of a file are others', and how many theirs. Raises FileRejected."""
     parsed = parse_file(name, content, 2**62)
-    days = [EPOCH + timedelta(days=int(start) // DAY) for start in parsed.good.interval_start]
-    theirs = sum(
-        name in who.meterpoints or who.had(name, day) for name, day in zip(parsed.good.meterpoint_id, days, strict=True)
-    )
+    names, starts = (parsed.good[column].to_pylist() for column in ("meterpoint_id", "interval_start"))
+    days = [EPOCH + timedelta(days=start // DAY) for start in starts]
+    theirs = sum(name in who.meterpoints or who.had(name, day) for name, day in zip(names, days, strict=True))
     theirs += sum(
         who.says(row.row_json, None if row.date is None else EPOCH + timedelta(days=row.date))
         for row in parsed.rejected

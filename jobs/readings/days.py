@@ -1,6 +1,6 @@
 """Whole meterpoint-days: what their readings say about unit and grid together, though each alone may be plausible."""
 
-from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,26 +16,31 @@ Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-def judge_days(
-    meterpoint: Integers | None, start: Integers, utc: Integers, kwh: Floats
-) -> tuple[dict[int, RowReason], Counter[Warning]]:
-    """Why rows are held that are of a meterpoint-day at fault, by their position, and how many meterpoint-days are
-    odd, by warning.
+class Noticed(NamedTuple):
+    """Odd meterpoint-days of one meterpoint."""
 
-    A row of the columns is a reading: the number of its meterpoint (None: all are of one), the local time and the
-    instant in microseconds, and kWh, NaN where a row off the half hours has none.
+    row: int  # position of one of its rows
+    warning: Warning
+    days: int
+
+
+def judge_days(
+    meterpoint: Integers, start: Integers, utc: Integers, kwh: Floats
+) -> tuple[dict[int, RowReason], list[Noticed]]:
+    """Why rows are held that are of a meterpoint-day at fault, by their position, and which meterpoint-days are odd.
+
+    A row of the columns is a reading: the number of its meterpoint, the local time and the instant in microseconds,
+    and kWh, NaN where a row off the half hours has none. The same meterpoint of another file has another number.
     """
     held: dict[int, RowReason] = {}
-    found: Counter[Warning] = Counter()
+    found: list[Noticed] = []
     if not len(start):
         return held, found
-    order = np.argsort(utc, kind="stable") if meterpoint is None else np.lexsort((utc, meterpoint))
-    start, kwh = start[order], kwh[order]
+    order = np.lexsort((utc, meterpoint))
+    meterpoint, start, kwh = meterpoint[order], start[order], kwh[order]
     another = np.zeros(len(start), bool)  # the first row of a meterpoint
     another[0] = True
-    if meterpoint is not None:
-        meterpoint = meterpoint[order]
-        another[1:] = meterpoint[1:] != meterpoint[:-1]
+    another[1:] = meterpoint[1:] != meterpoint[:-1]
     days = start // DAY
     new = another.copy()
     new[1:] |= days[1:] != days[:-1]
@@ -56,13 +61,15 @@ def judge_days(
         if reason:
             held |= dict.fromkeys(order[rows].tolist(), reason)
         else:
-            found.update(_oddities(start[rows], kwh[rows], bool(never_fall[day])))
+            oddities = _oddities(start[rows], kwh[rows], bool(never_fall[day]))
+            found += [Noticed(int(order[firsts[day]]), warning, 1) for warning in oddities]
     begins = another.nonzero()[0]
     ends = np.empty_like(begins)
     ends[:-1], ends[-1] = begins[1:] - 1, len(start) - 1
     shifted = (start[begins] % DAY == HALF_HOUR) & (start[ends] % DAY == 0) & (ends - begins >= WHOLE_DAY - 1)
-    if shifted.any():
-        found["stamps_at_interval_end"] = int(((start[ends] - start[begins])[shifted] // DAY + 1).sum())
+    for first, last in zip(begins[shifted], ends[shifted], strict=True):
+        days_of_it = int((start[last] - start[first]) // DAY + 1)
+        found.append(Noticed(int(order[first]), "stamps_at_interval_end", days_of_it))
     return held, found
 
 

@@ -17,8 +17,11 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from jobs.readings.parse import Good, ParsedFile
+from jobs.readings.parsed import Rejected
 from jobs.readings.rules import LONGEST_ID, spelling
 
 # A shorter id is looked for in names and texts only where it stands alone: 7 is in every date.
@@ -171,29 +174,25 @@ class Erased:
                 if digest(key, small[start:end]) in self.names:
                     yield start, end, alias(key, text[start:end])
 
-    def without(self, parsed: ParsedFile) -> tuple[ParsedFile, int]:
-        """A file without rows of erased ids, and how many these are."""
+    def gone(self, good: pa.Table) -> npt.NDArray[np.bool_]:
+        """Which good rows (columns as of GOOD) are of erased ids."""
+        is_gone = np.zeros(good.num_rows, bool)
         if not self.keys:
-            return parsed, 0
-        names = set(parsed.good.meterpoint_id)
-        whole = {name for name in names if self.has_meterpoint(name)}
-        spans = {name: found for name in names - whole if (found := self.spans(name))}
-        good, gone = parsed.good, 0
-        if whole or spans:
-            days = np.asarray(good.interval_start, dtype=np.int64) // DAY
-            keep = np.array([name not in whole for name in good.meterpoint_id], bool)
-            for name, found in spans.items():
-                of_name = np.array([each == name for each in good.meterpoint_id], bool)
-                for first, last in found:
-                    keep &= ~(of_name & (days >= (first - EPOCH).days) & (days <= (last - EPOCH).days))
-            good, gone = _only(good, keep), int((~keep).sum())
-        rejected = [
-            row
-            for row in parsed.rejected
-            if not self.says(row.row_json, None if row.date is None else EPOCH + timedelta(days=row.date))
-        ]
-        gone += len(parsed.rejected) - len(rejected)
-        return parsed._replace(good=good, rejected=rejected), gone
+            return is_gone
+        names, days = good["meterpoint_id"], good["interval_start"].to_numpy() // DAY
+        for name in pc.unique(names).to_pylist():
+            spans = [(date.min, date.max)] if self.has_meterpoint(name) else self.spans(name)
+            for first, last in spans:
+                in_span = (days >= (first - EPOCH).days) & (days <= (last - EPOCH).days)
+                is_gone |= pc.equal(names, name).to_numpy() & in_span
+        return is_gone
+
+    def without(self, rejected: list[Rejected]) -> list[Rejected]:
+        """Rejected rows without those of erased ids."""
+        if not self.keys:
+            return rejected
+        days = [None if row.date is None else EPOCH + timedelta(days=row.date) for row in rejected]
+        return [row for row, day in zip(rejected, days, strict=True) if not self.says(row.row_json, day)]
 
     def says(self, row_json: str, day: date | None = None) -> bool:
         """Whether a row as it was delivered names an erased id."""
@@ -212,17 +211,6 @@ class Erased:
                 and not self.names.isdisjoint(self._digests(word))
             ):
                 yield run[0]
-
-
-def _only(good: Good, keep: "np.ndarray[Any, np.dtype[np.bool_]]") -> Good:
-    places = np.flatnonzero(keep).tolist()
-    return Good(
-        [good.meterpoint_id[place] for place in places],
-        np.asarray(good.interval_start, np.int64)[keep],
-        np.asarray(good.interval_start_utc, np.int64)[keep],
-        np.asarray(good.consumption_kwh, np.float64)[keep],
-        [good.reading_quality[place] for place in places],
-    )
 
 
 def stands_alone(text: str, start: int, end: int) -> bool:

@@ -3,6 +3,7 @@
 import math
 import re
 import unicodedata
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -224,6 +225,12 @@ def fault_of_consumption(value: Any) -> RowReason | None:
     if not math.isfinite(number):
         return "consumption_not_finite"
     return "consumption_negative" if number < 0 else None
+
+
+def quality_column(columns: Iterable[str]) -> str | None:
+    """The column that says whether a reading is actual or estimated."""
+    by_name = {name.lower(): name for name in columns}
+    return next((by_name[name] for name in QUALITY_COLUMNS if name in by_name), None)
 
 
 def quality(value: Any, column: str) -> str | None:

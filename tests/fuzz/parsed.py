@@ -16,11 +16,8 @@ def parsed(name: str, content: bytes) -> Counter[str]:
     except FileRejected as error:
         assert error.reason in get_args(FileReason), error.reason
         return Counter({"readings files rejected": 1})
-    good = file.good
-    lengths = {len(column) for column in good[:4]}
-    assert len(lengths) == 1 and len(good.reading_quality) in (0, *lengths), lengths
-    assert all(0 <= kwh <= 100 for kwh in good.consumption_kwh)
-    keys = list(zip(good.meterpoint_id, map(int, good.interval_start_utc), strict=True))
+    assert all(0 <= kwh <= 100 for kwh in file.good["consumption_kwh"].to_pylist())
+    keys = list(zip(*(file.good[name].to_pylist() for name in ("meterpoint_id", "interval_start_utc")), strict=True))
     assert len(set(keys)) == len(keys)
     positions = [row.position for row in file.rejected]
     assert len(set(positions)) == len(positions)

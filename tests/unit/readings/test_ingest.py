@@ -98,12 +98,13 @@ def test_rejected_file_that_is_too_large__should_be_named_and_not_kept(monkeypat
 
 def test_rows_at_fault__should_be_written_as_soon_as_they_fill_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "MOST_BYTES", 100)
+    monkeypatch.setattr(ingest, "JUDGED_AT_ONCE", 1)
     batches: list[str] = []
     write = ingest._Batch.write
 
-    def counted(batch: ingest._Batch, place: ingest.Place, name: str) -> None:
+    def counted(batch: ingest._Batch, receipt: ingest.Receipt, name: str) -> None:
         batches.append(name)
-        write(batch, place, name)
+        write(batch, receipt, name)
 
     monkeypatch.setattr(ingest._Batch, "write", counted)
     bad = b'{"columns": ["interval_start", "consumption_delta", "meterpoint_id"], "data": [[null, null, null]]}'
@@ -128,6 +129,7 @@ def test_file_that_was_loaded_before__should_not_be_read_again() -> None:
 
 def test_batches__should_be_cut_to_size_and_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "MOST_ROWS", 10)
+    monkeypatch.setattr(ingest, "JUDGED_AT_ONCE", 1)
     whole = document(*(row(meterpoint=f'"{number}"') for number in range(25)))
 
     result = parsed({"a": whole, "b": b"bad", "c": whole})

@@ -11,13 +11,16 @@ from itertools import product
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.readings import by_column, by_row, october
 from jobs.readings import document as documents
-from jobs.readings import october, parse
-from jobs.readings.parse import ParsedFile, parse_file
+from jobs.readings.parse import File, parse_file, parse_files
+from jobs.readings.parsed import Document, ParsedFile
 from jobs.readings.rules import FileReason, FileRejected, LocalTime, RowReason, local_time
 from tests.model.readings import reasons
 
@@ -52,17 +55,21 @@ def text(instant: int) -> str:
 def parsed(content: bytes, path: str = "readings/a.json", modified_at: datetime = MODIFIED_AT) -> ParsedFile:
     """What becomes of a file. No key may be good twice, and rejected rows are in order."""
     result = parse_file(path, content, micros(modified_at))
-    assert len({len(list(column)) for column in result.good}) == 1
-    keys = list(zip(result.good.meterpoint_id, result.good.interval_start_utc, strict=True))
+    keys = list(zip(good(result, "meterpoint_id"), good(result, "interval_start_utc"), strict=True))
     assert len(set(keys)) == len(keys), "two good rows for one key"
     positions = [each.position for each in result.rejected]
     assert positions == sorted(set(positions))
     return result
 
 
+def good(result: ParsedFile, name: str) -> list[Any]:
+    """A column of the good rows."""
+    return list(result.good[name].to_pylist())
+
+
 def utc(result: ParsedFile) -> list[tuple[str, str]]:
     """UTC and kWh of the good rows, in order of time."""
-    _, _, instants, kwh, _ = result.good
+    instants, kwh = good(result, "interval_start_utc"), good(result, "consumption_kwh")
     return sorted((text(instant), f"{value:.6f}") for instant, value in zip(instants, kwh, strict=True))
 
 
@@ -157,7 +164,7 @@ def test_file_that_unpacks_to_too_much__should_be_rejected_before_it_is_unpacked
 def test_names_of_columns_that_rows_at_fault_would_repeat__should_have_a_limit(
     monkeypatch: pytest.MonkeyPatch, bound: str, size: int, detail: str, name: str
 ) -> None:
-    monkeypatch.setattr(parse if bound == "MOST_REPEATED" else documents, bound, size)
+    monkeypatch.setattr(by_row if bound == "MOST_REPEATED" else documents, bound, size)
     bad = "[null, null, null, 1, 1]"
     content = document(bad, bad, columns=[*COLUMNS, "a" * 50, "b" * 50])
 
@@ -168,7 +175,7 @@ def test_names_of_columns_that_rows_at_fault_would_repeat__should_have_a_limit(
 
 
 def test_rows_of_another_length__should_not_count_as_if_they_repeated_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parse, "MOST_REPEATED", 200)
+    monkeypatch.setattr(by_row, "MOST_REPEATED", 200)
 
     assert len(parsed(document(*["[]"] * 100)).rejected) == 100
 
@@ -251,15 +258,15 @@ def test_good_file__should_load_whatever_its_form(name: str) -> None:
 
     result = parsed(content, name)
 
-    assert (list(result.good.meterpoint_id), utc(result)) == (["m1"], [("2021-06-30 23:30:00", "0.186000")])
-    assert text(result.good.interval_start[0]) == "2021-07-01 00:30:00"
+    assert (good(result, "meterpoint_id"), utc(result)) == (["m1"], [("2021-06-30 23:30:00", "0.186000")])
+    assert text(good(result, "interval_start")[0]) == "2021-07-01 00:30:00"
     assert (result.rejected, result.warnings, result.note) == ([], {}, note)
 
 
 def test_file_without_rows__should_be_loaded_with_none() -> None:
     result = parsed(document())
 
-    assert (list(result.good.meterpoint_id), result.rejected, result.warnings) == ([], [], {})
+    assert (good(result, "meterpoint_id"), result.rejected, result.warnings) == ([], [], {})
 
 
 QUALITIES = {
@@ -287,7 +294,7 @@ def test_quality__should_be_kept_and_reject_no_row(column: str, value: str, good
 
     result = parsed(document(*rows, columns=[*COLUMNS, column]))
 
-    assert (list(result.good.reading_quality), result.note) == ([QUALITIES[column, value]], None)
+    assert (good(result, "reading_quality"), result.note) == ([QUALITIES[column, value]], None)
 
 
 def test_equal_rows_of_different_quality__should_be_duplicates() -> None:
@@ -295,7 +302,7 @@ def test_equal_rows_of_different_quality__should_be_duplicates() -> None:
 
     result = parsed(document(*rows, columns=[*COLUMNS, "quality"]))
 
-    assert (list(result.good.reading_quality), [each.reason for each in result.rejected]) == (
+    assert (good(result, "reading_quality"), [each.reason for each in result.rejected]) == (
         ["A"],
         ["duplicate_reading"],
     )
@@ -388,7 +395,7 @@ def test_bad_row__should_be_rejected_with_its_reason_and_the_good_ones_load(name
 
     result = parsed(document(before, bad, after))
 
-    assert list(map(text, result.good.interval_start)) == ["2021-01-01 11:30:00", "2021-01-01 12:30:00"]
+    assert list(map(text, good(result, "interval_start"))) == ["2021-01-01 11:30:00", "2021-01-01 12:30:00"]
     assert [(each.position, each.reason) for each in result.rejected] == [(1, reason)]
     if reason not in ("wrong_length", "consumption_not_finite"):
         assert json.loads(result.rejected[0].row_json) == dict(zip(COLUMNS, json.loads(bad), strict=True))
@@ -408,7 +415,7 @@ def test_rejected_row__should_tell_meterpoint_and_date_where_they_can_be_told() 
 
 @pytest.mark.parametrize("name", ["m-é", "Ω 1", "😀", "0432df65f7", "12345678e9", "１２", "m" * 256])
 def test_meterpoint_id__should_be_taken_as_it_is(name: str) -> None:
-    assert list(parsed(document(row(meterpoint=json.dumps(name)))).good.meterpoint_id) == [name]
+    assert good(parsed(document(row(meterpoint=json.dumps(name)))), "meterpoint_id") == [name]
 
 
 # --- repeated readings -------------------------------------------------------------------------------------------
@@ -540,7 +547,7 @@ def test_october__should_be_told_by_the_neighbours_whatever_stands_between_them(
 
     result = parsed(in_order(columns, *data), modified_at=datetime(2100, 1, 1, tzinfo=UTC))
 
-    found = list(zip(result.good.meterpoint_id, result.good.interval_start_utc, strict=True))
+    found = list(zip(good(result, "meterpoint_id"), good(result, "interval_start_utc"), strict=True))
     assert found == [(name, micros(instant)) for name, instant in rows]
     assert "repeated_hour_not_told" not in result.warnings
 
@@ -557,7 +564,7 @@ def test_october_cut_in_two__should_load_both_files_right_wherever_it_is_cut(
 
         result = parsed(document(*rows))
 
-        assert list(result.good.interval_start_utc) == [micros(each) for each in part]
+        assert sorted(good(result, "interval_start_utc")) == sorted(micros(each) for each in part)
         assert "repeated_hour_not_told" not in result.warnings
 
 
@@ -662,7 +669,7 @@ def test_rows__should_be_judged_as_the_model_does(rows: list[Any]) -> None:
 
     expected = [(position, why) for position, why in enumerate(reasons(rows, MODIFIED_AT)) if why]
     assert [(each.position, each.reason) for each in result.rejected] == expected
-    assert len(result.good.meterpoint_id) == len(rows) - len(expected)
+    assert result.good.num_rows == len(rows) - len(expected)
 
 
 plain_files = st.lists(
@@ -683,13 +690,16 @@ plain_files = st.lists(
 def test_plain_file__should_be_read_by_column_as_it_is_by_row(rows: list[tuple[Any, ...]]) -> None:
     columns, data = [*COLUMNS, "quality"], [list(row) for row in rows]
 
-    by_column = parse._plain(data, columns, micros(MODIFIED_AT))
-    good, rejected, warnings = parse._judged(data, columns, micros(MODIFIED_AT))
+    document = Document(7, columns, data, micros(MODIFIED_AT))
 
-    assert (by_column is None) == bool(rejected)
-    if by_column:
-        assert [list(column) for column in by_column[0]] == [list(column) for column in good]
-        assert by_column[1:] == ([], warnings)
+    plain = by_column.judge([document])
+    rows_of_it, rejected, warnings = by_row.judge(document)
+
+    assert plain.others == ({7} if rejected else set())
+    if not rejected:
+        order = [("meterpoint_id", "ascending"), ("interval_start_utc", "ascending")]
+        assert plain.good.sort_by(order).equals(rows_of_it.sort_by(order))
+        assert plain.warnings.get(7, {}) == warnings
 
 
 @st.composite
@@ -732,7 +742,33 @@ def test_parser__should_say_what_is_wrong_with_arbitrary_bytes(path: str, conten
     except FileRejected as error:
         assert error.reason in get_args(FileReason)
     else:
-        assert not result.good.meterpoint_id
+        assert not result.good.num_rows
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(
+        mutilated()
+        | plain_files.map(lambda rows: ("plain.json", document(*map(spelled, rows), columns=[*COLUMNS, "quality"]))),
+        max_size=5,
+    )
+)
+def test_files_together__should_say_what_each_says_alone(files: list[tuple[str, bytes]]) -> None:
+    rows, told = parse_files([File(name, content, micros(MODIFIED_AT)) for name, content in files])
+
+    for number, (name, content) in enumerate(files):
+        of_file = rows.filter(pc.equal(rows["file"], number)).drop_columns(["file"])
+        try:
+            alone = parse_file(name, content, micros(MODIFIED_AT))
+        except FileRejected as error:
+            assert repr(told[number]) == repr(error) and not of_file.num_rows
+        else:
+            assert told[number] == alone[1:]
+            assert as_set(of_file) == as_set(alone.good.drop_columns(["file"]))
+
+
+def as_set(rows: pa.Table) -> set[str]:
+    return set(map(str, rows.to_pylist()))
 
 
 @settings(deadline=None, max_examples=400)
@@ -745,4 +781,4 @@ def test_mutilated_file__should_lose_no_row(file: tuple[str, bytes]) -> None:
         assert error.reason in get_args(FileReason)
     else:
         data = json.loads(gzip.decompress(content) if path.endswith(".gz") else content, parse_int=float)["data"]
-        assert len(result.good.meterpoint_id) + len(result.rejected) == len(data)
+        assert result.good.num_rows + len(result.rejected) == len(data)

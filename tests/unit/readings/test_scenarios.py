@@ -39,7 +39,7 @@ def test_scenario__should_end_as_it_says(name: str) -> None:
             continue
         readings += [
             (meterpoint, text(start), text(utc), f"{kwh:.6f}", quality or "")
-            for meterpoint, start, utc, kwh, quality in zip(*result.good, strict=True)
+            for _, meterpoint, start, utc, kwh, quality in zip(*result.good.to_pydict().values(), strict=True)
         ]
         rejected += [(path.name, str(each.position), each.reason) for each in result.rejected]
         warnings += [(path.name, warning, str(count)) for warning, count in result.warnings.items()]

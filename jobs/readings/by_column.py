@@ -1,0 +1,137 @@
+"""Files of which all rows are good and none is repeated, column by column. Nearly every file is like this, and many are
+judged at once: row by row it takes ten times as long."""
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from jobs.readings.days import judge_days
+from jobs.readings.parsed import GOOD, Document
+from jobs.readings.rules import (
+    COLUMNS,
+    MAX_KWH,
+    LocalTime,
+    Warning,
+    fault_of_id,
+    is_text,
+    local_time,
+    quality,
+    quality_column,
+)
+
+
+class Judged(NamedTuple):
+    """What was found of some files."""
+
+    good: pa.Table  # rows of those that are plain, columns as of GOOD
+    warnings: dict[int, Counter[Warning]]  # by file
+    others: set[int]  # files that are to be judged row by row
+
+
+class _Values(NamedTuple):
+    """Columns of a file of which each value by itself is of the right kind. Times are not looked at."""
+
+    starts: list[str]
+    kwh: npt.NDArray[np.float64]
+    meterpoints: list[str]
+    qualities: list[str | None]
+
+
+def judge(documents: Iterable[Document]) -> Judged:
+    """The good rows of plain files, and which files are not plain."""
+    files: list[tuple[int, int, int]] = []  # number, rows, modified_at
+    found: list[_Values] = []
+    others: set[int] = set()
+    for document in documents:
+        values = _values(document)
+        if values is None:
+            others.add(document.file)
+        else:
+            files.append((document.file, len(values.starts), document.modified_at))
+            found.append(values)
+    if not files:
+        return Judged(GOOD.empty_table(), {}, others)
+    numbers, rows, modified_at = (np.array(column, np.int64) for column in zip(*files, strict=True))
+    kwh = np.concatenate([each.kwh for each in found])
+    start, utc, is_plain = _times([each.starts for each in found])
+    is_plain &= (kwh >= 0) & (kwh <= MAX_KWH) & (utc <= np.repeat(modified_at, rows))  # NaN is neither
+    good = pa.table(
+        {
+            "file": np.repeat(numbers, rows).astype(np.int32),
+            "meterpoint_id": pa.array(chain.from_iterable(each.meterpoints for each in found), pa.string()),
+            "interval_start": start,
+            "interval_start_utc": utc,
+            "consumption_kwh": kwh,
+            "reading_quality": pa.array(chain.from_iterable(each.qualities for each in found), pa.string()),
+        },
+        schema=GOOD,
+    )
+    good, others = _without(good, others, ~is_plain)
+    good, meterpoint = _by_meterpoint(good)
+    is_repeated = np.zeros(good.num_rows, bool)
+    is_repeated[1:] = (np.diff(meterpoint) == 0) & (np.diff(good["interval_start_utc"].to_numpy()) == 0)
+    if is_repeated.any():
+        good, others = _without(good, others, is_repeated)
+        good, meterpoint = _by_meterpoint(good)
+    held, noticed = judge_days(meterpoint, *(good[name].to_numpy() for name in GOOD.names[2:5]))
+    warnings: dict[int, Counter[Warning]] = {}
+    for each in noticed:
+        warnings.setdefault(good["file"][each.row].as_py(), Counter())[each.warning] += each.days
+    is_held = np.zeros(good.num_rows, bool)
+    is_held[list(held)] = True
+    good, others = _without(good, others, is_held)
+    return Judged(good, {file: found for file, found in warnings.items() if file not in others}, others)
+
+
+def _values(document: Document) -> _Values | None:
+    _, columns, data, _ = document
+    width = len(columns)
+    if set(map(type, data)) != {list} or set(map(len, data)) != {width}:  # or there is none
+        return None
+    values = list(chain.from_iterable(data))
+    starts, consumption, meterpoints = (values[columns.index(name) :: width] for name in COLUMNS)
+    if {*map(type, starts), *map(type, meterpoints)} != {str} or not set(map(type, consumption)) <= {float, int}:
+        return None
+    if not "".join(starts).isascii():
+        return None
+    if not all(is_text(name) and fault_of_id(name) is None for name in set(meterpoints)):
+        return None
+    qualities: list[str | None] = [None] * len(data)
+    if column := quality_column(columns):
+        qualities = [quality(value, column) for value in values[columns.index(column) :: width]]
+    try:
+        return _Values(starts, np.array(consumption, np.float64), meterpoints, qualities)
+    except OverflowError:
+        return None
+
+
+def _times(starts: Iterable[list[str]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Local times and instants (microseconds), and whether each is a time that occurs once. Files that come together
+    have the same times, so each is worked out once."""
+    told = pa.array(chain.from_iterable(starts), pa.string()).dictionary_encode()
+    times = [each if isinstance(each, LocalTime) else None for each in map(local_time, told.dictionary.to_pylist())]
+    start, utc, instants = np.array([each or (0, 0, 0) for each in times], np.int64).T
+    places = told.indices.to_numpy()
+    return start[places], utc[places], (instants == 1)[places]
+
+
+def _by_meterpoint(good: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+    """The rows by file, meterpoint and time, and a number for each meterpoint of each file."""
+    names = good["meterpoint_id"].combine_chunks().dictionary_encode()
+    meterpoint = good["file"].to_numpy().astype(np.int64) * len(names.dictionary) + names.indices.to_numpy()
+    order = np.lexsort((good["interval_start_utc"].to_numpy(), meterpoint))
+    return good.take(order), meterpoint[order]
+
+
+def _without(good: pa.Table, others: set[int], at_fault: npt.NDArray[np.bool_]) -> tuple[pa.Table, set[int]]:
+    """The rows without files that have a row at fault, which are among the others then."""
+    if not at_fault.any():
+        return good, others
+    files = good["file"].to_numpy()
+    found = np.unique(files[at_fault])
+    return good.filter(pa.array(~np.isin(files, found))), others | set(found.tolist())
