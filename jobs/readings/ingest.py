@@ -238,22 +238,14 @@ class _Batch:
         good = good.append_column("date", pa.array(date_of_row.astype(np.int32), pa.date32()))
         good, not_kept = _without(good, is_old, len(waiting))
         days = good.group_by(["file", "meterpoint_id", "date"]).aggregate([([], "count_all")])
+        days = days.rename_columns({"count_all": "readings"})
         names = pa.array([file.name for _, file in waiting], pa.string())
         modified_at = pa.array([file.modified_at for _, file in waiting], _UTC)
-        kwh = decimals(good["consumption_kwh"].combine_chunks())
-        good = good.set_column(good.column_names.index("consumption_kwh"), "consumption_kwh", kwh)
+        exact = decimals(good["consumption_kwh"].combine_chunks())
+        good = good.drop_columns(["consumption_kwh"]).append_column("consumption_kwh", exact)
         self.readings.append(good.append_column("source_file", pc.take(names, good["file"])))
-        self.claims.append(
-            pa.table(
-                {
-                    "source_file": pc.take(names, days["file"]),
-                    "meterpoint_id": days["meterpoint_id"],
-                    "modified_at": pc.take(modified_at, days["file"]),
-                    "readings": days["count_all"].cast(pa.int32()),
-                    "date": days["date"],
-                }
-            )
-        )
+        claims = days.append_column("source_file", pc.take(names, days["file"]))
+        self.claims.append(claims.append_column("modified_at", pc.take(modified_at, days["file"])))
         self.rows += good.num_rows
         receipt.claims += days.num_rows
         readings_of: list[dict[tuple[str, date], int]] = [{} for _ in waiting]  # by meterpoint-day
