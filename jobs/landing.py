@@ -6,13 +6,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
-from functools import cache
-from typing import Any, NamedTuple
+from functools import cache, lru_cache
+from typing import Any, BinaryIO, NamedTuple
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
 LARGEST_READINGS = 128 * 1024 * 1024  # bytes of a readings file
 LARGEST_REFERENCE = 16 * 1024**3
+PIECE = 64 * 1024  # bytes
 
 
 class NotRead(OSError):
@@ -181,19 +182,69 @@ def open_file(file_system: FileSystem, root: str, name: str, largest: int) -> An
     """
     path = f"{root}/{name}"
     if isinstance(file_system, LocalFileSystem):
-        real, place = os.path.realpath(path), os.path.realpath(root)
-        if not real.startswith(f"{place}/"):
-            raise NotRead("outside_landing", "it is a link that leads out of the landing place")
-        status = os.stat(real)  # which a link that leads to itself ends with an error
+        return _open_local(path, root, largest)
+    size = file_system.get_file_info(path).size or 0
+    if size > largest:
+        raise _too_large(size, largest)
+    return file_system.open_input_stream(path, compression=None)
+
+
+def _open_local(path: str, root: str, largest: int) -> BinaryIO:
+    try:
+        # What is no file is not opened, as a device may do something then; nor waited for, if it takes a file's place.
+        is_file = stat.S_ISREG(os.stat(path).st_mode)
+        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC) if is_file else None
+    except OSError:  # there is nothing, or it is not ours to read
+        if _is_inside(os.path.realpath(path), root):
+            raise
+        raise _outside() from None
+    if opened is None:
+        raise NotRead("unreadable", "it is no regular file") if _is_inside(os.path.realpath(path), root) else _outside()
+    file = os.fdopen(opened, "rb", buffering=0)
+    try:
+        # Of what is open, for a link may be switched meanwhile.
+        status = os.fstat(opened)
+        if not _is_inside(_place(opened, path), root):
+            raise _outside()
         if not stat.S_ISREG(status.st_mode):
             raise NotRead("unreadable", "it is no regular file")
-        size = status.st_size
-        path = real  # what was looked at: a link may be switched meanwhile
-    else:
-        size = file_system.get_file_info(path).size or 0
-    if size > largest:
-        raise NotRead("too_large", f"{size:,} bytes are more than {largest:,}")
-    return file_system.open_input_stream(path, compression=None)
+        if status.st_size > largest:
+            raise _too_large(status.st_size, largest)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _place(opened: int, path: str) -> str:
+    """Where an open file lies, all links followed: the kernel knows, and says it in a tenth of the time."""
+    try:
+        return os.readlink(f"/proc/self/fd/{opened}")
+    except OSError:  # not Linux
+        return os.path.realpath(path)
+
+
+def _is_inside(real: str, root: str) -> bool:
+    return real.startswith(f"{_real_folder(root)}/")
+
+
+def _outside() -> NotRead:
+    return NotRead("outside_landing", "it is a link that leads out of the landing place")
+
+
+_real_folder = lru_cache(maxsize=8)(os.path.realpath)
+
+
+def _too_large(size: int, largest: int) -> NotRead:
+    return NotRead("too_large", f"{size:,} bytes are more than {largest:,}")
+
+
+def _pieces(stream: Any) -> Iterator[bytes]:
+    """All of a stream, or more than a file may have. Python makes room for as much as is asked for at once."""
+    size = 0
+    while size <= LARGEST_READINGS and (piece := stream.read(PIECE)):
+        size += len(piece)
+        yield piece
 
 
 def read_ahead(
@@ -205,7 +256,7 @@ def read_ahead(
     def read(name: str) -> bytes | OSError:
         try:
             with open_file(file_system, root, name, LARGEST_READINGS) as stream:
-                content = bytes(stream.read(LARGEST_READINGS + 1))
+                content = b"".join(_pieces(stream))
                 if len(content) > LARGEST_READINGS:  # it has grown meanwhile
                     raise NotRead("too_large", f"it has more than {LARGEST_READINGS:,} bytes")
                 return content

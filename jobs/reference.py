@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import closing
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -30,6 +31,7 @@ LONGEST_VALUE = 1_000_000  # bytes
 MOST_ROWS, MOST_ROWS_OF_TABLE, MOST_SECONDS = 5_000_000, 30_000_000, 600
 STEPS = 1_000  # of SQLite's machine between two looks at the clock; one step may take long
 MOST_VALUES = 1024**3  # bytes of all values of a table, which are held in memory
+LONGEST_DATE = 32  # characters of a date that is remembered
 SMALLEST_VALUE = 8  # bytes that a number or a null counts
 MOST_REJECTED, MOST_OF_REJECTED = 100_000, 256 * 1024 * 1024  # rows of a file, and characters of them as JSON
 # Bytes that SQLite itself takes, in the whole process. Once set, the limit can be lowered, not raised.
@@ -124,13 +126,23 @@ def _flag(value: Any) -> bool:
 
 
 def _date(value: Any) -> date:
+    text = value.strip() if isinstance(value, str) else ""
+    read = _known_date_of(text) if len(text) <= LONGEST_DATE else _date_of(text)
+    if read is None:
+        raise ValueError("not a date of the form YYYY-MM-DD")
+    return read
+
+
+def _date_of(text: str) -> date | None:
+    # fromisoformat alone would take 20210101 and 2021-W01-1 too. Many exports write a date as its midnight.
+    form = re.fullmatch(r"(\d{4}-\d\d-\d\d)([ T]00:00(:00(\.0+)?)?)?", text, re.ASCII)
     try:
-        # fromisoformat alone would take 20210101 and 2021-W01-1 too. Many exports write a date as its midnight.
-        if form := re.fullmatch(r"(\d{4}-\d\d-\d\d)([ T]00:00(:00(\.0+)?)?)?", _text(value).strip(), re.ASCII):
-            return date.fromisoformat(form[1])
+        return date.fromisoformat(form[1]) if form else None
     except ValueError:
-        pass
-    raise ValueError("not a date of the form YYYY-MM-DD")
+        return None
+
+
+_known_date_of = lru_cache(maxsize=10_000)(_date_of)  # millions of agreements begin on a few thousand dates
 
 
 def _end(value: Any) -> date | None:

@@ -5,13 +5,12 @@ already, or which two files speak of for one meterpoint, are merged then (jobs/r
 small part of a large date, this part alone (jobs/readings/correct.py).
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -20,14 +19,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.dataset import dataset
 from pyarrow.fs import FileSelector, FileSystem
-from pyspark import Accumulator, TaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs import expire, tables
-from jobs.landing import read_ahead
-from jobs.progress import Done, Show, counted, shown
-from jobs.readings import correct, ingest
+from jobs.progress import Done, Show, shown
+from jobs.readings import correct, ingest, task
 from jobs.readings.erased import Erased
 from jobs.readings.ingest import (
     CLAIMS_SCHEMA,
@@ -141,51 +138,21 @@ def ingest_files(spark: SparkSession, files: pa.Table, place: Place, show: Show 
         return Receipt()
     size = pc.sum(files["size_bytes"]).as_py()
     if files.num_rows <= LITTLE_FILES and size <= LITTLE_BYTES:
-        return _ingest(place, files.to_pylist())
+        return task.ingest_files(place, files.to_pylist())
     context = spark.sparkContext
     enough = 1 + max(files.num_rows // FEW_FILES, size // FEW_BYTES)
     tasks = min(TASKS_A_CORE * context.defaultParallelism, files.num_rows, enough)
     # Each task has its files from the driver, and not by a shuffle. So it needs nothing of a machine that may die, and
     # when one does, its tasks are tried again by a higher number, which tells whose files count.
-    dealt_out = [_packed(files.take(pa.array(range(first, files.num_rows, tasks)))) for first in range(tasks)]
+    dealt_out = [task.packed(files.take(pa.array(range(first, files.num_rows, tasks)))) for first in range(tasks)]
     read = context.accumulator(0), context.accumulator(0)
     with shown(show, Done(files.num_rows, size), lambda: Done(*(each.value for each in read))) as told:
-        work = partial(_ingest_task, place, read, told)
+        work = partial(task.run, place, read, told)
         rows = context.parallelize(dealt_out, tasks).mapPartitions(work).collect()
     receipt = ingest.total(map(Receipt.from_json, rows))
     if any(receipt.attempts.values()):
         _delete_files_of_dead_attempts(place, receipt)
     return receipt
-
-
-def _packed(files: pa.Table) -> bytes:
-    stream = pa.BufferOutputStream()
-    with pa.ipc.new_stream(stream, files.schema) as writer:
-        writer.write_table(files)
-    return bytes(stream.getvalue().to_pybytes())
-
-
-def _ingest_task(
-    place: Place, read: "tuple[Accumulator[int], ...]", told: Path | None, dealt_out: Iterator[bytes]
-) -> Iterator[bytes]:
-    """`read` counts files and bytes of tasks that ended; in the folder `told` a task says how far it is."""
-    context = TaskContext.get()
-    task, attempt = (context.partitionId(), context.attemptNumber()) if context else (0, 0)
-    files = [file for packed in dealt_out for file in pa.ipc.open_stream(packed).read_all().to_pylist()]
-    receipt = _ingest(place, files, task, attempt, told and told / f"task-{task}.txt")
-    for counter, number in zip(read, (len(files), sum(file["size_bytes"] for file in files)), strict=True):
-        counter.add(number)
-    yield receipt.to_json()
-
-
-def _ingest(
-    place: Place, files: list[dict[str, Any]], task: int = 0, attempt: int = 0, told: Path | None = None
-) -> Receipt:
-    def read(names: list[str]) -> Iterator[bytes | OSError]:
-        contents = read_ahead(place.landing, place.landing_folder, names)
-        return counted(contents, (file["size_bytes"] for file in files), told) if told else contents
-
-    return ingest.ingest(files, read, place, task, attempt)
 
 
 def _delete_files_of_dead_attempts(place: Place, receipt: Receipt) -> None:

@@ -90,8 +90,9 @@ def test_file__should_not_be_followed_out_of_the_landing_place_nor_be_read_witho
     assert why("loop.json") == why("gone.json") == "error"
 
 
-def test_link_that_is_switched_while_it_is_looked_at__should_not_be_followed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("becomes", ["a file elsewhere", "a pipe"])
+def test_file_that_is_switched_while_it_is_looked_at__should_not_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, becomes: str
 ) -> None:
     landing_place, secret = tmp_path / "landing", tmp_path / "secret"
     landing_place.mkdir()
@@ -102,14 +103,19 @@ def test_link_that_is_switched_while_it_is_looked_at__should_not_be_followed(
     look_at = os.stat
 
     def switched(path: Any, *rest: Any, **more: Any) -> os.stat_result:
-        if str(path) == str(landing_place / "a.json"):
+        seen = look_at(path, *rest, **more)
+        if str(path) == str(link) and not rest and not more:
             link.unlink()
-            link.symlink_to(secret)
-        return look_at(path, *rest, **more)
+            if becomes == "a pipe":
+                os.mkfifo(link)
+            else:
+                link.symlink_to(secret)
+        return seen
 
     monkeypatch.setattr(os, "stat", switched)
-    with open_file(LocalFileSystem(), str(landing_place), "link.json", 10) as stream:
-        assert stream.read() == b"good"
+    with pytest.raises(NotRead) as refused:
+        open_file(LocalFileSystem(), str(landing_place), "link.json", 10)
+    assert refused.value.reason == ("unreadable" if becomes == "a pipe" else "outside_landing")
 
 
 def test_folder_without_files__should_be_empty(tmp_path: Path) -> None:
