@@ -17,9 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame, Window
-from pyspark.sql import functions as F
 
 from jobs.readings.rules import fault_of_id
 
@@ -32,6 +31,7 @@ MOST_ROWS, MOST_ROWS_OF_TABLE, MOST_SECONDS = 5_000_000, 30_000_000, 600
 STEPS = 1_000  # of SQLite's machine between two looks at the clock; one step may take long
 MOST_VALUES = 1024**3  # bytes of all values of a table, which are held in memory
 LONGEST_DATE = 32  # characters of a date that is remembered
+FOREVER = 10_000_000  # days: later than every date
 SMALLEST_VALUE = 8  # bytes that a number or a null counts
 MOST_REJECTED, MOST_OF_REJECTED = 100_000, 256 * 1024 * 1024  # rows of a file, and characters of them as JSON
 # Bytes that SQLite itself takes, in the whole process. Once set, the limit can be lowered, not raised.
@@ -424,13 +424,17 @@ def is_reference(path: Path) -> bool:
         return False
 
 
-def overlapping_agreements(agreement: DataFrame) -> DataFrame:
-    """The agreements that begin while another one of their meterpoint, that began before, still holds."""
-    in_order = Window.partitionBy("meterpoint_id").orderBy("agreement_valid_from", "agreement_id")
-    end = F.coalesce("agreement_valid_to", F.lit("9999-12-31").cast("date"))
-    earlier = in_order.rowsBetween(Window.unboundedPreceding, -1)
-    return (
-        agreement.where("agreement_valid_to IS NULL OR agreement_valid_to > agreement_valid_from")
-        .withColumn("held_until", F.max(end).over(earlier))
-        .where("held_until > agreement_valid_from")
+def overlapping_agreements(agreement: pa.Table) -> int:
+    """How many agreements begin while another one of their meterpoint, that began before, still holds."""
+    order = [(name, "ascending") for name in ("meterpoint_id", "agreement_valid_from", "agreement_id")]
+    rows = agreement.sort_by(order).combine_chunks()
+    begins, ends = (
+        rows[name].cast(pa.int32()).cast(pa.int64()).fill_null(FOREVER).to_numpy()
+        for name in ("agreement_valid_from", "agreement_valid_to")
     )
+    ends = np.where(ends > begins, ends, -FOREVER)  # one that ends when it begins holds at no time
+    meterpoint = rows["meterpoint_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    # Of a later meterpoint all days are greater, so that the greatest end until here is one of the same meterpoint.
+    days_apart = meterpoint * 3 * FOREVER
+    held_until = np.maximum.accumulate(days_apart + ends)[:-1]
+    return int(((days_apart + begins)[1:] < held_until)[(ends > begins)[1:]].sum())

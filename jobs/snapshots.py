@@ -246,21 +246,15 @@ def _of_load(rows: pa.Table, load_id: str, schema: pa.Schema) -> pa.Table:
 
 def _judge(spark: SparkSession, written: dict[str, DataFrame], found: reference.Reference, audit: Audit) -> None:
     """Raises SnapshotRejected where a critical expectation fails."""
-    agreement = written["agreement"]
-    counted = {
-        "agreements": agreement,
-        "agreements_before": shown(spark, "agreement"),
-        "unknown_products": agreement.join(written["product"], on="product_id", how="left_anti"),
-        "unknown_meterpoints": agreement.join(written["meterpoint"], on="meterpoint_id", how="left_anti"),
+    agreement = found.tables["agreement"]
+    before = shown(spark, "agreement").agg(F.count("*").alias("agreements"))
+    measured, [counts] = measure_all([(rows, suite_of(f"silver.{name}")) for name, rows in written.items()], [before])
+    of_agreement: Measures = {
+        "unknown_products": _unknown(agreement["product_id"], found.tables["product"]["product_id"]),
+        "unknown_meterpoints": _unknown(agreement["meterpoint_id"], found.tables["meterpoint"]["meterpoint_id"]),
         "overlapping_agreements": reference.overlapping_agreements(agreement),
+        "row_change_share": agreement.num_rows / counts["agreements"] - 1 if counts["agreements"] else None,
     }
-    measured, counts = measure_all(
-        [(rows, suite_of(f"silver.{name}")) for name, rows in written.items()],
-        [rows.agg(F.count("*").alias(name)) for name, rows in counted.items()],
-    )
-    count = {name: number for each in counts for name, number in each.items()}
-    before = count["agreements_before"]
-    of_agreement: Measures = count | {"row_change_share": count["agreements"] / before - 1 if before else None}
     failed: list[str] = []
     for name, measures in zip(written, measured, strict=True):
         rejected, rows_of_file = sum(each.table_name == name for each in found.rejected), found.rows[name]
@@ -273,3 +267,7 @@ def _judge(spark: SparkSession, written: dict[str, DataFrame], found: reference.
         failed += verdict.critical
     if failed:
         raise reference.SnapshotRejected("expectation_failed", "; ".join(failed))
+
+
+def _unknown(names: pa.ChunkedArray, known: pa.ChunkedArray) -> int:
+    return len(names) - int(pc.sum(pc.is_in(names, value_set=known.combine_chunks())).as_py() or 0)

@@ -262,7 +262,7 @@ def test_overlaps__should_be_counted_as_pair_by_pair(spark: SparkSession) -> Non
     lasting = [each for each in agreements if each.valid_to is None or each.valid_to > each.valid_from]
     expected = sum(map(overlaps, lasting))
 
-    assert reference.overlapping_agreements(agreement_frame(spark, agreements)).count() == expected > 0
+    assert reference.overlapping_agreements(agreement_frame(spark, agreements).toArrow()) == expected > 0
 
 
 LONDON = ZoneInfo("Europe/London")

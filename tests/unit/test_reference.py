@@ -15,10 +15,9 @@ from typing import Any, NamedTuple, get_args
 
 import pyarrow as pa
 import pytest
-from pyspark.sql import SparkSession
 
 from jobs import reference
-from jobs.reference import Reason, RowReason, SnapshotRejected, overlapping_agreements, read_reference
+from jobs.reference import SOURCES, Reason, RowReason, SnapshotRejected, overlapping_agreements, read_reference
 
 AGREEMENT = {
     "agreement_id": 7,
@@ -655,15 +654,23 @@ OVERLAPS: dict[str, tuple[list[tuple[str, str, str | None]], int]] = {
 
 
 @pytest.mark.parametrize("name", OVERLAPS)
-def test_overlaps__should_be_counted_once_for_each_later_agreement(spark: SparkSession, name: str) -> None:
+def test_overlaps__should_be_counted_once_for_each_later_agreement(name: str) -> None:
     rows, expected = OVERLAPS[name]
     day = date.fromisoformat
-    agreement = spark.createDataFrame(
-        [(n, meterpoint, day(start), day(end) if end else None) for n, (meterpoint, start, end) in enumerate(rows)],
-        "agreement_id BIGINT, meterpoint_id STRING, agreement_valid_from DATE, agreement_valid_to DATE",
+    agreement = pa.Table.from_pylist(
+        [
+            {
+                "agreement_id": number,
+                "meterpoint_id": meterpoint,
+                "agreement_valid_from": day(start),
+                "agreement_valid_to": day(end) if end else None,
+            }
+            for number, (meterpoint, start, end) in enumerate(rows)
+        ],
+        pa.schema([(column.name, column.type) for column in SOURCES["agreement"]]),
     )
 
-    assert overlapping_agreements(agreement).count() == expected
+    assert overlapping_agreements(agreement) == expected
 
 
 @pytest.mark.parametrize("value", ["'text'", "NULL"])
