@@ -310,7 +310,8 @@ def _read_table(connection: sqlite3.Connection, table: str, rejected: Rejections
     for place, (number, *delivered) in enumerate(found, 1):
         if place > most:
             raise SnapshotRejected("too_large", f"{table} has more than {most:,} rows")
-        size += sum(len(value) if isinstance(value, str | bytes) else SMALLEST_VALUE for value in delivered)
+        for value in delivered:
+            size += len(value) if isinstance(value, str | bytes) else SMALLEST_VALUE
         if size > MOST_VALUES:
             raise SnapshotRejected("too_large", f"the values of {table} have more than {MOST_VALUES:,} bytes")
         values, fault = [], None

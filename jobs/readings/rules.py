@@ -137,7 +137,8 @@ _DRAWN_AS_NOTHING = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa
 def fault_of_id(text: str) -> RowReason | None:
     """The rule that a meterpoint's id breaks: two ids that look alike must not be two meterpoints."""
     if len(text) <= LONGEST_ID:
-        return _fault_of_id(text)
+        # Of letters and digits alone, as nearly all are, nothing is at fault.
+        return None if text.isascii() and text.isalnum() else _fault_of_id(text)
     # Not remembered: a hundred thousand long ones are more than memory holds.
     is_blank = all(unicodedata.category(character)[0] in "CZ" for character in text)
     return "meterpoint_id_empty" if is_blank else "meterpoint_id_too_long"
