@@ -25,6 +25,8 @@ PAIR = ["date", "meterpoint_id"]
 READINGS_A_DAY, BYTES_A_METERPOINT = 48, 30  # the latter in the mart, about
 # So many meterpoints and dates are joined in memory. Of more, dates are built anew.
 MOST_PAIRS = 1_000_000
+# So many meterpoints and dates, 100 MB, are sent to all tasks. Beside more, readings are sorted out by meterpoint.
+MOST_SENT = 1_000_000
 # So many names are a condition that Parquet's row groups are chosen by.
 FEW_METERPOINTS = 1_000
 
@@ -237,7 +239,8 @@ def _write_whole(
         late = [value for value in tables.locations(spark, DAILY_METERPOINT, whole) if tables.is_late(value)]
         return new | {value: tables.folder_of(root, column, value) for value in late}, sums.of_days(days)
 
-    by_half_hour = marts.consumption_by_half_hour(readings, known, dates)
+    sent = F.broadcast(known) if known.count() <= MOST_SENT else known
+    by_half_hour = marts.consumption_by_half_hour(readings, sent, dates)
     (layers, of_days), of_half_hours = at_once(
         by_meterpoint, lambda: sums.of_half_hours(marts.half_hourly_sums(by_half_hour))
     )

@@ -31,6 +31,10 @@ AWS_SDK = "software.amazon.awssdk.auth.credentials"
 CLASS_ARCHIVE = Path(sys.prefix) / "classes.aot"
 
 
+# Of jobs alone: what they join with readings fits into a task's memory, so readings need not be sorted for it.
+JOBS = {"spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "64m"}
+
+
 def spark_conf(settings: Settings) -> dict[str, str]:
     """Spark's configuration for jobs and the SQL endpoint alike. It holds no secret."""
     conf = {
@@ -116,7 +120,7 @@ def start_session(settings: Settings) -> SparkSession:
         # A host name that does not resolve must not stop the job.
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     builder = SparkSession.builder.appName("lake").enableHiveSupport()
-    for key, value in spark_conf(settings).items():
+    for key, value in (spark_conf(settings) | JOBS).items():
         builder = builder.config(key, value)
     java_options = [
         *_java_options(patience=20),
