@@ -32,7 +32,11 @@ CLASS_ARCHIVE = Path(sys.prefix) / "classes.aot"
 
 
 # Of jobs alone: what they join with readings fits into a task's memory, so readings need not be sorted for it.
-JOBS = {"spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "64m"}
+JOBS = {
+    "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "64m",
+    # A load has some 170 pieces of generated code. Of the default, 100, none would be there still for the next load.
+    "spark.sql.codegen.cache.maxEntries": "1000",
+}
 
 
 def spark_conf(settings: Settings) -> dict[str, str]:
