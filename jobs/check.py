@@ -2,11 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -194,9 +195,10 @@ def ask(
     now: datetime,
     empty: frozenset[str] = frozenset(),
     known: "Overview | None" = None,
+    silent_on: Callable[[date], Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """What the tables tell, in a few small queries, as JSON holds it. What tables of `empty` would give is not asked,
-    nor what is `known` from `lake status`.
+    nor what is `known` from `lake status`, nor which meterpoints are silent, where `silent_on` tells it of a date.
 
     Raises QueryError.
     """
@@ -208,7 +210,7 @@ def ask(
         return {"loaded": False}
     newest, snapshot = (_date(known["freshness"][name]) for name in ("last_reading_date", "snapshot_date"))
     day = _silent_on(newest, now)
-    names = query(_SILENT.format(day=day, first=day - timedelta(days=7))).rows if day else []
+    names = (silent_on or partial(_silent, query))(day) if day else []
     told = {
         "asked_on": now.astimezone(UTC).date(),
         "last_load": tuple(known["loads"][0][name] for name in ("load_id", "status", "error")),
@@ -217,7 +219,7 @@ def ask(
         "rejected": [] if empty >= _REJECTED else _tuples(query(newly_rejected(now))),
         "silent_on": day,
         "silent": len(names),
-        "silent_examples": [name for (name,) in names[:SILENT_NAMED]],
+        "silent_examples": list(names[:SILENT_NAMED]),
     }
     if settings.metrics_file:
         from jobs.telemetry import metrics
@@ -225,6 +227,10 @@ def ask(
         with suppress(QueryError):  # tables of an older version, until the next run
             told["figures"] = metrics.figures(query)
     return {name: plain(value) for name, value in told.items()}
+
+
+def _silent(query: "Query", day: date) -> list[str]:
+    return [name for (name,) in query(_SILENT.format(day=day, first=day - timedelta(days=7))).rows]
 
 
 def _tuples(result: "Result") -> list[tuple[Any, ...]]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,7 @@ class Job:
         from pyspark.sql import SparkSession
 
         from jobs import check
+        from jobs.reports import gather
 
         if not (spark := SparkSession.getActiveSession()):
             return
@@ -98,7 +100,9 @@ class Job:
             with suppress(PySparkException), self.stage("note the status"):
                 empty = overview.empty_tables(spark)
                 found = overview.ask(query, empty)
-                found |= {overview.CHECK: check.ask(self.settings, query, now, empty, found)}
+                # Not by a query: for its dates the embedded metastore would be asked for all dates that there are.
+                silent_on = partial(gather.silent_meterpoints, spark)
+                found |= {overview.CHECK: check.ask(self.settings, query, now, empty, found, silent_on)}
         # With an endpoint the scheduler's checks do it, and a run need not wait.
         if self.settings.metrics_file and not self.settings.endpoint:
             from jobs.telemetry import metrics

@@ -228,35 +228,41 @@ class _Batch:
             self._judge(receipt)
 
     def _judge(self, receipt: Receipt) -> None:
-        """Judge the files that wait, and count them into the receipt."""
-        place, waiting = self.place, self.waiting
+        """Judge the files that wait, collect their good rows, and count all into the receipt."""
+        waiting, erased = self.waiting, self.place.erased
         self.waiting, self.waiting_bytes = [], 0
         good, told = parse_files([file for _, file in waiting])
-        good, erased = _without(good, place.erased.gone(good), len(waiting))
-        date_of_row = good["interval_start"].to_numpy() // DAY
-        is_old = date_of_row < (place.kept_from - EPOCH).days if place.kept_from else np.zeros(good.num_rows, bool)
-        good = good.append_column("date", pa.array(date_of_row.astype(np.int32), pa.date32()))
-        good, not_kept = _without(good, is_old, len(waiting))
-        days = good.group_by(["file", "meterpoint_id", "date"]).aggregate([([], "count_all")])
-        days = days.rename_columns({"count_all": "readings"})
-        names = pa.array([file.name for _, file in waiting], pa.string())
-        modified_at = pa.array([file.modified_at for _, file in waiting], _UTC)
-        exact = decimals(good["consumption_kwh"].combine_chunks())
-        good = good.drop_columns(["consumption_kwh"]).append_column("consumption_kwh", exact)
-        self.readings.append(good.append_column("source_file", pc.take(names, good["file"])))
-        claims = days.append_column("source_file", pc.take(names, days["file"]))
-        self.claims.append(claims.append_column("modified_at", pc.take(modified_at, days["file"])))
-        self.rows += good.num_rows
-        receipt.claims += days.num_rows
-        readings_of: list[dict[tuple[str, date], int]] = [{} for _ in waiting]  # by meterpoint-day
-        for file, meterpoint_id, day, readings in zip(*(column.to_pylist() for column in days.columns), strict=True):
-            readings_of[file][meterpoint_id, day] = readings
-            receipt.readings[day.isoformat()] += readings
+        good, of_erased = _without(good, erased.gone(good), len(waiting))
+        dates = good["interval_start"].to_numpy() // DAY
+        good = good.append_column("date", pa.array(dates.astype(np.int32), pa.date32()))
+        first = self.place.kept_from or date.min
+        good, not_kept = _without(good, dates < (first - EPOCH).days, len(waiting))
+        readings = self._collect(receipt, good, [file for _, file in waiting])
         for number, ((record, file), each) in enumerate(zip(waiting, told, strict=True)):
             if isinstance(each, FileRejected):
                 self._reject_content(receipt, record, file.content, each)
             else:
-                self._add(receipt, record, each, readings_of[number], erased[number], not_kept[number])
+                self._add(receipt, record, each, readings[number], of_erased[number], not_kept[number])
+
+    def _collect(self, receipt: Receipt, good: pa.Table, files: list[File]) -> list[dict[tuple[str, date], int]]:
+        """Collect good rows and the claims of their files, and return each file's readings by meterpoint-day."""
+        names = pa.array([file.name for file in files], pa.string())
+        modified_at = pa.array([file.modified_at for file in files], _UTC)
+        exact = decimals(good["consumption_kwh"].combine_chunks())
+        rows = good.drop_columns(["consumption_kwh"]).append_column("consumption_kwh", exact)
+        self.readings.append(rows.append_column("source_file", pc.take(names, rows["file"])))
+        by = ["file", "meterpoint_id", "date"]
+        days = good.group_by(by).aggregate([([], "count_all")]).rename_columns({"count_all": "readings"})
+        claims = days.append_column("source_file", pc.take(names, days["file"]))
+        self.claims.append(claims.append_column("modified_at", pc.take(modified_at, days["file"])))
+        self.rows += good.num_rows
+        receipt.claims += days.num_rows
+        found: list[dict[tuple[str, date], int]] = [{} for _ in files]
+        columns = (days[name].to_pylist() for name in (*by, "readings"))
+        for file, meterpoint_id, day, readings in zip(*columns, strict=True):
+            found[file][meterpoint_id, day] = readings
+            receipt.readings[day.isoformat()] += readings
+        return found
 
     def _record(self, receipt: Receipt, record: dict[str, Any]) -> None:
         receipt.files[record["status"]] += 1
