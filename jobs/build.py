@@ -11,7 +11,7 @@ from datetime import date
 from functools import reduce
 from typing import NamedTuple
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs import marts, regions, silver, snapshots, sums, tables
@@ -25,8 +25,8 @@ PAIR = ["date", "meterpoint_id"]
 READINGS_A_DAY, BYTES_A_METERPOINT = 48, 30  # the latter in the mart, about
 # So many meterpoints and dates are joined in memory. Of more, dates are built anew.
 MOST_PAIRS = 1_000_000
-# So many meterpoints and dates, 100 MB, are sent to all tasks. Beside more, readings are sorted out by meterpoint.
-MOST_SENT = 1_000_000
+# So many bytes are sent to all tasks; a row takes so many beside its texts. Of more, readings are sorted by meterpoint.
+MOST_SENT, BYTES_A_ROW = 96 * 1024 * 1024, 64
 # So many names are a condition that Parquet's row groups are chosen by.
 FEW_METERPOINTS = 1_000
 
@@ -239,13 +239,20 @@ def _write_whole(
         late = [value for value in tables.locations(spark, DAILY_METERPOINT, whole) if tables.is_late(value)]
         return new | {value: tables.folder_of(root, column, value) for value in late}, sums.of_days(days)
 
-    sent = F.broadcast(known) if known.count() <= MOST_SENT else known
+    sent = F.broadcast(known) if _bytes_of(known) <= MOST_SENT else known
     by_half_hour = marts.consumption_by_half_hour(readings, sent, dates)
     (layers, of_days), of_half_hours = at_once(
         by_meterpoint, lambda: sums.of_half_hours(marts.half_hourly_sums(by_half_hour))
     )
     known.unpersist()
     return layers, of_days | of_half_hours
+
+
+def _bytes_of(known: DataFrame) -> int:
+    """What the names of meterpoints, products and regions take in memory, about."""
+    texts = [F.coalesce(F.length(name), F.lit(0)) for name in ("meterpoint_id", "product_display_name", "region")]
+    [[size]] = known.agg(F.sum(reduce(Column.__add__, texts, F.lit(BYTES_A_ROW)))).collect()
+    return size or 0
 
 
 def parts_of(side: Side, dates: DataFrame) -> sums.Parts:

@@ -200,7 +200,6 @@ def _open_local(path: str, root: str, largest: int) -> BinaryIO:
         raise _outside() from None
     if opened is None:
         raise NotRead("unreadable", "it is no regular file") if _is_inside(os.path.realpath(path), root) else _outside()
-    file = os.fdopen(opened, "rb", buffering=0)
     try:
         # Of what is open, for a link may be switched meanwhile.
         status = os.fstat(opened)
@@ -210,10 +209,10 @@ def _open_local(path: str, root: str, largest: int) -> BinaryIO:
             raise NotRead("unreadable", "it is no regular file")
         if status.st_size > largest:
             raise _too_large(status.st_size, largest)
+        return os.fdopen(opened, "rb", buffering=0)
     except BaseException:
-        file.close()
+        os.close(opened)
         raise
-    return file
 
 
 def _place(opened: int, path: str) -> str:
@@ -225,26 +224,30 @@ def _place(opened: int, path: str) -> str:
 
 
 def _is_inside(real: str, root: str) -> bool:
-    return real.startswith(f"{_real_folder(root)}/")
+    # What is remembered holds no longer where the landing place is a link that was switched.
+    return real.startswith(f"{_known_folder(root)}/") or real.startswith(f"{os.path.realpath(root)}/")
 
 
 def _outside() -> NotRead:
     return NotRead("outside_landing", "it is a link that leads out of the landing place")
 
 
-_real_folder = lru_cache(maxsize=8)(os.path.realpath)
+_known_folder = lru_cache(maxsize=8)(os.path.realpath)
 
 
 def _too_large(size: int, largest: int) -> NotRead:
     return NotRead("too_large", f"{size:,} bytes are more than {largest:,}")
 
 
-def _pieces(stream: Any) -> Iterator[bytes]:
-    """All of a stream, or more than a file may have. Python makes room for as much as is asked for at once."""
-    size = 0
-    while size <= LARGEST_READINGS and (piece := stream.read(PIECE)):
-        size += len(piece)
-        yield piece
+def _all_of(stream: Any, is_local: bool) -> bytes:
+    """All of a stream, or more than a file of readings may have."""
+    if not is_local:  # in one request: between two of them the file may become another one
+        return bytes(stream.read(LARGEST_READINGS + 1))
+    # Python makes room for as much as is asked for.
+    content = bytearray()
+    while len(content) <= LARGEST_READINGS and (piece := stream.read(PIECE)):
+        content += piece
+    return bytes(content)
 
 
 def read_ahead(
@@ -253,17 +256,19 @@ def read_ahead(
     """The bytes of each file, in order; from an object store read some files ahead, as its latency is most of what a
     small file costs. A file that cannot be read gives its error."""
 
+    is_local = isinstance(file_system, LocalFileSystem)
+
     def read(name: str) -> bytes | OSError:
         try:
             with open_file(file_system, root, name, LARGEST_READINGS) as stream:
-                content = b"".join(_pieces(stream))
+                content = _all_of(stream, is_local)
                 if len(content) > LARGEST_READINGS:  # it has grown meanwhile
                     raise NotRead("too_large", f"it has more than {LARGEST_READINGS:,} bytes")
                 return content
         except OSError as error:
             return error
 
-    if isinstance(file_system, LocalFileSystem):
+    if is_local:
         yield from map(read, names)
         return
     with ThreadPoolExecutor(threads) as pool:

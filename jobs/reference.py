@@ -31,7 +31,7 @@ MOST_ROWS, MOST_ROWS_OF_TABLE, MOST_SECONDS = 5_000_000, 30_000_000, 600
 STEPS = 1_000  # of SQLite's machine between two looks at the clock; one step may take long
 MOST_VALUES = 1024**3  # bytes of all values of a table, which are held in memory
 LONGEST_DATE = 32  # characters of a date that is remembered
-FOREVER = 10_000_000  # days: later than every date
+FOREVER = (date.max - date(1970, 1, 1)).days
 SMALLEST_VALUE = 8  # bytes that a number or a null counts
 MOST_REJECTED, MOST_OF_REJECTED = 100_000, 256 * 1024 * 1024  # rows of a file, and characters of them as JSON
 # Bytes that SQLite itself takes, in the whole process. Once set, the limit can be lowered, not raised.

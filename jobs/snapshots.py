@@ -105,6 +105,7 @@ def take(
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "reference.db"
         try:
+            version = _version(file_system, delivered)
             source = landing.open_file(file_system, folder, file["path"], landing.LARGEST_REFERENCE)
             with source, path.open("wb") as target:
                 head = source.read(len(reference.MAGIC))
@@ -113,6 +114,8 @@ def take(
                     shutil.copyfileobj(source, target)
                 else:  # it is rejected; what would be kept of it is enough
                     target.write(source.read(LARGEST_IN_QUARANTINE))
+            if _version(file_system, delivered) != version:
+                return _rejected(row, "in_use", "it changed while it was read: something is writing it")
         except OSError as error:
             return _rejected(row, getattr(error, "reason", "unreadable"), erased.redacted(str(error)))
         row |= {"size_bytes": file["size_bytes"] or path.stat().st_size, "sha256": reference.checksum(path)}
@@ -140,6 +143,12 @@ def take(
         counts["note"] = f"{counted(not_kept, 'row')} not kept: erased"
     taken.file = row | counts | {"status": "loaded"}
     return taken
+
+
+def _version(file_system: FileSystem, path: str) -> tuple[int | None, int | None]:
+    """Tells versions of a file apart: its modification time and size."""
+    info = file_system.get_file_info(path)
+    return info.mtime_ns, info.size
 
 
 def without_erased(found: reference.Reference, erased: Erased) -> tuple[reference.Reference, int]:

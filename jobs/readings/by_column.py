@@ -2,7 +2,7 @@
 judged at once: row by row it takes ten times as long."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from jobs.readings.days import judge_days
 from jobs.readings.parsed import GOOD, Document
 from jobs.readings.rules import (
     COLUMNS,
+    FORM,
     MAX_KWH,
     LocalTime,
     Warning,
@@ -25,49 +26,63 @@ from jobs.readings.rules import (
 )
 
 
-class Judged(NamedTuple):
-    """What was found of some files."""
-
-    good: pa.Table  # rows of those that are plain, columns as of GOOD
-    warnings: dict[int, Counter[Warning]]  # by file
-    others: set[int]  # files that are to be judged row by row
-
-
-class _Values(NamedTuple):
+class Values(NamedTuple):
     """Columns of a file of which each value by itself is of the right kind. Times are not looked at."""
 
     starts: list[str]
     kwh: npt.NDArray[np.float64]
     meterpoints: list[str]
     qualities: list[str | None]
+    modified_at: int  # microseconds UTC
 
 
-def judge(documents: Iterable[Document]) -> Judged:
+class Judged(NamedTuple):
+    """What was found of files, which are numbered from 0."""
+
+    good: pa.Table  # rows of those that are plain, columns as of GOOD
+    warnings: dict[int, Counter[Warning]]  # by file
+    others: set[int]  # files that are to be judged row by row
+
+
+def values(document: Document) -> Values | None:
+    """The columns of a file, if it may be plain."""
+    columns, data, modified_at = document
+    width = len(columns)
+    if set(map(type, data)) != {list} or set(map(len, data)) != {width}:  # or there is none
+        return None
+    cells = list(chain.from_iterable(data))
+    starts, consumption, meterpoints = (cells[columns.index(name) :: width] for name in COLUMNS)
+    if {*map(type, starts), *map(type, meterpoints)} != {str} or not set(map(type, consumption)) <= {float, int}:
+        return None
+    if set(map(len, starts)) != {len(FORM)} or not "".join(starts).isascii():
+        return None
+    if not all(is_text(name) and fault_of_id(name) is None for name in set(meterpoints)):
+        return None
+    qualities: list[str | None] = [None] * len(data)
+    if column := quality_column(columns):
+        qualities = [quality(value, column) for value in cells[columns.index(column) :: width]]
+    try:
+        return Values(starts, np.array(consumption, np.float64), meterpoints, qualities, modified_at)
+    except OverflowError:
+        return None
+
+
+def judge(files: Sequence[Values]) -> Judged:
     """The good rows of plain files, and which files are not plain."""
-    files: list[tuple[int, int, int]] = []  # number, rows, modified_at
-    found: list[_Values] = []
     others: set[int] = set()
-    for document in documents:
-        values = _values(document)
-        if values is None:
-            others.add(document.file)
-        else:
-            files.append((document.file, len(values.starts), document.modified_at))
-            found.append(values)
-    if not files:
-        return Judged(GOOD.empty_table(), {}, others)
-    numbers, rows, modified_at = (np.array(column, np.int64) for column in zip(*files, strict=True))
-    kwh = np.concatenate([each.kwh for each in found])
-    start, utc, is_plain = _times([each.starts for each in found])
-    is_plain &= (kwh >= 0) & (kwh <= MAX_KWH) & (utc <= np.repeat(modified_at, rows))  # NaN is neither
+    rows = [len(each.starts) for each in files]
+    modified_at = np.repeat(np.array([each.modified_at for each in files], np.int64), rows)
+    kwh = np.concatenate([each.kwh for each in files])
+    start, utc, is_plain = _times([each.starts for each in files])
+    is_plain &= (kwh >= 0) & (kwh <= MAX_KWH) & (utc <= modified_at)  # NaN is neither
     good = pa.table(
         {
-            "file": np.repeat(numbers, rows).astype(np.int32),
-            "meterpoint_id": pa.array(chain.from_iterable(each.meterpoints for each in found), pa.string()),
+            "file": np.repeat(np.arange(len(files), dtype=np.int32), rows),
+            "meterpoint_id": pa.array(chain.from_iterable(each.meterpoints for each in files), pa.string()),
             "interval_start": start,
             "interval_start_utc": utc,
             "consumption_kwh": kwh,
-            "reading_quality": pa.array(chain.from_iterable(each.qualities for each in found), pa.string()),
+            "reading_quality": pa.array(chain.from_iterable(each.qualities for each in files), pa.string()),
         },
         schema=GOOD,
     )
@@ -86,28 +101,6 @@ def judge(documents: Iterable[Document]) -> Judged:
     is_held[list(held)] = True
     good, others = _without(good, others, is_held)
     return Judged(good, {file: found for file, found in warnings.items() if file not in others}, others)
-
-
-def _values(document: Document) -> _Values | None:
-    _, columns, data, _ = document
-    width = len(columns)
-    if set(map(type, data)) != {list} or set(map(len, data)) != {width}:  # or there is none
-        return None
-    values = list(chain.from_iterable(data))
-    starts, consumption, meterpoints = (values[columns.index(name) :: width] for name in COLUMNS)
-    if {*map(type, starts), *map(type, meterpoints)} != {str} or not set(map(type, consumption)) <= {float, int}:
-        return None
-    if not "".join(starts).isascii():
-        return None
-    if not all(is_text(name) and fault_of_id(name) is None for name in set(meterpoints)):
-        return None
-    qualities: list[str | None] = [None] * len(data)
-    if column := quality_column(columns):
-        qualities = [quality(value, column) for value in values[columns.index(column) :: width]]
-    try:
-        return _Values(starts, np.array(consumption, np.float64), meterpoints, qualities)
-    except OverflowError:
-        return None
 
 
 def _times(starts: Iterable[list[str]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

@@ -33,7 +33,7 @@ MOST_REPEATED = 256 * 1024 * 1024
 
 def judge(document: Document) -> tuple[pa.Table, list[Rejected], Counter[Warning]]:
     """The good rows of any file (columns as of GOOD), those that are rejected, and warnings."""
-    file, columns, data, modified_at = document
+    columns, data, modified_at = document
     order = [columns.index(name) for name in COLUMNS]
     rows = [judged(values, len(columns), order, modified_at) for values in data]
     not_told = _judge_repeats(rows)
@@ -55,23 +55,24 @@ def judge(document: Document) -> tuple[pa.Table, list[Rejected], Counter[Warning
     good = [(row, data[position]) for position, row in kept if rows[position].reason is None]
     column = quality_column(columns)
     at = columns.index(column) if column else None
-    rows_of_good = [
+    qualities = [None if at is None or column is None else quality(values[at], column) for _, values in good]
+    table = pa.table(
         {
-            "file": file,
-            "meterpoint_id": row.meterpoint_id,
-            "interval_start": row.time and row.time.start,
-            "interval_start_utc": row.time and row.time.utc,
-            "consumption_kwh": row.consumption_kwh,
-            "reading_quality": quality(values[at], column) if column and at is not None else None,
-        }
-        for row, values in good
-    ]
+            "file": np.zeros(len(good), np.int32),
+            "meterpoint_id": [row.meterpoint_id for row, _ in good],
+            "interval_start": [row.time and row.time.start for row, _ in good],
+            "interval_start_utc": [row.time and row.time.utc for row, _ in good],
+            "consumption_kwh": [row.consumption_kwh for row, _ in good],
+            "reading_quality": qualities,
+        },
+        schema=GOOD,
+    )
     rejected = [
         Rejected(position, row.reason, _as_delivered(values, row, columns), row.meterpoint_id, row.date)
         for position, (row, values) in enumerate(zip(rows, data, strict=True))
         if row.reason
     ]
-    return pa.Table.from_pylist(rows_of_good, GOOD), rejected, +warnings
+    return table, rejected, +warnings
 
 
 def _judge_repeats(rows: list[Row]) -> list[int]:

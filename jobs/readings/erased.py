@@ -180,9 +180,12 @@ class Erased:
         if not self.keys:
             return is_gone
         names, days = good["meterpoint_id"], good["interval_start"].to_numpy() // DAY
-        for name in pc.unique(names).to_pylist():
-            spans = [(date.min, date.max)] if self.has_meterpoint(name) else self.spans(name)
-            for first, last in spans:
+        known = pc.unique(names).to_pylist()
+        whole = {name for name in known if self.has_meterpoint(name)}
+        if whole:
+            is_gone |= pc.is_in(names, value_set=pa.array(sorted(whole), pa.string())).to_numpy()
+        for name in known if self.tenancies else ():
+            for first, last in () if name in whole else self.spans(name):
                 in_span = (days >= (first - EPOCH).days) & (days <= (last - EPOCH).days)
                 is_gone |= pc.equal(names, name).to_numpy() & in_span
         return is_gone

@@ -10,7 +10,7 @@ can be compared for equality. Six decimals are a thousandth of a watt-hour; furt
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -26,8 +26,8 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
 from jobs.readings.erased import Erased
-from jobs.readings.parse import File, parse_files
-from jobs.readings.parsed import Told
+from jobs.readings.parse import parse_files
+from jobs.readings.parsed import File, Parsed, Told
 from jobs.readings.rules import FileRejected
 from jobs.wording import counted
 
@@ -38,8 +38,6 @@ DAY, MICROSECOND = 86_400_000_000, timedelta(microseconds=1)
 LARGEST_IN_QUARANTINE = 1024 * 1024
 # A task writes what it has read whenever it holds so many rows, or so many bytes of rejected files and rows.
 MOST_ROWS, MOST_BYTES = 1_000_000, 64 * 1024 * 1024
-# Bytes of files that are judged together, about; packed ones count as if they were unpacked.
-JUDGED_AT_ONCE, UNPACKED = 1024 * 1024, 20
 EXAMPLES = 10
 WRITERS = 8
 # Rows that a reader has to read, or can leave out, together: a thousand meterpoints of a date.
@@ -181,71 +179,75 @@ def ingest(files: Iterable[dict[str, Any]], read: Read, place: Place, task: int 
     A file counts as modified when the load began at the latest: a clock that is ahead must not win for ever. `read`
     gives the bytes of files, or the error, in the order in which it is asked for them.
     """
-    receipt = Receipt(attempts={str(task): attempt})
-    batch = _Batch(place)
-    named = list(files)
-    for file, content in zip(named, read([file["path"] for file in named]), strict=True):
-        batch.add(receipt, file, content)
+    batch = _Batch(place, Receipt(attempts={str(task): attempt}))
+    number = 0
+    for parsed in parse_files(batch.to_parse(files, read)):
+        batch.add(parsed)
         if batch.rows >= MOST_ROWS or batch.kept_bytes >= MOST_BYTES:
-            batch.write(receipt, f"part-{task}-{attempt}-{batch.number}.parquet")
-            batch = _Batch(place, batch.number + 1)
-    batch.write(receipt, f"part-{task}-{attempt}-{batch.number}.parquet")
-    return receipt
+            batch.write(f"part-{task}-{attempt}-{number}.parquet")
+            number += 1
+    batch.write(f"part-{task}-{attempt}-{number}.parquet")
+    return batch.receipt
 
 
 class _Batch:
-    """What a task collects, until it writes it."""
+    """What a task collects, until it writes it, and its receipt."""
 
-    def __init__(self, place: Place, number: int = 0) -> None:
+    def __init__(self, place: Place, receipt: Receipt) -> None:
         self.place = place
-        self.number = number
+        self.receipt = receipt
+        self.waiting: dict[str, dict[str, Any]] = {}  # records of files that are being parsed, by name
+        self.begin()
+
+    def begin(self) -> None:
+        """Collect from nothing on."""
         self.rows = self.kept_bytes = 0
-        self.waiting: list[tuple[dict[str, Any], File]] = []  # records of files that are to be judged together
-        self.waiting_bytes = 0
         self.readings: list[pa.Table] = []
         self.claims: list[pa.Table] = []
         self.rejected: list[dict[str, Any]] = []
         self.files: list[dict[str, Any]] = []
 
-    def add(self, receipt: Receipt, file: dict[str, Any], content: bytes | OSError) -> None:
-        """Take a file in, and judge those that wait when they are enough."""
-        name = file["source_file"]
-        record: dict[str, Any] = {"source_file": name, "kind": "readings", "modified_at": file["modified_at"]}
-        if isinstance(content, OSError):
-            reason = getattr(content, "reason", "unreadable")
-            detail = self.place.erased.redacted(str(content))
-            self._reject(receipt, record | {"reason": reason, "detail": detail, "size_bytes": file["size_bytes"]})
-            return
-        receipt.bytes_read += len(content)
-        record |= {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        if record["sha256"] == file["known_sha256"]:
-            self._record(receipt, record | {"status": "unchanged"})
-            return
-        modified_at = min(file["modified_at"], self.place.started_at)
-        self.waiting.append((record, File(name, content, (modified_at - EPOCH_UTC) // MICROSECOND)))
-        self.waiting_bytes += len(content) * (UNPACKED if name.lower().endswith(".gz") else 1)
-        if self.waiting_bytes >= JUDGED_AT_ONCE:
-            self._judge(receipt)
+    def to_parse(self, files: Iterable[dict[str, Any]], read: Read) -> Iterator[File]:
+        """The files that have something new to say; the others are counted here."""
+        named = list(files)
+        for file, content in zip(named, read([file["path"] for file in named]), strict=True):
+            name = file["source_file"]
+            record: dict[str, Any] = {"source_file": name, "kind": "readings", "modified_at": file["modified_at"]}
+            if isinstance(content, OSError):
+                reason = getattr(content, "reason", "unreadable")
+                detail = self.place.erased.redacted(str(content))
+                self._reject(record | {"reason": reason, "detail": detail, "size_bytes": file["size_bytes"]})
+                continue
+            self.receipt.bytes_read += len(content)
+            record |= {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            if record["sha256"] == file["known_sha256"]:
+                self._record(record | {"status": "unchanged"})
+                continue
+            self.waiting[name] = record
+            modified_at = min(file["modified_at"], self.place.started_at)
+            yield File(name, content, (modified_at - EPOCH_UTC) // MICROSECOND)
 
-    def _judge(self, receipt: Receipt) -> None:
-        """Judge the files that wait, collect their good rows, and count all into the receipt."""
-        waiting, erased = self.waiting, self.place.erased
-        self.waiting, self.waiting_bytes = [], 0
-        good, told = parse_files([file for _, file in waiting])
-        good, of_erased = _without(good, erased.gone(good), len(waiting))
+    def add(self, parsed: Parsed) -> None:
+        """Collect what files say, and count it."""
+        files, erased = parsed.files, self.place.erased
+        good, of_erased = _without(parsed.good, erased.gone(parsed.good), len(files))
         dates = good["interval_start"].to_numpy() // DAY
         good = good.append_column("date", pa.array(dates.astype(np.int32), pa.date32()))
         first = self.place.kept_from or date.min
-        good, not_kept = _without(good, dates < (first - EPOCH).days, len(waiting))
-        readings = self._collect(receipt, good, [file for _, file in waiting])
-        for number, ((record, file), each) in enumerate(zip(waiting, told, strict=True)):
-            if isinstance(each, FileRejected):
-                self._reject_content(receipt, record, file.content, each)
+        good, not_kept = _without(good, dates < (first - EPOCH).days, len(files))
+        readings = self._collect(good, files)
+        for number, told in parsed.told.items():
+            record = self.waiting.pop(files[number].name)
+            if isinstance(told, FileRejected):
+                self._reject_content(record, files[number].content, told)
             else:
-                self._add(receipt, record, each, readings[number], of_erased[number], not_kept[number])
+                self._add_file(record, told, readings[number], of_erased[number], not_kept[number])
 
-    def _collect(self, receipt: Receipt, good: pa.Table, files: list[File]) -> list[dict[tuple[str, date], int]]:
+    def _collect(self, good: pa.Table, files: list[File]) -> list[dict[tuple[str, date], int]]:
         """Collect good rows and the claims of their files, and return each file's readings by meterpoint-day."""
+        found: list[dict[tuple[str, date], int]] = [{} for _ in files]
+        if not good.num_rows:
+            return found
         names = pa.array([file.name for file in files], pa.string())
         modified_at = pa.array([file.modified_at for file in files], _UTC)
         exact = decimals(good["consumption_kwh"].combine_chunks())
@@ -256,38 +258,35 @@ class _Batch:
         claims = days.append_column("source_file", pc.take(names, days["file"]))
         self.claims.append(claims.append_column("modified_at", pc.take(modified_at, days["file"])))
         self.rows += good.num_rows
-        receipt.claims += days.num_rows
-        found: list[dict[tuple[str, date], int]] = [{} for _ in files]
+        self.receipt.claims += days.num_rows
         columns = (days[name].to_pylist() for name in (*by, "readings"))
         for file, meterpoint_id, day, readings in zip(*columns, strict=True):
             found[file][meterpoint_id, day] = readings
-            receipt.readings[day.isoformat()] += readings
+            self.receipt.readings[day.isoformat()] += readings
         return found
 
-    def _record(self, receipt: Receipt, record: dict[str, Any]) -> None:
-        receipt.files[record["status"]] += 1
+    def _record(self, record: dict[str, Any]) -> None:
+        self.receipt.files[record["status"]] += 1
         self.files.append(record)
         self.rows += 1
 
-    def _reject(self, receipt: Receipt, record: dict[str, Any]) -> None:
-        receipt.files_at_fault += 1
-        receipt.reasons[record["reason"]] += 1
-        _example(
-            receipt, False, record["source_file"], 0, f"{record['source_file']}: {record['reason']}: {record['detail']}"
-        )
-        self._record(receipt, record | {"status": "rejected"})
+    def _reject(self, record: dict[str, Any]) -> None:
+        self.receipt.files_at_fault += 1
+        self.receipt.reasons[record["reason"]] += 1
+        text = f"{record['source_file']}: {record['reason']}: {record['detail']}"
+        _example(self.receipt, False, record["source_file"], 0, text)
+        self._record(record | {"status": "rejected"})
 
-    def _reject_content(self, receipt: Receipt, record: dict[str, Any], content: bytes, error: FileRejected) -> None:
+    def _reject_content(self, record: dict[str, Any], content: bytes, error: FileRejected) -> None:
         erased = self.place.erased
         kept = content if len(content) <= LARGEST_IN_QUARANTINE and not erased.holds(content) else None
         self.kept_bytes += len(kept or b"")
-        receipt.bytes_kept += len(kept or b"")
+        self.receipt.bytes_kept += len(kept or b"")
         detail = erased.redacted(error.detail)
-        self._reject(receipt, record | {"reason": error.reason, "detail": detail, "content": kept})
+        self._reject(record | {"reason": error.reason, "detail": detail, "content": kept})
 
-    def _add(
+    def _add_file(
         self,
-        receipt: Receipt,
         record: dict[str, Any],
         told: Told,
         readings: dict[tuple[str, date], int],
@@ -295,7 +294,7 @@ class _Batch:
         not_kept: int,
     ) -> None:
         """Count a file that has rows: good ones by meterpoint-day, and how many were left out."""
-        name, redacted = record["source_file"], self.place.erased.redacted
+        name, redacted, receipt = record["source_file"], self.place.erased.redacted, self.receipt
         rejected = self.place.erased.without(told.rejected)
         erased += len(told.rejected) - len(rejected)
         warnings = told.warnings | ({"date_not_kept": not_kept} if not_kept else {})
@@ -321,7 +320,6 @@ class _Batch:
         notes += [f"{counted(erased, 'row')} of erased ids not kept"] if erased else []
         dates = [day for _, day in readings]
         self._record(
-            receipt,
             record
             | {
                 "status": "loaded",
@@ -335,10 +333,8 @@ class _Batch:
             },
         )
 
-    def write(self, receipt: Receipt, name: str) -> None:
+    def write(self, name: str) -> None:
         """Write what was collected: readings and claims by date, the rest to the staging folder."""
-        if self.waiting:
-            self._judge(receipt)
         place = self.place
         for root, tables, order, schema in (
             (place.readings, self.readings, ["meterpoint_id", "interval_start_utc"], READINGS_SCHEMA),
@@ -349,6 +345,7 @@ class _Batch:
         for folder, rows, schema in (("rejected", self.rejected, REJECTED_SCHEMA), ("files", self.files, FILES_SCHEMA)):
             if rows:
                 write_file(place.lake, f"{place.staging}/{folder}", name, pa.Table.from_pylist(rows, schema))
+        self.begin()
 
 
 def _without(good: pa.Table, gone: "np.ndarray[Any, np.dtype[np.bool_]]", files: int) -> tuple[pa.Table, "list[int]"]:
@@ -369,8 +366,6 @@ def _date(day: int) -> date:
 
 def _write_by_date(place: Place, root: str, rows: pa.Table, order: list[str], schema: pa.Schema, name: str) -> None:
     """Write rows by date and then in order, a file for each date, into the folder that the load is to publish."""
-    if not rows.num_rows:
-        return
     rows = rows.sort_by([(column, "ascending") for column in ["date", *order]])
     of_load = pa.repeat(place.load_id, rows.num_rows)
     rows = rows.append_column("load_id", of_load).append_column("known_from", of_load).combine_chunks()

@@ -4,12 +4,12 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from jobs.readings.rules import RowReason
+from jobs.readings.rules import FileRejected, RowReason
 
-# Rows that break no rule, in no order. Of several files that were judged together, `file` says whose a row is, from 0.
+# Rows that break no rule, in no order.
 GOOD = pa.schema(
     [
-        ("file", pa.int32()),
+        ("file", pa.int32()),  # of those that were judged together, from 0
         ("meterpoint_id", pa.string()),
         ("interval_start", pa.int64()),  # microseconds since 1970 as the local clock shows it
         ("interval_start_utc", pa.int64()),  # microseconds, the instant
@@ -19,13 +19,20 @@ GOOD = pa.schema(
 )
 
 
+class File(NamedTuple):
+    """A readings file as it came."""
+
+    name: str
+    content: bytes
+    modified_at: int  # microseconds UTC
+
+
 class Document(NamedTuple):
     """What a readings file holds, as it was delivered."""
 
-    file: int  # its number
     columns: list[str]
     data: list[Any]
-    modified_at: int  # microseconds UTC
+    modified_at: int
 
 
 class Rejected(NamedTuple):
@@ -44,6 +51,14 @@ class Told(NamedTuple):
     rejected: list[Rejected]
     warnings: dict[str, int]  # name of the warning: how many rows or meterpoint-days it concerns
     note: str | None  # what of the file was ignored
+
+
+class Parsed(NamedTuple):
+    """What some files say."""
+
+    files: list[File]
+    good: pa.Table  # columns as of GOOD; `file` is a position in files
+    told: dict[int, Told | FileRejected]  # by position in files; of one that is not here others tell
 
 
 class ParsedFile(NamedTuple):

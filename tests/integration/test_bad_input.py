@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -236,22 +237,38 @@ def test_a_delivery_of_which_most_files_are_rejected_is_not_published(new_lake: 
     assert lake.value("SELECT count(*) FROM silver.readings") == 0
 
 
-@pytest.mark.parametrize("case", ["unreadable", "in_use", "column_missing"])
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ("a pipe", "unreadable"),
+        ("a journal", "in_use"),
+        ("written meanwhile", "in_use"),
+        ("another column", "column_missing"),
+    ],
+)
 def test_a_reference_file_that_cannot_be_read_does_not_keep_readings_out(
-    new_lake: Callable[[], Lake], case: str
+    new_lake: Callable[[], Lake], case: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake = new_lake()
     lake.landing.readings("a.json", day("a", "2021-01-01"))
     for number in range(2):
         lake.landing.readings(f"{number}.json", [], columns=["start"])  # a reason that reference files have, too
     database = lake.landing.folder / "case_study.db"
-    if case == "unreadable":
+    if case == "a pipe":
         os.mkfifo(database)  # it is there, and has no end
     else:
         lake.landing.reference([Agreement(1, "a")], ["a"])
-    if case == "in_use":
+    if case == "a journal":
         database.with_name("case_study.db-wal").write_bytes(b"committed")
-    if case == "column_missing":
+    if case == "written meanwhile":
+        copy = shutil.copyfileobj
+
+        def copied(*streams: Any) -> None:
+            copy(*streams)
+            os.utime(database)
+
+        monkeypatch.setattr(shutil, "copyfileobj", copied)
+    if case == "another column":
         with closing(sqlite3.connect(database)) as connection, connection:
             connection.execute("ALTER TABLE meterpoint RENAME COLUMN region TO area")
 
@@ -259,10 +276,11 @@ def test_a_reference_file_that_cannot_be_read_does_not_keep_readings_out(
 
     assert summary.published
     (error,) = summary.errors
-    assert error.startswith(f"case_study.db: {case}: ")
-    reasons = {"column_missing": 3} if case == "column_missing" else {"column_missing": 2, case: 1}
+    assert error.startswith(f"case_study.db: {reason}: ")
+    reasons = {"column_missing": 3} if reason == "column_missing" else {"column_missing": 2, reason: 1}
     assert summary.rejected_by_reason == reasons
     assert lake.value("SELECT count(*) FROM silver.readings") == 48
+    monkeypatch.undo()
     for path in lake.landing.folder.glob("case_study.db*"):
         path.unlink()
     lake.landing.reference([Agreement(1, "a"), Agreement(2, "b", product_id="P5")], ["a", "b"], [*PRODUCTS, UNNAMED])

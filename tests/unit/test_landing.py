@@ -90,7 +90,7 @@ def test_file__should_not_be_followed_out_of_the_landing_place_nor_be_read_witho
     assert why("loop.json") == why("gone.json") == "error"
 
 
-@pytest.mark.parametrize("becomes", ["a file elsewhere", "a pipe"])
+@pytest.mark.parametrize("becomes", ["a file elsewhere", "a pipe", "a folder"])
 def test_file_that_is_switched_while_it_is_looked_at__should_not_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, becomes: str
 ) -> None:
@@ -108,14 +108,42 @@ def test_file_that_is_switched_while_it_is_looked_at__should_not_be_read(
             link.unlink()
             if becomes == "a pipe":
                 os.mkfifo(link)
+            elif becomes == "a folder":
+                link.mkdir()
             else:
                 link.symlink_to(secret)
         return seen
 
     monkeypatch.setattr(os, "stat", switched)
+    opened = len(os.listdir("/proc/self/fd"))
     with pytest.raises(NotRead) as refused:
         open_file(LocalFileSystem(), str(landing_place), "link.json", 10)
-    assert refused.value.reason == ("unreadable" if becomes == "a pipe" else "outside_landing")
+    assert refused.value.reason == ("outside_landing" if becomes == "a file elsewhere" else "unreadable")
+    assert len(os.listdir("/proc/self/fd")) == opened
+
+
+def test_landing_place_that_is_a_link_and_is_switched__should_be_read_where_it_leads_now(tmp_path: Path) -> None:
+    place = tmp_path / "landing"
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.json").write_text(name)
+        place.unlink(missing_ok=True)
+        place.symlink_to(name)
+
+        assert list(read_ahead(LocalFileSystem(), str(place), ["a.json"])) == [name.encode()]
+
+
+def test_file_of_a_store__should_be_asked_for_once_so_that_it_is_of_one_version() -> None:
+    class Replaced:
+        """A file that is another one whenever it is asked for."""
+
+        def __init__(self) -> None:
+            self.versions = iter([b"first", b"second"])
+
+        def read(self, size: int) -> bytes:
+            return next(self.versions)
+
+    assert landing._all_of(Replaced(), is_local=False) == b"first"
 
 
 def test_folder_without_files__should_be_empty(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from jobs.landing import NotRead
-from jobs.readings import ingest
+from jobs.readings import ingest, parse
 
 NOON, FAR = datetime(2021, 1, 5, 12, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 COLUMNS = ["interval_start", "consumption_delta", "meterpoint_id"]
@@ -98,13 +98,12 @@ def test_rejected_file_that_is_too_large__should_be_named_and_not_kept(monkeypat
 
 def test_rows_at_fault__should_be_written_as_soon_as_they_fill_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "MOST_BYTES", 100)
-    monkeypatch.setattr(ingest, "JUDGED_AT_ONCE", 1)
     batches: list[str] = []
     write = ingest._Batch.write
 
-    def counted(batch: ingest._Batch, receipt: ingest.Receipt, name: str) -> None:
+    def counted(batch: ingest._Batch, name: str) -> None:
         batches.append(name)
-        write(batch, receipt, name)
+        write(batch, name)
 
     monkeypatch.setattr(ingest._Batch, "write", counted)
     bad = b'{"columns": ["interval_start", "consumption_delta", "meterpoint_id"], "data": [[null, null, null]]}'
@@ -129,13 +128,17 @@ def test_file_that_was_loaded_before__should_not_be_read_again() -> None:
 
 def test_batches__should_be_cut_to_size_and_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "MOST_ROWS", 10)
-    monkeypatch.setattr(ingest, "JUDGED_AT_ONCE", 1)
+    monkeypatch.setattr(parse, "ROWS_TOGETHER", 10)
     whole = document(*(row(meterpoint=f'"{number}"') for number in range(25)))
 
     result = parsed({"a": whole, "b": b"bad", "c": whole})
 
     assert sorted(row["meterpoint_id"] for row in rows_of(result.readings)) == sorted(map(str, [*range(25)] * 2))
-    assert [row["status"] for row in rows_of(result.files)] == ["loaded", "rejected", "loaded"]
+    assert {row["source_file"]: row["status"] for row in rows_of(result.files)} == {
+        "a": "loaded",
+        "b": "rejected",
+        "c": "loaded",
+    }
 
 
 def test_files_of_an_attempt_that_died__should_be_told_from_those_of_the_one_that_ended() -> None:
