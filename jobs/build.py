@@ -25,7 +25,7 @@ PAIR = ["date", "meterpoint_id"]
 READINGS_A_DAY, BYTES_A_METERPOINT = 48, 30  # the latter in the mart, about
 # So many meterpoints and dates are joined in memory. Of more, dates are built anew.
 MOST_PAIRS = 1_000_000
-# So many bytes are sent to all tasks; a row takes so many beside its texts. Of more, readings are sorted by meterpoint.
+# So many bytes are sent to all tasks; a row takes so many beside its texts. For more, readings are dealt out by name.
 MOST_SENT, BYTES_A_ROW = 96 * 1024 * 1024, 64
 # So many names are a condition that Parquet's row groups are chosen by.
 FEW_METERPOINTS = 1_000

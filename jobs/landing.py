@@ -13,7 +13,7 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSy
 
 LARGEST_READINGS = 128 * 1024 * 1024  # bytes of a readings file
 LARGEST_REFERENCE = 16 * 1024**3
-PIECE = 64 * 1024  # bytes
+PIECE = 64 * 1024  # bytes of a local file that are asked for at once
 
 
 class NotRead(OSError):
