@@ -88,6 +88,8 @@ def spark_conf(settings: Settings) -> dict[str, str]:
             "spark.hadoop.javax.jdo.option.ConnectionURL": f"jdbc:derby:{settings.state}/metastore;create=true",
             "spark.hadoop.datanucleus.schema.autoCreateAll": "true",
             "spark.hadoop.hive.metastore.schema.verification": "false",
+            # Hive would start ls, chgrp and chmod as processes of their own for each new folder.
+            "spark.hadoop.hive.warehouse.subdir.inherit.perms": "false",
         }
     if settings.s3_endpoint:
         conf |= {

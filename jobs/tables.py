@@ -512,17 +512,19 @@ def marked(spark: SparkSession, table: str, key: str) -> str | None:
 def publish(spark: SparkSession, table: str, new: Locations) -> Locations:
     """Switch partitions to new folders, all in one transaction of the metastore. Returns where they were before.
 
-    Partitions that are new are added as empty ones first, as which a reader cannot tell them from missing ones, so that
-    the one call switches new and changed partitions together.
+    New partitions beside changed ones are added as empty ones first, as which a reader cannot tell them from missing
+    ones, so that the one call switches all of them together.
     """
     if not new:
         return {}
     schema, name = stored(table).split(".")
     catalog, (root, column, _, metadata) = _catalog(spark), form(spark, table)
     before = {value: folder for value, folder in locations(spark, table, new).items() if value in new}
-    if added := {value: folder_of(root, column, value) for value in new.keys() - before.keys()}:
-        catalog.createPartitions(schema, name, _partitions(spark, table, metadata, added), True)  # if they do not exist
-    catalog.alterPartitions(schema, name, _partitions(spark, table, metadata, new))
+    if added := new.keys() - before.keys():
+        first = {value: folder_of(root, column, value) if before else new[value] for value in added}
+        catalog.createPartitions(schema, name, _partitions(spark, table, metadata, first), True)  # if they do not exist
+    if before:
+        catalog.alterPartitions(schema, name, _partitions(spark, table, metadata, new))
     _changed(spark, table)
     return before
 
