@@ -11,6 +11,7 @@ exact.
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -104,7 +105,7 @@ def consumption_by_half_hour(readings: DataFrame, known: DataFrame, dates: DataF
         readings.join(known, on=["date", "meterpoint_id"], how="left")
         .groupBy("interval_start_utc", "interval_start", *groups)
         # A meterpoint has one reading a half hour, so readings are meterpoints.
-        .agg(F.count("*").alias("meterpoint_count"), _total("consumption_kwh"), *_by_quality())
+        .agg(F.count("*").alias("meterpoint_count"), _total_of_readings(), *_by_quality())
         .withColumn("expected_readings", F.lit(0).cast("long"))
         .withColumn("received_readings", F.expr("if(product_display_name IS NULL, 0, meterpoint_count)"))
     )
@@ -157,7 +158,7 @@ def daily_meterpoint_consumption(readings: DataFrame, known: DataFrame, dates: D
     numbered = readings.withColumn("half_hour", (seconds / 1800).cast("int"))
     received = numbered.groupBy("date", "meterpoint_id").agg(
         F.count("*").cast("int").alias("reading_count"),
-        _total("consumption_kwh"),
+        _total_of_readings(),
         F.min("consumption_kwh").alias("min_kwh"),
         F.max("consumption_kwh").alias("max_kwh"),
         *_by_quality(),
@@ -301,3 +302,10 @@ def _by_quality() -> tuple[Column, Column]:
 
 def _total(column: str) -> Column:
     return F.sum(column).cast(KWH_TOTAL).alias(column)
+
+
+def _total_of_readings() -> Column:
+    """Their consumption_kwh added up, as whole millionths: sums of decimals are of more digits than Spark has in a
+    number, and take it several times as long."""
+    millionths = F.sum(F.rint(F.col("consumption_kwh").cast("double") * 1_000_000).cast("long"))
+    return (millionths * F.lit(Decimal("0.000001"))).cast(KWH_TOTAL).alias("consumption_kwh")
