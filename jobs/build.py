@@ -27,6 +27,8 @@ READINGS_A_DAY, BYTES_A_METERPOINT = 48, 30  # the latter in the mart, about
 MOST_PAIRS = 1_000_000
 # So many bytes are sent to all tasks; a row takes so many beside its texts. For more, readings are dealt out by name.
 MOST_SENT, BYTES_A_ROW = 96 * 1024 * 1024, 64
+# So many dates are all compared, when agreements change. Of more, first it is asked which ones they can reach.
+FEW_DATES = 100
 # So many names are a condition that Parquet's row groups are chosen by.
 FEW_METERPOINTS = 1_000
 
@@ -69,13 +71,13 @@ def build(
     regions reaches, and those asked for."""
     old, new = _references(spark, snapshot, place.load_id)
     whole = written.whole_dates | asked_for
-    # Of all dates there may be thousands: they are listed where a snapshot may reach them.
-    others = read_dates(spark) - whole if {CURRENT_SNAPSHOT, REGIONS} & snapshot.keys() else set()
-    reached = _reached(spark, others, old, new, snapshot)
+    reached = _reached(spark, whole, old, new, snapshot)
     changes = {str(day): each.meterpoints for day, each in written.changes.items()}
     concerned = {day: meterpoints for day, meterpoints in changes.items() if meterpoints and day not in whole}
-    for row in reached.groupBy("date").count().collect() if reached is not None else ():
-        concerned[str(row.date)] = concerned.get(str(row.date), 0) + row["count"]
+    rows = reached.groupBy("date").count().collect() if reached is not None else []
+    counted = {str(row.date): row["count"] for row in rows}
+    for day in _with_readings(tables.locations(spark, READINGS, counted)) if counted else ():
+        concerned[day] = concerned.get(day, 0) + counted[day]
     corrected = _few(spark, written, concerned)
     whole |= concerned.keys() - corrected
     sides = _sides(spark, place, written, corrected, reached, old, new) if corrected else None
@@ -86,7 +88,10 @@ def build(
 
 def read_dates(spark: SparkSession) -> set[str]:
     """Dates that have readings. Those of which the readings are kept no longer still have totals, which must stay."""
-    held = tables.all_locations(spark, READINGS)
+    return _with_readings(tables.all_locations(spark, READINGS))
+
+
+def _with_readings(held: Locations) -> set[str]:
     return {tables.date_of(value) for value, folder in held.items() if not tables.is_empty(folder)}
 
 
@@ -113,12 +118,21 @@ def _references(spark: SparkSession, snapshot: dict[str, Locations], load_id: st
 
 
 def _reached(
-    spark: SparkSession, dates: set[str], old: Reference, new: Reference, snapshot: dict[str, Locations]
+    spark: SparkSession, whole: Collection[str], old: Reference, new: Reference, snapshot: dict[str, Locations]
 ) -> DataFrame | None:
-    """Meterpoints, with the dates, that a new snapshot gives another agreement or region. Columns: PAIR."""
+    """Meterpoints, with the dates, that a new snapshot gives another agreement or region; those dates that are built
+    `whole` left out. Columns: PAIR."""
+    if not {CURRENT_SNAPSHOT, REGIONS} & snapshot.keys():
+        return None
+    dates = tables.partitions(spark, READINGS) - set(whole)
     found = []
-    if dates and CURRENT_SNAPSHOT in snapshot:
-        found.append(marts.changed_agreements(calendar(spark, dates), old[:2], new[:2]))
+    if CURRENT_SNAPSHOT in snapshot:
+        of_agreements = dates
+        if len(dates) > FEW_DATES:
+            first, end = marts.changed_span(old[:2], new[:2])
+            of_agreements = {day for day in dates if str(first) <= day < str(end)}
+        if of_agreements:
+            found.append(marts.changed_agreements(calendar(spark, of_agreements), old[:2], new[:2]))
     if dates and REGIONS in snapshot and (of_regions := regions.changed(spark, dates, new.regions)) is not None:
         found.append(of_regions)
     if not found:

@@ -245,6 +245,15 @@ def changed_agreements(
     return _difference(held_before, held_after).select("date", "meterpoint_id").distinct()
 
 
+def changed_span(before: tuple[DataFrame, DataFrame], after: tuple[DataFrame, DataFrame]) -> tuple[date, date]:
+    """From which date on, and before which, an agreement that is not the same in (agreement, product) before and after
+    holds. Both are date.max where all are the same."""
+    changed = _difference(*(_details(agreement, product) for agreement, product in (before, after)))
+    end = F.coalesce("agreement_valid_to", _day(date.max))
+    [[first, last]] = changed.agg(F.min("agreement_valid_from"), F.max(end)).collect()
+    return first or date.max, last or date.max
+
+
 def changed_regions(before: DataFrame, after: DataFrame) -> DataFrame:
     """Spans of dates on which a meterpoint has another region when silver.meterpoint_regions changes with a snapshot:
     meterpoint_id, was_known (whether it had a region before), valid_from, valid_to (date.min and date.max: no bound).

@@ -7,10 +7,10 @@ written again for each day before it, by the functions that a load writes with: 
 of loads at six in the morning, its pages and results of checks. So each day has the readings of the first one, the sums
 by year are those of all of these days, and days on which the clock changes have 48 half hours as all others. What was
 replaced by later loads of a day is not there, and of files only the newest are in the landing place, as if the sender
-took the older ones away.
+took the older ones away. Then all is folded that loads would have folded month by month.
 
 Then real loads, each in a process of its own, bring one new day and a snapshot with one more meterpoint.
-The first of them is told apart: it may have to tidy up what so many days left. Of the others medians are told.
+The first of them is told apart: it may have to tidy up. Of the others medians are told.
 """
 
 import os
@@ -141,8 +141,10 @@ def make(lake: Path, count: int, newest: date) -> None:
         clone(spark, name, load_id, [(str(began(day).date()), day) for day in days], newest)
     for name in tables.BY_YEAR:
         clone_years(spark, name, load_id, days, newest)
-    # That load saw no days to fold; those that are there now are folded by the next loads.
+    # That load saw no days to fold.
     spark.sql(f"ALTER TABLE {tables.LOADS} UNSET TBLPROPERTIES IF EXISTS ('lake.{compact.FOLDED}')")
+    while not tables.marked(spark, tables.LOADS, compact.FOLDED):
+        compact.compact(spark, settings, load_id)
     spark.stop()
     for day in days:
         copy_reports(settings.reports, load_id, load_of(day))

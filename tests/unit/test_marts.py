@@ -842,3 +842,30 @@ def test_changed_agreements__should_be_no_more_than_a_snapshot_changes(
 
     assert changes[name] == differing(WEEK, before, after)
     assert dates_of(changes[name]) == expected
+
+
+@pytest.mark.parametrize("name", SNAPSHOTS)
+def test_changed_span__should_hold_the_dates_that_change_and_no_agreement_that_stays(
+    spark: SparkSession, name: str
+) -> None:
+    before, after, expected = SNAPSHOTS[name]
+    frames = [
+        (agreement_frame(spark, each.agreements), product_frame(spark, each.products)) for each in (before, after)
+    ]
+
+    first, end = marts.changed_span(*frames)
+
+    assert [day for day in expected if not first <= day < end] == []
+    assert marts.changed_span(*frames[:1] * 2) == (date.max, date.max)
+    if name == "open-ended, now ended":
+        assert first == OPEN.valid_from
+
+
+def test_changed_span__should_be_that_of_the_changed_agreement_alone(spark: SparkSession) -> None:
+    short = Agreement(9, "m9", WEEK[3], WEEK[5])
+    before, after = (
+        (agreement_frame(spark, agreements), product_frame(spark, PRODUCTS))
+        for agreements in ([OPEN, LONG], [OPEN, LONG, short])
+    )
+
+    assert marts.changed_span(before, after) == (short.valid_from, short.valid_to)
