@@ -383,9 +383,7 @@ def _are_plain(ids: Sequence[str]) -> bool:
     return text.isascii() and text.isalnum() and min(lengths) > 0 and max(lengths) <= LONGEST_ID
 
 
-def _by_row(
-    table: str, numbers: Sequence[int], delivered: Sequence[Sequence[Any]], rejected: Rejections
-) -> pa.Table:
+def _by_row(table: str, numbers: Sequence[int], delivered: Sequence[Sequence[Any]], rejected: Rejections) -> pa.Table:
     """The good rows of some; the others are added to `rejected`."""
     columns = SOURCES[table]
     good = []
