@@ -314,7 +314,7 @@ def _read_table(connection: sqlite3.Connection, table: str, rejected: Rejections
     for rows, bytes_of_rows in _batches(found):
         numbers, *delivered = zip(*rows, strict=True)
         if not rowid:
-            numbers = range(place + 1, place + len(rows) + 1)
+            numbers = tuple(range(place + 1, place + len(rows) + 1))
             originals += (row[1:] for row in rows)
         place, size = place + len(rows), size + bytes_of_rows
         if place > most:
@@ -398,7 +398,7 @@ def _by_row(table: str, numbers: Sequence[int], delivered: Sequence[Sequence[Any
         else:
             good.append((number, *values))
     schema = _schema(table)
-    return pa.table(list(zip(*good, strict=True)) or [[]] * len(schema), schema=schema)
+    return pa.table([*zip(*good, strict=True)], schema=schema) if good else schema.empty_table()
 
 
 def _rejected(table: str, number: int, original: Sequence[Any], reason: RowReason, detail: str) -> RejectedRow:
