@@ -74,10 +74,8 @@ def build(
     reached = _reached(spark, whole, old, new, snapshot)
     changes = {str(day): each.meterpoints for day, each in written.changes.items()}
     concerned = {day: meterpoints for day, meterpoints in changes.items() if meterpoints and day not in whole}
-    rows = reached.groupBy("date").count().collect() if reached is not None else []
-    counted = {str(row.date): row["count"] for row in rows}
-    for day in _with_readings(tables.locations(spark, READINGS, counted)) if counted else ():
-        concerned[day] = concerned.get(day, 0) + counted[day]
+    for row in reached.groupBy("date").count().collect() if reached is not None else ():
+        concerned[str(row.date)] = concerned.get(str(row.date), 0) + row["count"]
     corrected = _few(spark, written, concerned)
     whole |= concerned.keys() - corrected
     sides = _sides(spark, place, written, corrected, reached, old, new) if corrected else None
@@ -88,11 +86,7 @@ def build(
 
 def read_dates(spark: SparkSession) -> set[str]:
     """Dates that have readings. Those of which the readings are kept no longer still have totals, which must stay."""
-    return _with_readings(tables.all_locations(spark, READINGS))
-
-
-def _with_readings(held: Locations) -> set[str]:
-    return {tables.date_of(value) for value, folder in held.items() if not tables.is_empty(folder)}
+    return tables.full_dates(tables.all_locations(spark, READINGS))
 
 
 def calendar(spark: SparkSession, dates: Collection[str]) -> DataFrame:
@@ -131,7 +125,7 @@ def _reached(
         if len(dates) > FEW_DATES:
             first, end = marts.changed_span(old[:2], new[:2])
             of_agreements = {day for day in dates if str(first) <= day < str(end)}
-        if of_agreements:
+        if of_agreements := tables.full_dates(tables.locations(spark, READINGS, of_agreements)):
             found.append(marts.changed_agreements(calendar(spark, of_agreements), old[:2], new[:2]))
     if dates and REGIONS in snapshot and (of_regions := regions.changed(spark, dates, new.regions)) is not None:
         found.append(of_regions)

@@ -326,7 +326,10 @@ def _read_table(connection: sqlite3.Connection, table: str, rejected: Rejections
     def original(number: int) -> Sequence[Any]:
         if not rowid:
             return originals[number - 1]
-        row: Sequence[Any] = connection.execute(f"SELECT {names} FROM {table} WHERE {rowid} = ?", [number]).fetchone()
+        row: Sequence[Any] | None
+        row = connection.execute(f"SELECT {names} FROM {table} WHERE {rowid} = ?", [number]).fetchone()
+        if row is None:
+            raise SnapshotRejected("not_sqlite", f"the file is damaged: {table} row {number} is not found again")
         return row
 
     return Content(pa.concat_tables(parts) if parts else _schema(table).empty_table(), original)
@@ -338,7 +341,7 @@ def _batches(found: sqlite3.Cursor) -> Iterator[tuple[list[Sequence[Any]], int]]
     size = 0
     while some := found.fetchmany(LOOK):
         rows += some
-        size += sum(len(value) if type(value) in (str, bytes) else SMALLEST_VALUE for row in some for value in row)
+        size += sum(len(value) if type(value) in (str, bytes) else SMALLEST_VALUE for row in some for value in row[1:])
         if len(rows) >= BATCH or size >= BATCH_BYTES:
             yield rows, size
             rows, size = [], 0
@@ -409,9 +412,10 @@ def _rejected(table: str, number: int, original: Sequence[Any], reason: RowReaso
 
 
 def _rowid(connection: sqlite3.Connection, table: str) -> str | None:
-    """The name of a table's rowid. A view, or a table WITHOUT ROWID, has none."""
-    kinds = connection.execute("SELECT type FROM sqlite_master WHERE lower(name) = ?", [table]).fetchone()
-    if kinds == ("view",):
+    """The name of a table's rowid. A view, or a table WITHOUT ROWID, has none, and that of a virtual table is whatever
+    it says. Neither of these two has a page of the file."""
+    page = connection.execute("SELECT rootpage FROM sqlite_master WHERE lower(name) = ?", [table]).fetchone()
+    if not page or not page[0]:
         return None
     taken = {row[1].lower() for row in connection.execute(f"PRAGMA table_xinfo({table})")}
     for name in ("rowid", "_rowid_", "oid"):  # a column of that name hides the number
@@ -449,35 +453,45 @@ def _without_repeats(table: str, content: Content, rejected: Rejections) -> Cont
         return content
     repeated = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
     is_repeated = pc.is_in(rows[key], value_set=repeated)
-    copies = _each(rows.filter(is_repeated).sort_by([(key, "ascending"), (NUMBER, "ascending")]))
-    kept = []
-    for value, found in groupby(copies, itemgetter(key)):
-        same = list(found)
-        differ = len({tuple(each.values())[1:] for each in same}) > 1
-        if not differ:
-            kept.append(same[0])
-        elif table != "agreement":
-            kept.append({NUMBER: same[0][NUMBER], key: value})
-        detail = f"{key} {value!r} occurs {len(same)} times" + (", and the rows differ" if differ else "")
-        for each in same[0 if differ else 1 :]:
-            number = each[NUMBER]
+    kept, blank = [], []
+    # Keys alone: a row may have megabytes.
+    copies = rows.select([key, NUMBER]).filter(is_repeated).sort_by([(key, "ascending"), (NUMBER, "ascending")])
+    for value, same in groupby(_each(copies), itemgetter(key)):
+        numbers = [each[NUMBER] for each in same]
+        first = _values(table, content.original(numbers[0]))
+        differ = any(_values(table, content.original(number)) != first for number in numbers[1:])
+        if not differ or table != "agreement":
+            kept.append(numbers[0])
+        if differ:
+            blank.append(numbers[0])
+        detail = f"{key} {value!r} occurs {len(numbers)} times" + (", and the rows differ" if differ else "")
+        for number in numbers[0 if differ else 1 :]:
             rejected.add(_rejected(table, number, content.original(number), "duplicate_key", detail))
-    once = [rows.filter(pc.invert(is_repeated)), pa.Table.from_pylist(kept, rows.schema)]
-    return content._replace(rows=pa.concat_tables(once).sort_by(NUMBER))
+    is_kept = pc.or_(pc.invert(is_repeated), pc.is_in(rows[NUMBER], value_set=pa.array(kept, pa.int64())))
+    rows = rows.filter(is_kept)
+    is_blank = pc.is_in(rows[NUMBER], value_set=pa.array(blank, pa.int64()))
+    for place, field in enumerate(rows.schema):
+        if blank and field.name not in (NUMBER, key):
+            rows = rows.set_column(place, field, pc.if_else(is_blank, pa.scalar(None, field.type), rows[field.name]))
+    return content._replace(rows=rows)
+
+
+def _values(table: str, original: Sequence[Any]) -> list[Any]:
+    return [_value(column, value)[0] for column, value in zip(SOURCES[table], original, strict=True)]
 
 
 def _of_known(contents: dict[str, Content], rejected: Rejections) -> Content:
     """Agreements of products and meterpoints that the file has."""
     agreement = contents["agreement"]
     of_product, of_meterpoint = (
-        pc.is_in(agreement.rows[key], value_set=contents[table].rows[key].combine_chunks())
+        pc.is_in(agreement.rows[key], value_set=contents[table].rows[key])
         for table, key in (("product", "product_id"), ("meterpoint", "meterpoint_id"))
     )
     is_known = pc.and_(of_product, of_meterpoint)
     if pc.all(is_known).as_py():
         return agreement
-    marked = agreement.rows.append_column("of_product", of_product)
-    for row in _each(marked.filter(pc.invert(is_known))):
+    named = agreement.rows.select([NUMBER, "agreement_id", "product_id", "meterpoint_id"])
+    for row in _each(named.append_column("of_product", of_product).filter(pc.invert(is_known))):
         unknown: Literal["product", "meterpoint"] = "meterpoint" if row["of_product"] else "product"
         reason: RowReason = "unknown_meterpoint" if row["of_product"] else "unknown_product"
         detail = f"agreement {row['agreement_id']} names the unknown {unknown} {row[f'{unknown}_id']!r}"

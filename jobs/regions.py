@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs import marts, tables
-from jobs.tables import DAILY_METERPOINT, DAILY_REGION, METERPOINT_HISTORY, REGIONS
+from jobs.tables import DAILY_METERPOINT, DAILY_REGION, METERPOINT_HISTORY, READINGS, REGIONS
 
 PARTITION = "reference"  # the only one
 SPANS = pa.schema(
@@ -70,29 +70,34 @@ def of_history(spark: SparkSession, recorded: Collection[str]) -> pa.Table:
 
 
 def changed(spark: SparkSession, dates: Collection[str], after: DataFrame) -> DataFrame | None:
-    """Which meterpoints, on which of `dates`, get another region when silver.meterpoint_regions becomes `after`. The
-    dates have marts. Columns: date, meterpoint_id.
+    """Which meterpoints, on which of `dates` that have readings, get another region when silver.meterpoint_regions
+    becomes `after`. Columns: date, meterpoint_id.
 
     A change from a date on reaches the dates since then. A meterpoint of which a region is told for the first time has
     it on all dates: of these only those count on which the marts know the meterpoint.
     """
     spans = marts.changed_regions(spark.table(REGIONS), after).persist()
     bounds = spans.groupBy("valid_from", "valid_to").agg(F.bool_or("was_known").alias("was_known")).collect()
-    of_dates, since_ever = (
-        marts.calendar(spark, map(date.fromisoformat, dates)).select("date"),
-        "valid_from < '0001-01-02'",
-    )
-    found = []
-    if any(each.valid_from > date.min for each in bounds):
+    since_ever, found = "valid_from < '0001-01-02'", []
+    begins = [each.valid_from for each in bounds if each.valid_from > date.min]
+    if later := _with_readings(spark, {day for day in dates if begins and day >= str(min(begins))}):
+        of_dates = marts.calendar(spark, map(date.fromisoformat, later)).select("date")
         on = (F.col("valid_from") <= F.col("date")) & (F.col("date") < F.col("valid_to"))
         found.append(spans.where(f"NOT {since_ever}").join(F.broadcast(of_dates), on).select("date", "meterpoint_id"))
     ever = [each for each in bounds if each.valid_from == date.min]
-    rest = set(dates) if any(each.was_known for each in ever) else set(dates) & _dates_without_region(spark)
-    if ever and rest:
+    rest: set[str] = set()
+    if ever:
+        was_known = any(each.was_known for each in ever)
+        rest = _with_readings(spark, set(dates) if was_known else set(dates) & _dates_without_region(spark))
+    if rest:
         known = tables.read(spark, DAILY_METERPOINT, tables.locations(spark, DAILY_METERPOINT, rest))
         of_span = known.select("meterpoint_id", "date").join(spans.where(since_ever), on="meterpoint_id", how="inner")
         found.append(of_span.where("date < valid_to").select("date", "meterpoint_id"))
     return reduce(DataFrame.unionByName, found).distinct() if found else None
+
+
+def _with_readings(spark: SparkSession, dates: Collection[str]) -> set[str]:
+    return tables.full_dates(tables.locations(spark, READINGS, dates))
 
 
 def _dates_without_region(spark: SparkSession) -> set[str]:

@@ -115,6 +115,11 @@ def date_of(value: str) -> str:
     return value.removesuffix(LATE)
 
 
+def full_dates(places: Locations) -> set[str]:
+    """The dates of those partitions that hold something."""
+    return {date_of(value) for value, folder in places.items() if not is_empty(folder)}
+
+
 def dates_of(values: Iterable[str]) -> set[str]:
     """The dates of partitions of any layer."""
     return set(map(date_of, values))

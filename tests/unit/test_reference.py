@@ -493,11 +493,14 @@ def test_numbers_and_nulls__should_count_as_bytes(tmp_path: Path, monkeypatch: p
     path = database(
         tmp_path / "a.db", product=[{"display_name": None, "is_variable": None, "id": number} for number in range(3)]
     )
-    monkeypatch.setattr(reference, "MOST_VALUES", 70)
+    bytes_of_values = 3 * (len("p1") + 3 * reference.SMALLEST_VALUE)
+    monkeypatch.setattr(reference, "MOST_VALUES", bytes_of_values)
+    assert read_reference(path).rows["product"] == 3
+
+    monkeypatch.setattr(reference, "MOST_VALUES", bytes_of_values - 1)
 
     found = refused(path)
-
-    assert (found.reason, found.detail) == ("too_large", "the values of product have more than 70 bytes")
+    assert (found.reason, found.detail) == ("too_large", "the values of product have more than 77 bytes")
 
 
 @pytest.mark.parametrize(("bound", "size"), [("MOST_REJECTED", 2), ("MOST_OF_REJECTED", 100)])
@@ -518,6 +521,25 @@ def test_file_of_more_rows_at_fault_than_are_held__should_be_refused(
     monkeypatch.setattr(reference, bound, size)
 
     assert refused(path).reason == "too_large"
+
+
+def test_virtual_table__should_say_itself_what_its_rows_are(tmp_path: Path) -> None:
+    path = changed(
+        database(tmp_path / "a.db"),
+        "DROP TABLE meterpoint",
+        "CREATE TABLE x (rid, region, meterpoint_id)",
+        "INSERT INTO x VALUES (1, 'London', 'm1'), (1, 'Wales', 'm1'), (2, 'Wales', 'm2')",
+        "CREATE VIEW v AS SELECT rid, region, meterpoint_id FROM x",
+        "CREATE VIRTUAL TABLE meterpoint USING fts5(region, meterpoint_id, content = 'v', content_rowid = 'rid')",
+    )
+
+    found = read_reference(path)
+
+    assert [(row.row_number, json.loads(row.row_json)["region"]) for row in found.rejected] == [
+        (1, "London"),
+        (2, "Wales"),
+    ]
+    assert found.tables["meterpoint"].num_rows == 2
 
 
 def test_value_of_two_megabytes__should_end_nothing(tmp_path: Path) -> None:
