@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs import load, periods, rollback, silver, sums, tables
+from jobs import build, load, periods, rollback, silver, sums, tables
 from jobs.readings import correct
 from jobs.settings import Settings
 from tests.integration.oracle import PERIODS
@@ -203,8 +203,9 @@ def as_if_much(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def as_if_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have meterpoints corrected in the late layer of dates that are so small that they would be written anew, and
-    marts worked out by month."""
+    """Have meterpoints corrected in the late layer of dates that are so small that they would be written anew, marts
+    worked out by month, and dates asked for that a change of agreements can reach."""
+    monkeypatch.setattr(build, "FEW_DATES", -1)
     monkeypatch.setattr(correct, "LARGE", 1)
     monkeypatch.setattr(correct, "PART", 0)
     monkeypatch.setattr(sums, "SMALL_FILE", -1)
