@@ -412,10 +412,10 @@ def _rejected(table: str, number: int, original: Sequence[Any], reason: RowReaso
 
 
 def _rowid(connection: sqlite3.Connection, table: str) -> str | None:
-    """The name of a table's rowid. A view, or a table WITHOUT ROWID, has none, and that of a virtual table is whatever
-    it says. Neither of these two has a page of the file."""
-    page = connection.execute("SELECT rootpage FROM sqlite_master WHERE lower(name) = ?", [table]).fetchone()
-    if not page or not page[0]:
+    """The name of a table's rowid. A view, or a table WITHOUT ROWID, has none, and that of a virtual table, which has no
+    page of the file, is whatever it says."""
+    pages = "SELECT rootpage FROM sqlite_master WHERE type = 'table' AND lower(name) = ? AND rootpage > 0"
+    if not connection.execute(pages, [table]).fetchone():
         return None
     taken = {row[1].lower() for row in connection.execute(f"PRAGMA table_xinfo({table})")}
     for name in ("rowid", "_rowid_", "oid"):  # a column of that name hides the number
