@@ -412,8 +412,8 @@ def _rejected(table: str, number: int, original: Sequence[Any], reason: RowReaso
 
 
 def _rowid(connection: sqlite3.Connection, table: str) -> str | None:
-    """The name of a table's rowid. A view, or a table WITHOUT ROWID, has none, and that of a virtual table, which has no
-    page of the file, is whatever it says."""
+    """The name of a table's rowid. A view, or a table WITHOUT ROWID, has none, and that of a virtual table is whatever
+    it says: that has no page of the file."""
     pages = "SELECT rootpage FROM sqlite_master WHERE type = 'table' AND lower(name) = ? AND rootpage > 0"
     if not connection.execute(pages, [table]).fetchone():
         return None
