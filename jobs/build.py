@@ -118,17 +118,23 @@ def _reached(
     `whole` left out. Columns: PAIR."""
     if not {CURRENT_SNAPSHOT, REGIONS} & snapshot.keys():
         return None
-    dates = tables.partitions(spark, READINGS) - set(whole)
-    found = []
+    dates, found = tables.partitions(spark, READINGS) - set(whole), []
+    # One question to the metastore, where one for each date would take longer.
+    held = read_dates(spark) if len(dates) <= FEW_DATES else None
+
+    def with_readings(days: set[str]) -> set[str]:
+        return days & held if held is not None else tables.full_dates(tables.locations(spark, READINGS, days))
+
     if CURRENT_SNAPSHOT in snapshot:
         of_agreements = dates
-        if len(dates) > FEW_DATES:
+        if held is None:
             first, end = marts.changed_span(old[:2], new[:2])
             of_agreements = {day for day in dates if str(first) <= day < str(end)}
-        if of_agreements := tables.full_dates(tables.locations(spark, READINGS, of_agreements)):
+        if of_agreements := with_readings(of_agreements):
             found.append(marts.changed_agreements(calendar(spark, of_agreements), old[:2], new[:2]))
-    if dates and REGIONS in snapshot and (of_regions := regions.changed(spark, dates, new.regions)) is not None:
-        found.append(of_regions)
+    if dates and REGIONS in snapshot:
+        of_regions = regions.changed(spark, dates, new.regions, with_readings)
+        found += [of_regions] if of_regions is not None else []
     if not found:
         return None
     both = found[0] if len(found) == 1 else found[0].unionByName(found[1]).distinct()
@@ -234,7 +240,7 @@ def _write_whole(
 ) -> tuple[Locations, sums.Parts]:
     """Write the mart by meterpoint of dates from all of their readings, and work out the sums of the others."""
     places = places_of_readings(spark, whole, written.locations)
-    full = {tables.date_of(value) for value, folder in places.items() if not tables.is_empty(folder)}
+    full = tables.full_dates(places)
     dates, readings = calendar(spark, full), tables.read(spark, READINGS, places)
     known = marts.known_on(dates, *reference).persist()
 

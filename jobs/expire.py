@@ -77,7 +77,7 @@ def find(spark: SparkSession, settings: Settings, today: date) -> list[Expired]:
         for table in names if first else ():
             kept = {str(shown.snapshot_date)} if shown and table in OF_SNAPSHOTS else set()
             held = tables.all_locations(spark, table)
-            days = {tables.date_of(value) for value, folder in held.items() if not tables.is_empty(folder)}
+            days = tables.full_dates(held)
             if values := sorted(day for day in days - kept if day < str(first)):
                 found.append(Expired(table, setting, values))
     return found

@@ -5,7 +5,7 @@ one, that one's. A snapshot that lacks the meterpoint, or has nothing but blanks
 meterpoint that left keeps its region. Of several snapshots of one date the last counts.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import date
 from functools import reduce
 
@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs import marts, tables
-from jobs.tables import DAILY_METERPOINT, DAILY_REGION, METERPOINT_HISTORY, READINGS, REGIONS
+from jobs.tables import DAILY_METERPOINT, DAILY_REGION, METERPOINT_HISTORY, REGIONS
 
 PARTITION = "reference"  # the only one
 SPANS = pa.schema(
@@ -69,7 +69,9 @@ def of_history(spark: SparkSession, recorded: Collection[str]) -> pa.Table:
     return rows
 
 
-def changed(spark: SparkSession, dates: Collection[str], after: DataFrame) -> DataFrame | None:
+def changed(
+    spark: SparkSession, dates: set[str], after: DataFrame, with_readings: Callable[[set[str]], set[str]]
+) -> DataFrame | None:
     """Which meterpoints, on which of `dates` that have readings, get another region when silver.meterpoint_regions
     becomes `after`. Columns: date, meterpoint_id.
 
@@ -80,7 +82,7 @@ def changed(spark: SparkSession, dates: Collection[str], after: DataFrame) -> Da
     bounds = spans.groupBy("valid_from", "valid_to").agg(F.bool_or("was_known").alias("was_known")).collect()
     since_ever, found = "valid_from < '0001-01-02'", []
     begins = [each.valid_from for each in bounds if each.valid_from > date.min]
-    if later := _with_readings(spark, {day for day in dates if begins and day >= str(min(begins))}):
+    if later := with_readings({day for day in dates if begins and day >= str(min(begins))}):
         of_dates = marts.calendar(spark, map(date.fromisoformat, later)).select("date")
         on = (F.col("valid_from") <= F.col("date")) & (F.col("date") < F.col("valid_to"))
         found.append(spans.where(f"NOT {since_ever}").join(F.broadcast(of_dates), on).select("date", "meterpoint_id"))
@@ -88,16 +90,12 @@ def changed(spark: SparkSession, dates: Collection[str], after: DataFrame) -> Da
     rest: set[str] = set()
     if ever:
         was_known = any(each.was_known for each in ever)
-        rest = _with_readings(spark, set(dates) if was_known else set(dates) & _dates_without_region(spark))
+        rest = with_readings(dates if was_known else dates & _dates_without_region(spark))
     if rest:
         known = tables.read(spark, DAILY_METERPOINT, tables.locations(spark, DAILY_METERPOINT, rest))
         of_span = known.select("meterpoint_id", "date").join(spans.where(since_ever), on="meterpoint_id", how="inner")
         found.append(of_span.where("date < valid_to").select("date", "meterpoint_id"))
     return reduce(DataFrame.unionByName, found).distinct() if found else None
-
-
-def _with_readings(spark: SparkSession, dates: Collection[str]) -> set[str]:
-    return tables.full_dates(tables.locations(spark, READINGS, dates))
 
 
 def _dates_without_region(spark: SparkSession) -> set[str]:
