@@ -122,6 +122,7 @@ lock: ## Pin all dependencies anew in requirements.lock, and the dashboard's in 
 	@echo "Making the virtual environment .venv (some minutes: PySpark is 455 MB)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@echo "Preparing Java's classes, so that commands start faster (a minute or two)"
 	@$(BIN)/python -m jobs.class_archive >/dev/null 2>&1 \
 	  || echo "There is no archive of Java's classes, so that commands start slower (why: $(BIN)/python -m jobs.class_archive)"
 	@touch $@

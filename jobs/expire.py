@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from pyspark.sql import SparkSession
 
 from jobs import collect, tables
+from jobs.erasure import state as erasures
 from jobs.errors import LakeError
 from jobs.ledger import loads as ledger
 from jobs.ledger import writer as ledger_writer
@@ -87,18 +88,21 @@ def run(spark: SparkSession, settings: Settings, expired: list[Expired], tell: C
     """Take it away, and record it; the id of the load that did, None if there is nothing.
 
     Folders that earlier expiries replaced are deleted when their time has come, also where there is nothing new.
-    Raises LakeError where a run was killed while it published: only the next load can tell what was there before it.
+    Raises LakeError where a run was killed while it published, or an erasure was: only the next load can tell what was
+    there before, and finish it.
     """
-    load_id = _take_away(spark, expired) if expired else None
+    load_id = _take_away(spark, settings, expired) if expired else None
     gone = collect.collect(spark, settings)
     if gone:
         tell(f"deleted the files of {len(gone)} folders that were replaced more than LAKE_RETENTION_HOURS ago")
     return load_id
 
 
-def _take_away(spark: SparkSession, expired: list[Expired]) -> str:
+def _take_away(spark: SparkSession, settings: Settings, expired: list[Expired]) -> str:
     started_at = datetime.now(UTC)
     writer = ledger_writer.writer(spark)
+    if erasures.pending(settings.state):
+        raise LakeError("an erasure was killed; `lake run` has to finish it first")
     if ledger.interrupted(spark):
         raise LakeError("a run was killed while it published; `lake run` has to put that right first")
     load_id = ledger_writer.new_load_id(started_at, ledger.recorded_loads(spark))

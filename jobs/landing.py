@@ -5,14 +5,15 @@ import stat
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
 LARGEST_READINGS = 128 * 1024 * 1024  # bytes of a readings file
 LARGEST_REFERENCE = 16 * 1024**3
+UNREADABLE = "unreadable"  # the reason where the system has one of its own
 PIECE = 64 * 1024  # bytes of a local file that are asked for at once
 
 
@@ -37,6 +38,20 @@ _DRAFT = ("~", ".tmp", ".temp", ".part", ".partial", ".filepart", ".crdownload",
 _OF_SYSTEMS = ("thumbs.db", "desktop.ini")
 _READINGS = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz")
 _REFERENCE = (".db", ".sqlite", ".sqlite3")
+
+
+class Opened(NamedTuple):
+    """An open file. Between the listing and now another one may have taken its place."""
+
+    stream: Any
+    modified_at: datetime  # UTC
+
+
+class Content(NamedTuple):
+    """All bytes of a file, and when the file was modified that they are of."""
+
+    content: bytes
+    modified_at: datetime  # UTC
 
 
 class Landing(NamedTuple):
@@ -174,8 +189,8 @@ def _delivered(info: FileInfo, path: str) -> Delivered:
     return Delivered(info.path.removeprefix(f"{path}/"), info.size, info.mtime)
 
 
-def open_file(file_system: FileSystem, root: str, name: str, largest: int) -> Any:
-    """A stream of a file's bytes.
+def open_file(file_system: FileSystem, root: str, name: str, largest: int) -> Opened:
+    """Open a file.
 
     Raises NotRead where the file is larger than `largest` bytes, or leads out of the landing place, else OSError. A
     link inside is followed: some senders deliver a folder by switching one.
@@ -183,13 +198,13 @@ def open_file(file_system: FileSystem, root: str, name: str, largest: int) -> An
     path = f"{root}/{name}"
     if isinstance(file_system, LocalFileSystem):
         return _open_local(path, root, largest)
-    size = file_system.get_file_info(path).size or 0
-    if size > largest:
-        raise _too_large(size, largest)
-    return file_system.open_input_stream(path, compression=None)
+    info = file_system.get_file_info(path)
+    if (info.size or 0) > largest:
+        raise _too_large(info.size, largest)
+    return Opened(file_system.open_input_stream(path, compression=None), info.mtime)
 
 
-def _open_local(path: str, root: str, largest: int) -> BinaryIO:
+def _open_local(path: str, root: str, largest: int) -> Opened:
     try:
         # What is no file is not opened, as a device may do something then; nor waited for, if it takes a file's place.
         is_file = stat.S_ISREG(os.stat(path).st_mode)
@@ -209,10 +224,25 @@ def _open_local(path: str, root: str, largest: int) -> BinaryIO:
             raise NotRead("unreadable", "it is no regular file")
         if status.st_size > largest:
             raise _too_large(status.st_size, largest)
-        return os.fdopen(opened, "rb", buffering=0)
+        return Opened(os.fdopen(opened, "rb", buffering=0), datetime.fromtimestamp(status.st_mtime, UTC))
     except BaseException:
         os.close(opened)
         raise
+
+
+def why_not_read(file_system: FileSystem, root: str, name: str) -> str | None:
+    """The reason for which a file of readings cannot be opened, None if it can."""
+    try:
+        open_file(file_system, root, name, LARGEST_READINGS).stream.close()
+    except OSError as error:
+        return getattr(error, "reason", UNREADABLE)
+    return None
+
+
+def time_of(listed: datetime, opened: datetime) -> datetime:
+    """When the file was modified that was opened: as it was listed, but for one that took its place since then. A
+    listing has parts of seconds that an object store does not tell of one object, and that Arrow rounds."""
+    return listed if abs(opened - listed) < timedelta(seconds=1) else opened
 
 
 def _place(opened: int, path: str) -> str:
@@ -252,19 +282,20 @@ def _all_of(stream: Any, is_local: bool) -> bytes:
 
 def read_ahead(
     file_system: FileSystem, root: str, names: Iterable[str], threads: int = 16
-) -> Iterator[bytes | OSError]:
-    """The bytes of each file, in order; from an object store read some files ahead, as its latency is most of what a
+) -> Iterator[Content | OSError]:
+    """The content of each file, in order; from an object store read some files ahead, as its latency is most of what a
     small file costs. A file that cannot be read gives its error."""
 
     is_local = isinstance(file_system, LocalFileSystem)
 
-    def read(name: str) -> bytes | OSError:
+    def read(name: str) -> Content | OSError:
         try:
-            with open_file(file_system, root, name, LARGEST_READINGS) as stream:
+            opened = open_file(file_system, root, name, LARGEST_READINGS)
+            with opened.stream as stream:
                 content = _all_of(stream, is_local)
                 if len(content) > LARGEST_READINGS:  # it has grown meanwhile
                     raise NotRead("too_large", f"it has more than {LARGEST_READINGS:,} bytes")
-                return content
+                return Content(content, opened.modified_at)
         except OSError as error:
             return error
 
@@ -272,7 +303,7 @@ def read_ahead(
         yield from map(read, names)
         return
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[bytes | OSError]] = deque()
+        waiting: deque[Future[Content | OSError]] = deque()
         for name in names:
             waiting.append(pool.submit(read, name))
             if len(waiting) > 2 * threads:

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow.fs import FileSystem
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -300,12 +301,17 @@ def _plan(spark: SparkSession, settings: Settings, wish: Wish, interrupted: bool
     if wish.rebuild:
         withheld = {row.source_file for row in spark.table("ops.withheld_files").collect()}
         named = silver.files_between(spark, *wish.rebuild) & there - withheld
+        # Of what is new in a file a rebuild takes nothing, and the file would be known afterwards.
+        if new := named & set(ledger_files.to_read(spark, found.readings, erased=erased)["source_file"].to_pylist()):
+            tell(f"Left out, because `lake run` has to load what is new in them first: {ledger_files.some(new)}.")
+            named -= new
         plan = plan._replace(mart_dates=_dates_between(spark, *wish.rebuild))
     elif not named:
         again = ledger_files.to_retry(spark, wish.retry, there, tell) if wish.retry is not None else set()
         candidates = _reference_candidates(spark, found.reference, again, erased)
+        readings = ledger_files.to_read(spark, found.readings, again, erased)
         return plan._replace(
-            readings=ledger_files.to_read(spark, found.readings, again, erased),
+            readings=_without_refused(spark, readings, again, file_system, folder),
             reference=candidates,
             notes=_notes(found, erased),
         )
@@ -316,6 +322,21 @@ def _plan(spark: SparkSession, settings: Settings, wish: Wish, interrupted: bool
         for files in (found.readings, found.reference)
     )
     return plan._replace(readings=readings, reference=[file | {"others": True} for file in reference.to_pylist()])
+
+
+def _without_refused(
+    spark: SparkSession, readings: pa.Table, again: Collection[str], file_system: FileSystem, folder: str
+) -> pa.Table:
+    """Files to read, but for those that could not be read before and still cannot, for the same reason: they are tried
+    again by each run, and are nothing new."""
+    refused = ledger_files.refused_unread(spark, readings)
+    tried = readings.filter(pc.is_in(readings["source_file"], pa.array(refused.keys() - set(again), pa.string())))
+    still = [
+        file["source_file"]
+        for file in tried.to_pylist()
+        if landing.why_not_read(file_system, folder, file["path"]) == refused[file["source_file"]]
+    ]
+    return readings.filter(pc.invert(pc.is_in(readings["source_file"], pa.array(still, pa.string()))))
 
 
 def _reference_candidates(

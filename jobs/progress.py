@@ -9,6 +9,8 @@ from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import NamedTuple
 
+from jobs.landing import Content
+
 MB = 1_000_000
 FIRST_SECONDS, FIRST_SHARE = 30.0, 0.01  # after either a rate is told
 TOLD_EACH = 0.5  # seconds in which a task tells again how far it is
@@ -57,7 +59,7 @@ def shown(show: Show | None, wanted: Done, ended: Callable[[], Done]) -> Iterato
             watching.join()
 
 
-def counted(contents: Iterable[bytes | OSError], sizes: Iterable[int], told: Path) -> Iterator[bytes | OSError]:
+def counted(contents: Iterable[Content | OSError], sizes: Iterable[int], told: Path) -> Iterator[Content | OSError]:
     """The contents of a task's files. A file counts as read when the next one is asked for."""
     files = size = 0
     last = 0.0

@@ -8,7 +8,7 @@ regions is summed up in silver.meterpoint_regions (`jobs/regions.py`).
 import shutil
 import tempfile
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -92,12 +92,14 @@ def take(
     `file` is a row of ledger.files.to_read. Rows that break a rule are left out. A file that cannot be read as a
     snapshot, and a snapshot of which a critical expectation fails, is rejected whole: the one before it stays in place.
     """
-    name = file["source_file"]
+    name, delivered = file["source_file"], f"{folder}/{file['path']}"
     row = {"source_file": name, "kind": "reference", "modified_at": file["modified_at"], "rows_rejected": 0}
-    if file["modified_at"] > audit.loaded_at + PATIENCE:
-        when = f"{file['modified_at']:%Y-%m-%d %H:%M} UTC"
+    version = file_system.get_file_info(delivered)
+    if version.mtime:  # it may have been replaced since it was listed
+        row["modified_at"] = landing.time_of(row["modified_at"] or version.mtime, version.mtime)
+    if row["modified_at"] and row["modified_at"] > audit.loaded_at + PATIENCE:
+        when = f"{row['modified_at']:%Y-%m-%d %H:%M} UTC"
         return _rejected(row, "modified_in_future", f"its modification time {when} is in the future: correct it")
-    delivered = f"{folder}/{file['path']}"
     beside = file_system.get_file_info([f"{delivered}-wal", f"{delivered}-journal"])
     if unfinished := [info.base_name for info in beside if info.size]:
         detail = f"what {unfinished[0]} holds is not in the file: something is writing it"
@@ -105,22 +107,21 @@ def take(
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "reference.db"
         try:
-            version = _version(file_system, delivered)
-            source = landing.open_file(file_system, folder, file["path"], landing.LARGEST_REFERENCE)
-            with source, path.open("wb") as target:
+            opened = landing.open_file(file_system, folder, file["path"], landing.LARGEST_REFERENCE)
+            with opened.stream as source, path.open("wb") as target:
                 head = source.read(len(reference.MAGIC))
                 target.write(head)
                 if head == reference.MAGIC:
                     shutil.copyfileobj(source, target)
                 else:  # it is rejected; what would be kept of it is enough
                     target.write(source.read(LARGEST_IN_QUARANTINE))
-            if _version(file_system, delivered) != version:
+            if file_system.get_file_info(delivered) != version:
                 return _rejected(row, "in_use", "it changed while it was read: something is writing it")
         except OSError as error:
             return _rejected(row, getattr(error, "reason", "unreadable"), erased.redacted(str(error)))
         row |= {"size_bytes": file["size_bytes"] or path.stat().st_size, "sha256": reference.checksum(path)}
         shown = shown_file(spark)
-        if shown and row["sha256"] == shown["sha256"]:
+        if shown and row["sha256"] == shown["sha256"] and _local_date(row) <= _local_date(shown):
             return Taken(row | {"status": "unchanged"})
         whole = path.read_bytes() if row["size_bytes"] <= LARGEST_IN_QUARANTINE else None
         try:
@@ -145,10 +146,10 @@ def take(
     return taken
 
 
-def _version(file_system: FileSystem, path: str) -> tuple[int | None, int | None]:
-    """Tells versions of a file apart: its modification time and size."""
-    info = file_system.get_file_info(path)
-    return info.mtime_ns, info.size
+def _local_date(file: dict[str, Any]) -> date:
+    """The date of a file's snapshot. The same bytes are the snapshot of a later date, too."""
+    modified_at: datetime = file["modified_at"]
+    return modified_at.astimezone(ZoneInfo(TIME_ZONE)).date()
 
 
 def without_erased(found: reference.Reference, erased: Erased) -> tuple[reference.Reference, int]:
@@ -212,7 +213,7 @@ def content(spark: SparkSession, name: str, locations: dict[str, Locations], loa
 
 def _write(spark: SparkSession, found: reference.Reference, file: dict[str, Any], audit: Audit) -> Taken:
     """Raises SnapshotRejected where a critical expectation fails, or a newer snapshot is shown."""
-    snapshot_date = file["modified_at"].astimezone(ZoneInfo(TIME_ZONE)).date()
+    snapshot_date = _local_date(file)
     current = spark.table(CURRENT_SNAPSHOT).first()
     shown = shown_file(spark)
     if current and (current.snapshot_date > snapshot_date or (shown and shown["modified_at"] > file["modified_at"])):

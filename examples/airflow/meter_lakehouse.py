@@ -24,7 +24,7 @@ with DAG(
         bash_command=f"{LAKE} run --no-sample",
         execution_timeout=timedelta(hours=4),
     )
-    # 1 is a warning, 2 critical: only the latter fails the task.
+    # 1 is a warning, which does not fail the task; 2 is critical, and 3 not known.
     check = BashOperator(
         task_id="check",
         bash_command=f"{LAKE} check || [ $? -eq 1 ]",

@@ -1,12 +1,14 @@
 """The command `lake`: its commands, by what they are about."""
 
 import os
+import sys
 from collections.abc import Callable
 
 import typer
 from pydantic import ValidationError
 from typer.completion import completion_init  # type: ignore[attr-defined]
 
+from jobs.check import Level
 from jobs.cli import access, care, load, look, periods, privacy, quarantine, watch
 from jobs.cli.terminal import COMPLETE, command_name, fail, warn
 from jobs.settings import Settings, unknown_names, wrong_values
@@ -50,4 +52,4 @@ def main() -> None:
             raise
         for text in wrong_values(error):
             fail(text)
-        raise SystemExit(1) from None
+        raise SystemExit(Level.unknown if sys.argv[1:2] == ["check"] else 1) from None

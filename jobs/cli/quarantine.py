@@ -61,7 +61,7 @@ def lines_of(found: "Result") -> list[str]:
         lines.append(file)
         for _, reason, count, rejected_on, load in rows:
             what = "whole file" if count is None else counted(count, "row")
-            lines.append(f"  {what:<12} {reason:<34} {rejected_on}  {load}")
+            lines.append(f"  {what:<12} {reason:<34} {rejected_on}  load {load}")
     return lines
 
 

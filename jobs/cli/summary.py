@@ -29,8 +29,10 @@ def print_end(job: "Job", summary: "Summary | None") -> None:
         _print_table(summary, job.stages)
     for rejection in summary.rejections:
         say(f"rejected: {rejection}")
+    rejected = summary.readings_rejected + summary.files.get("rejected", 0)
     if summary.rejections:
-        say("All of them: `lake quarantine list`; whole: tables quarantine.readings and quarantine.files")
+        some = f"These are {len(summary.rejections)} of {rejected:,}. " if len(summary.rejections) < rejected else ""
+        say(f"{some}All of them: `lake quarantine list`; whole: tables quarantine.readings and quarantine.files")
     for warning in summary.warnings:
         warn(warning)
     say(f"Quality report: {job.settings.reports_url or job.settings.reports / 'index.html'}")
@@ -47,8 +49,16 @@ def _print_table(summary: "Summary", stages: dict[str, float]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, text in rows_of(summary, stages):
-        table.add_row(name, text if name != "status" or summary.published else f"[bold red]{text}")
+        shown = text.replace(", ", "\n") if name == "rejected" else text  # a reason a line
+        table.add_row(name, shown if name != "status" or summary.published else f"[bold red]{shown}")
     console.print(table)
+
+
+def _status(summary: "Summary") -> str:
+    if not summary.published:
+        return "not published"
+    changed = summary.dates or summary.mart_dates or summary.snapshot_date or summary.undid
+    return "published" if changed else "there was nothing to publish"
 
 
 def rows_of(summary: "Summary", stages: dict[str, float]) -> list[tuple[str, str]]:
@@ -61,7 +71,7 @@ def rows_of(summary: "Summary", stages: dict[str, float]) -> list[tuple[str, str
     critical = sum(len(verdict.critical) for verdict in summary.verdicts)
     warned = sum(len(verdict.warnings) for verdict in summary.verdicts)
     rows = [
-        ("status", "published" if summary.published else "not published"),
+        ("status", _status(summary)),
         ("undid", summary.undid or ""),
         ("readings files", files),
         ("readings", f"{summary.readings_loaded:,} loaded, {summary.readings_rejected:,} rejected"),

@@ -81,7 +81,7 @@ def of_landing(settings: Settings, what: Pending) -> tuple[list[str], list[tuple
     deleted, remaining = [], []
     for name in wanted:
         try:
-            with landing.open_file(file_system, folder, name, landing.LARGEST_READINGS) as stream:
+            with landing.open_file(file_system, folder, name, landing.LARGEST_READINGS).stream as stream:
                 others, theirs = _rows_of(name, bytes(stream.read()), who)
             if others:
                 if theirs or who.words.redacted(name) != name:
@@ -97,7 +97,8 @@ def of_landing(settings: Settings, what: Pending) -> tuple[list[str], list[tuple
     remaining += [(name, "by its name it is no input") for name in odd]
     for file in there.reference:
         try:
-            with landing.open_file(file_system, folder, file.source_file, landing.LARGEST_REFERENCE) as stream:
+            opened = landing.open_file(file_system, folder, file.source_file, landing.LARGEST_REFERENCE)
+            with opened.stream as stream:
                 if _in_stream(stream, who.words):
                     remaining.append((file.source_file, "a reference file is replaced by its sender"))
         except OSError as error:

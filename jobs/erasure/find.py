@@ -125,7 +125,8 @@ def _tenancies(spark: SparkSession, accounts: frozenset[str]) -> dict[str, list[
 
     def span(row: Mapping[str, Any]) -> tuple[date, date]:
         end = row["agreement_valid_to"]
-        return row["agreement_valid_from"], end - timedelta(days=1) if end else today
+        last = end - timedelta(days=1) if end and end > date.min else end or today
+        return row["agreement_valid_from"], last
 
     def order(row: Mapping[str, Any]) -> tuple[date, int]:
         return row["agreement_valid_from"], row["agreement_id"]

@@ -81,9 +81,14 @@ def _keep_stones(settings: Settings, what: Pending) -> State:
 def before_load(spark: SparkSession, settings: Settings, tell: Callable[[str], None]) -> Erased:
     """Finish an erasure that was killed, erase again what a restored backup brought back, and return who was erased.
 
+    Where a load was killed, too, the next run erases, when that one is put right: it begins from folders that an
+    erasure does not look into, and would delete.
+
     Raises KeyLost.
     """
-    finish(spark, settings, tell)
+    is_whole = not ledger.interrupted(spark)
+    if is_whole:
+        finish(spark, settings, tell)
     state = erasures.read(settings.state)
     recorded = _recorded(spark)
     missing = {row["key_id"] for row in recorded} - state.keys.keys()
@@ -103,8 +108,7 @@ def before_load(spark: SparkSession, settings: Settings, tell: Callable[[str], N
     if len(known) < len(state.stones):
         erasures.write(settings.state, state)
     in_tables = {(row["erasure"], row["digest"], row["first_date"]) for row in recorded}
-    # Not before a load that was killed is put right: it begins from folders that an erasure deletes.
-    if known - in_tables and not ledger.interrupted(spark):
+    if known - in_tables and is_whole:
         erasures.begin(settings.state, brought_back(spark, state.erased()))
         finish(spark, settings, tell)
     return state.erased()

@@ -20,11 +20,13 @@ from jobs.ledger.loads import is_of, loads_that_published, recorded_loads
 from jobs.ledger.writer import day_of, started_at
 from jobs.names import with_hints
 from jobs.readings.erased import Erased
+from jobs.readings.rules import RowReason
 from jobs.stores import open_folder
-from jobs.tables import CLAIMS, LOAD_FILES, LOADS, Locations
+from jobs.tables import CLAIMS, LOAD_FILES, LOADS, REJECTED_FILES, REJECTED_READINGS, Locations
 
 EXAMPLES = 10  # names in a message
-VERSION = ("source_file", "load_id", "size_bytes", "modified_at", "sha256")
+LATER_THAN_FILE: RowReason = "interval_start_after_file"
+VERSION = ("source_file", "load_id", "size_bytes", "modified_at", "sha256", "rows_rejected")
 FILE = pa.schema(
     [
         ("source_file", pa.string()),
@@ -46,7 +48,8 @@ def to_read(
     is, and those named in `again`.
 
     Columns: source_file, size_bytes, modified_at, path, and known_sha256, by which the bytes of the known version are
-    recognised; null for a file of `again`, which is read though its bytes are known. A name with an erased id is known,
+    recognised; null for a file of `again`, which is read though its bytes are known, and for one of which rows were
+    rejected because they were later than it, and which has a later time now. A name with an erased id is known,
     and recorded, by its alias; `path` is where the file lies.
     """
     if not delivered:
@@ -76,7 +79,41 @@ def to_read(
         pc.equal(files["known_size_bytes"], files["size_bytes"]),
     )
     files = files.filter(pc.invert(pc.fill_null(same, False)))
+    was_early = pc.is_in(files["source_file"], _with_rows_later_than(spark, files))
+    known_bytes = pc.if_else(was_early, pa.scalar(None, pa.string()), files["known_sha256"])
+    files = files.set_column(files.column_names.index("known_sha256"), "known_sha256", known_bytes)
     return files.select([*FILE.names, "known_sha256"]).combine_chunks().sort_by("source_file")
+
+
+def refused_unread(spark: SparkSession, files: pa.Table) -> dict[str, str]:
+    """Why those of the given readings files were rejected last that could not be read, by source_file. They are not
+    known, so that a run tries them again."""
+    names = pc.field("source_file").isin(files["source_file"].combine_chunks())
+    unread = names & (pc.field("kind") == "readings") & pc.field("sha256").is_null()
+    everywhere = tables.all_locations(spark, REJECTED_FILES) if files.num_rows else {}
+    rows = tables.read_rows(spark, REJECTED_FILES, everywhere, unread, ["source_file", "reason", "load_id"])
+    return {row["source_file"]: row["reason"] for row in rows.sort_by("load_id").to_pylist()}
+
+
+def _with_rows_later_than(spark: SparkSession, files: pa.Table) -> pa.Array:
+    """Names of files whose known version was older than some of its rows, and which have its size and a later time now:
+    somebody may have put the time right (`touch`), and so rows that were rejected for it."""
+    touched = files.filter(
+        pc.and_(
+            pc.equal(files["known_size_bytes"], files["size_bytes"]),
+            pc.and_(
+                pc.greater(files["modified_at"], files["known_modified_at"]), pc.greater(files["known_rejected"], 0)
+            ),
+        )
+    )
+    names = touched["source_file"].combine_chunks()
+    if not len(names):
+        return names
+    loads = pc.unique(touched["known_load_id"]).to_pylist()
+    places = tables.locations(spark, REJECTED_READINGS, partitions_of(map(day_of, loads)))
+    of_these = pc.field("source_file").isin(names) & (pc.field("reason") == LATER_THAN_FILE) & is_of(loads)
+    rejected = tables.read_rows(spark, REJECTED_READINGS, places, of_these, ["source_file"])
+    return pc.unique(rejected["source_file"]).combine_chunks()
 
 
 def _table(delivered: list[Delivered]) -> pa.Table:
@@ -150,18 +187,18 @@ def _micros(column: pa.ChunkedArray | pa.Array) -> known.Array:
 
 
 def _newest_versions(spark: SparkSession, names: pa.ChunkedArray, seconds: known.Array) -> pa.Table:
-    """One row per source_file that is known: size, modification time and checksum of its newest version, of the load
-    that began at `seconds`."""
+    """One row per source_file that is known: load, size, modification time, checksum and rejected rows of its newest
+    version, of the load that began at `seconds`."""
     everywhere = tables.all_locations(spark, LOAD_FILES)
     days = {datetime.fromtimestamp(second, UTC).date() for second in np.unique(seconds).tolist()}
     named = partitions_of(days)
     places = {value: folder for value, folder in everywhere.items() if value in named}
     newest = _newest_in(spark, places, names)
-    found = dict(zip(newest["source_file"].to_pylist(), _seconds(newest["load_id"]).tolist(), strict=True))
+    found = dict(zip(newest["source_file"].to_pylist(), _seconds(newest["known_load_id"]).tolist(), strict=True))
     if any(found.get(name) != second for name, second in zip(names.to_pylist(), seconds.tolist(), strict=True)):
         # Two names that have one hash: then all are looked through.
         newest = _newest_in(spark, everywhere, names)
-    return newest.drop_columns(["load_id"])
+    return newest
 
 
 def _newest_in(spark: SparkSession, places: Locations, names: pa.ChunkedArray) -> pa.Table:
@@ -172,13 +209,14 @@ def _newest_in(spark: SparkSession, places: Locations, names: pa.ChunkedArray) -
         [("source_file", "ascending"), ("load_id", "ascending")]
     )
     newest = read.group_by("source_file", use_threads=False).aggregate(
-        [("load_id", "last"), ("size_bytes", "last"), ("modified_at", "last"), ("sha256", "last")]
+        [(name, "last") for name in VERSION if name != "source_file"]
     )
     renamed = {
-        "load_id_last": "load_id",
+        "load_id_last": "known_load_id",
         "size_bytes_last": "known_size_bytes",
         "modified_at_last": "known_modified_at",
         "sha256_last": "known_sha256",
+        "rows_rejected_last": "known_rejected",
     }
     return newest.rename_columns({"source_file": "source_file"} | renamed)
 
@@ -211,15 +249,14 @@ def of_load(spark: SparkSession, load_id: str) -> list[str]:
 
 def in_quarantine(spark: SparkSession, names: Collection[str]) -> set[str]:
     """Files of which something is in quarantine and no later version came: those of `names`, or all of them but those
-    of loads that were rolled back, which are to stay away.
+    of which the newest version was rolled back, which is to stay away.
 
     Raises UnknownFile.
     """
     files, rows = spark.table("quarantine.open_files"), spark.table("quarantine.open_readings")
     found = files.select("source_file", "load_id").union(rows.select("source_file", "load_id"))
     if not names:
-        rolled_back = spark.table("ops.rolled_back_loads").select("load_id")
-        found = found.join(rolled_back, on="load_id", how="left_anti")
+        found = found.join(spark.table("ops.withheld_files"), on="source_file", how="left_anti")
     known = {row.source_file for row in found.select(F.col("source_file")).distinct().collect()}
     if unknown := set(names) - known:
         shown = {row.source_file for row in spark.table("quarantine.open_reference").select("source_file").collect()}
@@ -245,13 +282,13 @@ def to_retry(
         return found
     if gone := found - set(there):
         tell(
-            f"Left out, because they are no longer in the landing place: {_some(gone)}."
+            f"Left out, because they are no longer in the landing place: {some(gone)}."
             " `lake quarantine dismiss --gone` takes them off the list."
         )
     found -= gone
     if retracted := of_which_something_was_retracted(spark, found):
         tell(
-            f"Left out, because some of what they said was retracted, and would come back: {_some(retracted)}."
+            f"Left out, because some of what they said was retracted, and would come back: {some(retracted)}."
             " `lake quarantine retry FILE` reads one all the same."
         )
     return found - retracted
@@ -291,7 +328,7 @@ def not_known(spark: SparkSession, names: Collection[str], load_id: str | None) 
     return "".join(f". {text}" for text in texts)
 
 
-def _some(names: Collection[str]) -> str:
+def some(names: Collection[str]) -> str:
     """The first ones, in their order."""
     more = f" and {len(names) - EXAMPLES:,} more" if len(names) > EXAMPLES else ""
     return f"{', '.join(sorted(names)[:EXAMPLES])}{more}"

@@ -22,10 +22,13 @@ from jobs.ledger.writer import day_of, publish
 from jobs.quality import Verdict
 from jobs.readings.merge import Changes
 from jobs.tables import (
+    BY_YEAR,
     CLAIMS,
     CONTESTED,
     DAILY_METERPOINT,
+    HALF_HOURLY,
     LOADS,
+    MARTS,
     PUBLICATIONS,
     PUBLISHING,
     READINGS,
@@ -41,7 +44,7 @@ def append(rows: DataFrame, table: str, load_id: str) -> None:
     """Publish many rows of a load (columns of the table without load_id and load_date) beside those of that day."""
     load_date = day_of(load_id)
     own = rows.withColumns({"load_id": F.lit(load_id), "load_date": F.lit(load_date)})
-    before = _recorded_rows(rows.sparkSession, table, load_date)
+    before = _recorded_rows(rows.sparkSession, table, load_date, load_id)
     _replace(before.unionByName(own.select(*before.columns), allowMissingColumns=True), table, load_id, load_date)
 
 
@@ -54,7 +57,9 @@ def append_rows(spark: SparkSession, rows: list[dict[str, Any]] | pa.Table, tabl
     live = tables.locations(spark, table, [load_date])
     before = tables.read_rows(spark, table, live)
     if table != LOADS:
-        before = before.filter(pc.is_in(before["load_id"], pa.array(recorded_loads(spark, load_date), pa.string())))
+        # The load's own rows stay: it may append to a table more than once.
+        kept = [*recorded_loads(spark, load_date), load_id]
+        before = before.filter(pc.is_in(before["load_id"], pa.array(kept, pa.string())))
     own = own.append_column("load_id", pa.repeat(load_id, own.num_rows))
     columns = [
         own[field.name].cast(field.type) if field.name in own.column_names else pa.nulls(own.num_rows, field.type)
@@ -160,6 +165,7 @@ def recover(spark: SparkSession, load_id: str) -> dict[str, Locations]:
     The reference snapshot is switched back, and ops and quarantine are cleared of the run's rows. Dates that the run
     had begun to switch stay as they are until this load makes them anew, because readers would miss them meanwhile.
     Returned is, by table, where readings and claims of these dates were before the run: the load begins from there.
+    Dates of which totals alone were kept are switched back at once: these cannot be made anew.
     """
     recorded = set(recorded_loads(spark))
     before = partial(before_dead_run, spark, recorded, switches(spark, recorded))
@@ -172,7 +178,34 @@ def recover(spark: SparkSession, load_id: str) -> dict[str, Locations]:
     earlier = {table: before(table) for table in (READINGS, CONTESTED, CLAIMS)}
     # Marts by year have no other dates: a load switches those of its dates before them.
     begun = {tables.date_of(value) for found in (*earlier.values(), before(DAILY_METERPOINT)) for value in found}
-    return {table: tables.locations(spark, table, begun) | found for table, found in earlier.items()}
+    held = {table: tables.locations(spark, table, begun) | found for table, found in earlier.items()}
+    totals = before(HALF_HOURLY)
+    expired = _with_totals_alone(spark, begun, held[READINGS], totals)
+    if expired:
+        for table in (*earlier, *MARTS):
+            of_table = before(table)
+            back = (
+                of_table
+                if table in BY_YEAR
+                else {value: folder for value, folder in of_table.items() if tables.date_of(value) in expired}
+            )
+            publish(spark, table, back, load_id)
+    return {
+        table: {value: folder for value, folder in found.items() if tables.date_of(value) not in expired}
+        for table, found in held.items()
+    }
+
+
+def _with_totals_alone(spark: SparkSession, dates: set[str], readings: Locations, totals: Locations) -> set[str]:
+    """Those of the dates that have no readings, and have totals. `readings` is where the dates' are, and `totals` where
+    years' are that are not looked for where they are now."""
+    without = dates - tables.full_dates(readings)
+    if not without:
+        return set()
+    years = tables.locations(spark, HALF_HOURLY, tables.holding(HALF_HOURLY, without)) | totals
+    full = {year: folder for year, folder in years.items() if not tables.is_empty(folder)}
+    rows = tables.read_rows(spark, HALF_HOURLY, full, tables.is_of_dates(without), ["date", "meterpoint_count"])
+    return set(map(str, pc.unique(rows.filter(pc.field("meterpoint_count") > 0)["date"]).to_pylist()))
 
 
 def before_dead_run(
@@ -276,11 +309,13 @@ def events(spark: SparkSession) -> list[Event]:
     return found
 
 
-def _recorded_rows(spark: SparkSession, table: str, load_date: date) -> DataFrame:
-    """What a table holds of a day, of loads that happened."""
+def _recorded_rows(spark: SparkSession, table: str, load_date: date, load_id: str | None = None) -> DataFrame:
+    """What a table holds of a day, of loads that happened, and of the load that is at work."""
     rows = tables.read(spark, table, tables.locations(spark, table, [load_date]))
-    recorded = spark.table(LOADS).select("load_id")
-    return rows.join(recorded, on="load_id", how="left_semi").select(*rows.columns)
+    kept = spark.table(LOADS).select("load_id")
+    if load_id:
+        kept = kept.union(spark.range(1).select(F.lit(load_id)))
+    return rows.join(kept, on="load_id", how="left_semi").select(*rows.columns)
 
 
 def _replace(rows: DataFrame, table: str, load_id: str, load_date: date) -> None:

@@ -266,7 +266,7 @@ def texts_of(content: bytes) -> Iterator[str]:
 
 def cut(span: tuple[date, date], other: tuple[date, date]) -> list[tuple[date, date]]:
     """What is left of dates without those of another span. Last dates are included."""
-    (first, last), (begin, end) = span, other
-    day = timedelta(days=1)
-    parts = [(first, min(last, begin - day)), (max(first, end + day), last)]
-    return [part for part in parts if part[0] <= part[1]]
+    # As numbers, because no date is before the first or after the last one.
+    (first, last), (begin, end) = (tuple(map(date.toordinal, each)) for each in (span, other))
+    parts = [(first, min(last, begin - 1)), (max(first, end + 1), last)]
+    return [(date.fromordinal(since), date.fromordinal(until)) for since, until in parts if since <= until]

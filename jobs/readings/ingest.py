@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
+from jobs.landing import UNREADABLE, Content, time_of
 from jobs.readings.erased import Erased
 from jobs.readings.parse import parse_files
 from jobs.readings.parsed import File, Parsed, Told
@@ -170,14 +171,14 @@ def total(receipts: Iterable[Receipt]) -> Receipt:
     return reduce(Receipt.__add__, receipts, Receipt())
 
 
-Read = Callable[[list[str]], Iterable[bytes | OSError]]
+Read = Callable[[list[str]], Iterable[Content | OSError]]
 
 
 def ingest(files: Iterable[dict[str, Any]], read: Read, place: Place, task: int = 0, attempt: int = 0) -> Receipt:
     """Read, judge and write the given files (columns as of ledger.files.to_read).
 
     A file counts as modified when the load began at the latest: a clock that is ahead must not win for ever. `read`
-    gives the bytes of files, or the error, in the order in which it is asked for them.
+    gives the content of files, or the error, in the order in which it is asked for them.
     """
     batch = _Batch(place, Receipt(attempts={str(task): attempt}))
     number = 0
@@ -210,21 +211,27 @@ class _Batch:
     def to_parse(self, files: Iterable[dict[str, Any]], read: Read) -> Iterator[File]:
         """The files that have something new to say; the others are counted here."""
         named = list(files)
-        for file, content in zip(named, read([file["path"] for file in named]), strict=True):
+        for file, found in zip(named, read([file["path"] for file in named]), strict=True):
             name = file["source_file"]
             record: dict[str, Any] = {"source_file": name, "kind": "readings", "modified_at": file["modified_at"]}
-            if isinstance(content, OSError):
-                reason = getattr(content, "reason", "unreadable")
-                detail = self.place.erased.redacted(str(content))
+            if isinstance(found, OSError):
+                reason = getattr(found, "reason", UNREADABLE)
+                detail = self.place.erased.redacted(str(found))
                 self._reject(record | {"reason": reason, "detail": detail, "size_bytes": file["size_bytes"]})
                 continue
+            content = found.content
+            record["modified_at"] = time_of(file["modified_at"] or found.modified_at, found.modified_at)
             self.receipt.bytes_read += len(content)
             record |= {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             if record["sha256"] == file["known_sha256"]:
                 self._record(record | {"status": "unchanged"})
                 continue
+            if record["modified_at"] != file["modified_at"]:
+                # It was replaced since it was listed. Without a checksum it is not known: the next run reads it, too,
+                # for this one may be one that is to read known files alone.
+                record["sha256"] = None
             self.waiting[name] = record
-            modified_at = min(file["modified_at"], self.place.started_at)
+            modified_at = min(record["modified_at"], self.place.started_at)
             yield File(name, content, (modified_at - EPOCH_UTC) // MICROSECOND)
 
     def add(self, parsed: Parsed) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 from pyspark import Accumulator, TaskContext
 
-from jobs.landing import read_ahead
+from jobs.landing import Content, read_ahead
 from jobs.progress import counted
 from jobs.readings.ingest import Place, Receipt, ingest
 
@@ -39,7 +39,7 @@ def ingest_files(
 ) -> Receipt:
     """Read, judge and write files (columns as of ledger.files.to_read)."""
 
-    def read(names: list[str]) -> Iterator[bytes | OSError]:
+    def read(names: list[str]) -> Iterator[Content | OSError]:
         contents = read_ahead(place.landing, place.landing_folder, names)
         return counted(contents, (file["size_bytes"] for file in files), told) if told else contents
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from jobs import load
 from jobs.load import Summary
 from tests.integration.lake import COLUMNS, PRODUCTS, Agreement, Lake, Product, Rows, day
 
@@ -286,3 +287,34 @@ def test_a_reference_file_that_cannot_be_read_does_not_keep_readings_out(
     lake.landing.reference([Agreement(1, "a"), Agreement(2, "b", product_id="P5")], ["a", "b"], [*PRODUCTS, UNNAMED])
     assert lake.load().snapshot_date is not None
     assert lake.value("SELECT display_name IS NULL FROM silver.product WHERE product_id = 'P5'")
+
+
+def test_a_load_too_large_for_memory_records_all_that_a_small_one_does(
+    new_lake: Callable[[], Lake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "FEW_FILES", 0)
+    monkeypatch.setattr(load, "FEW_ROWS", 0)
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-01"))
+    lake.landing.readings("b.json", [*day("b", "2021-01-01"), ["2021-01-01 00:00:00", -1, "b"]])
+    lake.landing.raw("readings/bad.json", b"{")
+    lake.landing.reference([Agreement(1, "a")], ["a", "b"])
+    lake.load()
+    lake.landing.readings("a.json", day("a", "2021-01-01", 2), after=timedelta(hours=1))
+    lake.load()
+
+    assert lake.rows(
+        "SELECT source_file, status, rows_read, rows_rejected FROM ops.load_files ORDER BY load_id, 1"
+    ) == [
+        ("case_study.db", "loaded", 7, 0),
+        ("readings/a.json", "loaded", 48, 0),
+        ("readings/b.json", "loaded", 49, 1),
+        ("readings/bad.json", "rejected", None, None),
+        ("readings/a.json", "loaded", 48, 0),
+    ]
+    assert lake.rows("SELECT source_file, content FROM quarantine.files") == [("readings/bad.json", b"{")]
+    assert lake.rows("SELECT source_file, reason FROM quarantine.readings") == [
+        ("readings/b.json", "consumption_negative")
+    ]
+    assert lake.value("SELECT count(*) FROM silver.superseded_readings") == 48
+    assert lake.run() is None

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from jobs import expire
+from jobs.erasure import find as erased
+from jobs.erasure import run as erase
 from jobs.errors import LakeError
 from jobs.expire import Expired
 from jobs.rollback import RollbackError
@@ -177,3 +179,45 @@ def test_what_comes_after_an_expiry_of_snapshots_alone_can_be_rolled_back(new_la
         lake.undo(second.load_id)
     with pytest.raises(RollbackError, match=r"deleted already, of silver.\w+_history 2021-11-02"):
         lake.undo(str(expired))
+
+
+@pytest.mark.parametrize("table", ["mart.daily_meterpoint_consumption", "ops.loads"])
+def test_totals_stay_where_a_rollback_of_the_expiry_is_killed(new_lake: Callable[[], Lake], table: str) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-31", 1) + day("a", "2021-02-01", 1))
+    lake.landing.reference([Agreement(1, "a")], ["a"])
+    lake.load()
+    before = totals(lake)
+    expired = expire.run(lake.spark, keeping(lake, readings=1), find(lake, readings=1), lambda _: None)
+
+    die_before_publishing(lake, table, lambda: lake.undo(str(expired)))
+    # A delivery of the same year, so that its totals are written with those that stay.
+    lake.landing.readings("b.json", day("a", "2021-02-02", 1), after=timedelta(hours=1))
+    lake.load()
+
+    after = totals(lake)
+    assert {view: [row for row in rows.rows if date(2021, 2, 2) not in row] for view, rows in after.items()} == {
+        view: rows.rows for view, rows in before.items()
+    }
+    assert lake.rows("SELECT DISTINCT date FROM silver.readings ORDER BY date") == [
+        (date(2021, 2, 1),),
+        (date(2021, 2, 2),),
+    ]
+    lake.undo(lake.value("SELECT max(load_id) FROM ops.loads"))
+    lake.undo(str(expired))
+    assert lake.value("SELECT count(*) FROM silver.readings WHERE date = '2021-01-31'") == 48
+
+
+def test_an_expiry_waits_for_an_erasure_that_was_killed(new_lake: Callable[[], Lake]) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", [*day("abcdef1", "2021-01-31", 1), *day("b", "2021-01-31", 1)])
+    lake.load()
+    what, _ = erased.find(lake.spark, lake.settings, erased.Request(("abcdef1",), (), "asked for", "somebody"))
+    erase.begin(lake.settings, what)
+
+    with pytest.raises(LakeError, match="an erasure was killed"):
+        expire.run(lake.spark, keeping(lake, readings=1), find(lake, readings=1), lambda _: None)
+
+    lake.run()
+    assert lake.rows("SELECT DISTINCT meterpoint_id FROM silver.readings") == [("b",)]
+    assert expire.run(lake.spark, keeping(lake, readings=1), find(lake, readings=1), lambda _: None)

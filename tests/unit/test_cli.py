@@ -229,10 +229,10 @@ def test_quarantine_list__should_have_each_name_whole_in_a_line_of_its_own() -> 
 
     assert [line.split("  ")[0] for line in lines] == ["readings/a.json", "", "", "readings/b.json", ""]
     assert [line.split() for line in lines[1:3]] == [
-        ["1", "row", "consumption_negative", "2026-11-27", "published"],
-        ["48", "rows", "day_held_off_grid", "2026-11-27", "published"],
+        ["1", "row", "consumption_negative", "2026-11-27", "load", "published"],
+        ["48", "rows", "day_held_off_grid", "2026-11-27", "load", "published"],
     ]
-    assert lines[4].split() == ["whole", "file", "not_json", "2026-11-27", "not", "published"]
+    assert lines[4].split() == ["whole", "file", "not_json", "2026-11-27", "load", "not", "published"]
     assert max(map(len, lines)) <= 80
 
 
@@ -283,6 +283,7 @@ def test_summary__should_count_a_broken_reference_file_as_one() -> None:
     rows = dict(summary.rows_of(done, {}))
 
     assert (rows["readings files"], rows["reference snapshot"]) == ("2 loaded", f"rejected: {error}")
+    assert rows["status"] == "there was nothing to publish"
 
 
 def test_summary__should_count_as_warnings_of_expectations_no_others() -> None:

@@ -1,6 +1,7 @@
 """What lies in the landing place, and its files, read one after the other or, from a store, some ahead."""
 
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import pytest
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 from jobs import landing
-from jobs.landing import NotRead, is_empty, look, open_file, read_ahead
+from jobs.landing import Content, NotRead, Opened, is_empty, look, open_file, read_ahead, time_of
+
+NOW = datetime(2026, 11, 2, 7, 30, 15, 250_000, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("store", [False, True], ids=["disk", "store"])
@@ -23,7 +26,10 @@ def test_read_ahead__should_give_bytes_or_the_error_in_order(tmp_path: Path, sto
     found = list(read_ahead(file_system, "" if store else str(tmp_path), names, threads=3))
 
     assert isinstance(found.pop(50), FileNotFoundError)
-    assert found == [name.encode() * number for number, name in enumerate(names) if number != 50]
+    assert [each.content for each in found if isinstance(each, Content)] == [
+        name.encode() * number for number, name in enumerate(names) if number != 50
+    ]
+    assert len(found) == 99
 
 
 def test_names__should_tell_what_is_read_what_is_being_written_and_what_is_ignored(tmp_path: Path) -> None:
@@ -76,7 +82,7 @@ def test_file__should_not_be_followed_out_of_the_landing_place_nor_be_read_witho
 
     def why(name: str, largest: int = 10) -> str:
         try:
-            open_file(LocalFileSystem(), str(landing), name, largest).close()
+            open_file(LocalFileSystem(), str(landing), name, largest).stream.close()
         except NotRead as error:
             return error.reason
         except OSError:
@@ -130,7 +136,9 @@ def test_landing_place_that_is_a_link_and_is_switched__should_be_read_where_it_l
         place.unlink(missing_ok=True)
         place.symlink_to(name)
 
-        assert list(read_ahead(LocalFileSystem(), str(place), ["a.json"])) == [name.encode()]
+        [found] = read_ahead(LocalFileSystem(), str(place), ["a.json"])
+        assert isinstance(found, Content)
+        assert found.content == name.encode()
 
 
 def test_file_of_a_store__should_be_asked_for_once_so_that_it_is_of_one_version() -> None:
@@ -188,7 +196,7 @@ def test_file_that_grows_over_the_limit_while_it_is_read__should_be_refused_not_
     (tmp_path / "a.json").write_bytes(b"12345")
     local = LocalFileSystem()
     monkeypatch.setattr(landing, "LARGEST_READINGS", 4)
-    monkeypatch.setattr(landing, "open_file", lambda *_: local.open_input_stream(str(tmp_path / "a.json")))
+    monkeypatch.setattr(landing, "open_file", lambda *_: Opened(local.open_input_stream(str(tmp_path / "a.json")), NOW))
 
     (found,) = read_ahead(local, str(tmp_path), ["a.json"])
 
@@ -213,3 +221,32 @@ def test_input__should_be_there_as_the_listing_has_it(tmp_path: Path, name: str)
     found = look(LocalFileSystem(), str(tmp_path))
 
     assert landing.has_input(str(tmp_path)) == bool(found.readings or found.reference)
+
+
+@pytest.mark.parametrize(
+    ("opened", "expected"),
+    [
+        pytest.param(NOW, NOW, id="the listed one"),
+        pytest.param(NOW.replace(microsecond=0), NOW, id="the listed one of an object store"),
+        pytest.param(NOW + timedelta(seconds=1), NOW + timedelta(seconds=1), id="a later one"),
+        pytest.param(NOW - timedelta(days=1), NOW - timedelta(days=1), id="an older one, moved there"),
+    ],
+)
+def test_time_of__should_be_that_of_the_version_that_is_read(opened: datetime, expected: datetime) -> None:
+    assert time_of(NOW, opened) == expected
+
+
+@pytest.mark.parametrize("nanoseconds", [1_700_000_000_123_456_789, 0, -1_500, 1_999])
+def test_file_that_is_opened_as_it_was_listed__should_have_the_time_of_the_listing(
+    tmp_path: Path, nanoseconds: int
+) -> None:
+    (tmp_path / "readings").mkdir()
+    file = tmp_path / "readings/a.json"
+    file.write_bytes(b"{}")
+    os.utime(file, ns=(nanoseconds, nanoseconds))
+    [listed] = look(LocalFileSystem(), str(tmp_path)).readings
+
+    opened = open_file(LocalFileSystem(), str(tmp_path), "readings/a.json", 10)
+
+    opened.stream.close()
+    assert time_of(listed.modified_at, opened.modified_at) == listed.modified_at

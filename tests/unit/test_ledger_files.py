@@ -23,6 +23,7 @@ FILE = pa.schema(
         ("size_bytes", pa.int64()),
         ("modified_at", pa.timestamp("us", "UTC")),
         ("sha256", pa.string()),
+        ("rows_rejected", pa.int64()),
         ("kind", pa.string()),
         ("status", pa.string()),
     ]

@@ -1,15 +1,18 @@
 """How far a load is, as a person is told."""
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from jobs.cli.work import Job
+from jobs.landing import Content
 from jobs.progress import Done, Show, counted, duration, shown, text
 from jobs.settings import Settings
 
 MB = 1_000_000
+EMPTY = Content(b"", datetime(2026, 1, 1, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
@@ -41,8 +44,8 @@ def test_shown__should_add_up_what_tasks_at_work_tell_and_pass_nothing_that_is_w
     with shown(Show(told.append, 0.01), Done(4, 40 * MB), lambda: ended) as folder:
         assert folder
         for task in (0, 1):
-            contents = counted([b"", OSError("gone")], [5 * MB, 5 * MB], folder / f"task-{task}.txt")
-            assert [type(content) for content in contents] == [bytes, OSError]
+            contents = counted([EMPTY, OSError("gone")], [5 * MB, 5 * MB], folder / f"task-{task}.txt")
+            assert [type(content) for content in contents] == [Content, OSError]
         _until(told, "4 of 4 files, 20 of 40 MB")
         ended = Done(9, 90 * MB)  # of another machine, and some of it twice
         _until(told, "4 of 4 files, 40 of 40 MB")
@@ -54,7 +57,7 @@ def test_shown__should_add_up_what_tasks_at_work_tell_and_pass_nothing_that_is_w
 
 
 def test_counted__should_hand_on_contents_where_nobody_of_this_machine_watches(tmp_path: Path) -> None:
-    assert [*counted([b"a"], [1], tmp_path / "gone" / "task-0.txt")] == [b"a"]
+    assert [*counted([EMPTY], [1], tmp_path / "gone" / "task-0.txt")] == [EMPTY]
 
 
 def _until(told: list[str], start: str) -> None:

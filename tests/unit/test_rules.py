@@ -67,9 +67,13 @@ def test_rule_of_the_developers_guide__should_be_one_that_code_pages_model_and_c
         )
     shutil.copytree(PROJECT / "jobs" / "reports", tmp_path / "jobs" / "reports")
     [patch] = re.findall(r"```diff\n(.*?)```", (PROJECT / "docs" / "development.md").read_text(), re.DOTALL)
+    if "meterpoint_id_of_a_test" in REASONS["Rows of readings files"]:
+        pytest.skip("this is a project to which the guide's patch was applied")
     changed = {path.split("/")[0] for path in re.findall(r"^\+\+\+ b/(.*)$", patch, re.MULTILINE)}
     subprocess.run(["git", "apply", "-"], cwd=tmp_path, input=patch, text=True, check=True)
-    tests = ["tests/unit/test_rules.py", "tests/unit/readings/test_scenarios.py", "-k", "not guide"]
+    readings = "tests/unit/readings"
+    tests = ["tests/unit/test_rules.py", f"{readings}/test_scenarios.py", f"{readings}/test_parse.py"]
+    tests += ["-k", "not guide and (rules or scenarios or cases__should_cover)"]
 
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -77,4 +81,4 @@ def test_rule_of_the_developers_guide__should_be_one_that_code_pages_model_and_c
     assert changed == {"docs", "jobs", "tests"}
     assert done.returncode == 0, done.stdout
     cases = sum(1 for _ in (PROJECT / "tests" / "scenarios").iterdir())
-    assert f"{cases + 1 + 2 * len(REASONS) + 1} passed" in done.stdout
+    assert f"{cases + 1 + 2 * len(REASONS) + 2} passed" in done.stdout

@@ -157,6 +157,32 @@ def test_a_file_is_handed_to_the_stack_from_where_the_caller_is(
     assert done.stdout == f"{arguments}\n{given}"
 
 
+@pytest.mark.parametrize(
+    ("typed", "status"), [(["check"], 2), (["check", "--json"], 2), (["run"], 75), (["status"], 75)]
+)
+def test_a_stack_that_is_gone_is_critical_to_a_monitor_and_may_pass_for_a_load(
+    tmp_path: Path, typed: list[str], status: int
+) -> None:
+    for name in ("bin", "docker"):
+        (tmp_path / name).mkdir()
+    shutil.copy(PROJECT / "docker/lake", tmp_path / "docker")
+    (tmp_path / ".env").touch()
+    (tmp_path / "bin/docker").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "bin/docker").chmod(0o755)
+
+    done = subprocess.run(
+        ["docker/lake", *typed],
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr.startswith("lake: no Docker engine answers")
+
+
 STACK_TO_CLEAN = """#!/bin/sh
 case "$*" in
   "compose config") echo "name: lake" ;;

@@ -197,3 +197,5 @@ def test_dates__should_be_cut_by_those_of_another() -> None:
     assert cut(days(4, 9), days(1, 5)) == [days(6, 9)]
     assert cut(days(4, 9), days(1, 3)) == [days(4, 9)]
     assert cut(days(4, 9), days(10, 12)) == [days(4, 9)]
+    assert cut(days(4, 9), (date.min, date(2021, 1, 4))) == [days(5, 9)]
+    assert cut((date.min, date.max), (date.min, date.max)) == []

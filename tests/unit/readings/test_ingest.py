@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow.fs import LocalFileSystem
 
-from jobs.landing import NotRead
+from jobs.landing import Content, NotRead
 from jobs.readings import ingest, parse
 
 NOON, FAR = datetime(2021, 1, 5, 12, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
@@ -48,8 +49,9 @@ def parsed(
     known: dict[str, str] | None = None,
     modified: datetime = FAR,
     kept: date | None = None,
+    opened: datetime | None = None,
 ) -> Parsed:
-    """What a task writes of files by path."""
+    """What a task writes of files by path; they were `modified` when they were listed, and `opened` when read."""
     delivered = [
         {
             "source_file": path,
@@ -66,7 +68,13 @@ def parsed(
             f"{folder}/{name}" for name in ("readings", "contested", "claims", "staging")
         )
         place = ingest.Place(local, "", local, readings, contested, claims, staging, "", "load", FAR, kept)
-        receipt = ingest.ingest(delivered, lambda paths: [files[path] for path in paths], place)
+
+        def read(paths: list[str]) -> Iterator[Content | OSError]:
+            for path in paths:
+                found = files[path]
+                yield found if isinstance(found, OSError) else Content(found, opened or modified)
+
+        receipt = ingest.ingest(delivered, read, place)
 
         def written(pattern: str) -> pa.Table:
             paths = sorted(Path(folder).glob(pattern))
@@ -200,3 +208,18 @@ def test_readings_of_dates_that_are_kept_no_longer_are_left_out_and_counted() ->
     assert found.receipt.warnings == {"date_not_kept": 2}
     assert found.receipt.files == {"loaded": 2} and found.receipt.claims == 1
     assert found.receipt.rows_rejected == 0
+
+
+def test_file_that_was_replaced_since_it_was_listed__should_be_judged_by_its_own_time_and_be_read_again() -> None:
+    earlier, later = datetime(2020, 12, 31, tzinfo=UTC), datetime(2021, 1, 2, tzinfo=UTC)
+
+    found = parsed({"a.json": WHOLE}, modified=earlier, opened=later)
+
+    assert found.receipt.rows_rejected == 0
+    [file] = found.files.to_pylist()
+    assert (file["status"], file["sha256"], file["modified_at"]) == ("loaded", None, later)
+    assert found.claims["modified_at"].to_pylist() == [later]
+    # With the bytes that are known nothing is new.
+    checksum = hashlib.sha256(WHOLE).hexdigest()
+    [file] = parsed({"a.json": WHOLE}, {"a.json": checksum}, modified=earlier, opened=later).files.to_pylist()
+    assert (file["status"], file["sha256"]) == ("unchanged", checksum)
