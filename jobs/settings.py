@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     http: bool = Field(False, description="The SQL endpoint speaks Thrift over HTTP, and nothing else")
     ldap_url: str = Field("", description="ldaps:// URL of a directory whose users may log in at the SQL endpoint")
     ldap_bind: str = Field("", description="Name as which a user binds, with {user} for what was typed")
-    ldap_base: str = Field("", description="DN under which the two filters search")
+    ldap_base: str = Field("", description="DN under which the three filters search")
     ldap_analysts: str = Field("", description="Filter that finds something if {user}, or {dn}, is an analyst")
     ldap_stewards: str = Field("", description="Filter that finds something if {user}, or {dn}, is a steward")
     ldap_engineers: str = Field("", description="Filter that finds something if {user}, or {dn}, is an engineer")

@@ -233,6 +233,11 @@ def merge_dates(
 ) -> Written:
     """Make the folders of silver.readings, its contested readings and claims what the load says of its dates.
 
+    A date goes one of three ways. *Direct*: nothing is known of it, and no two files of the load speak of one
+    meterpoint, so that its content is what the tasks wrote. *Merged*: it is small, or much of it changes; what is known
+    and what is new are merged, and it is written whole. *Corrected*: it is large, and little changes; its late layer
+    gets the meterpoints that do.
+
     `begun` is where a date's content was before a run that was killed (`ledger.loads.recover`). Of the dates in
     `dropped` claims are dropped that a retraction takes back, and those of versions of files (`reread`) that were read
     once more; it tells about how many readings they give. With `only_held` files say nothing of meterpoint-days of
@@ -375,7 +380,7 @@ def _taken_back(
     retraction: Retraction | None, reread: pa.Table | None, kept_from: date | None, claims: pa.Table, day: date
 ) -> pa.ChunkedArray:
     """Which of a date's held claims are dropped: those that a retraction takes back, and those of versions of files
-    that were read once more."""
+    that were read once more. `_merge_by_tasks` says the same to Spark."""
     dated = claims.append_column("date", pa.repeat(pa.scalar(day), claims.num_rows))
     holds = retraction.holds(pc.field) if retraction else pc.scalar(False)
     dropped = dataset(dated).to_table(columns={"is_dropped": holds})["is_dropped"]

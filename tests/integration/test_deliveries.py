@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jobs import dismiss, landing
+from jobs import audit, dismiss, landing
 from jobs import load as job
 from jobs.errors import LakeError
 from jobs.silver import Retraction
@@ -417,3 +417,21 @@ def test_a_file_that_still_cannot_be_read_is_nothing_new(new_lake: Callable[[], 
     lake.landing.readings("link.json", day("b", "2021-01-01"))
     lake.load()
     assert lake.value("SELECT count(DISTINCT meterpoint_id) FROM silver.readings") == 2
+
+
+def test_files_that_cannot_be_read_stop_each_load_until_a_person_lets_it_pass(
+    new_lake: Callable[[], Lake], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(audit, "FEW_FILES_AT_FAULT", 1)
+    lake = new_lake()
+    (lake.landing.folder / "readings/link.json").symlink_to(tmp_path)
+    lake.landing.readings("a.json", day("a", "2021-01-01"))
+
+    for _ in range(2):
+        summary = lake.run()
+        assert summary
+        assert summary.blocking
+    lake.load(accept=frozenset({"faults"}))
+
+    assert lake.value("SELECT count(*) FROM silver.readings") == 48
+    assert lake.run() is None
