@@ -7,9 +7,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from jobs.landing import Content
+if TYPE_CHECKING:  # commands that need no Arrow do not wait for it
+    from jobs.landing import Content
 
 MB = 1_000_000
 FIRST_SECONDS, FIRST_SHARE = 30.0, 0.01  # after either a rate is told
@@ -59,7 +60,7 @@ def shown(show: Show | None, wanted: Done, ended: Callable[[], Done]) -> Iterato
             watching.join()
 
 
-def counted(contents: Iterable[Content | OSError], sizes: Iterable[int], told: Path) -> Iterator[Content | OSError]:
+def counted(contents: "Iterable[Content | OSError]", sizes: Iterable[int], told: Path) -> "Iterator[Content | OSError]":
     """The contents of a task's files. A file counts as read when the next one is asked for."""
     files = size = 0
     last = 0.0

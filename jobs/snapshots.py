@@ -115,7 +115,8 @@ def take(
                     shutil.copyfileobj(source, target)
                 else:  # it is rejected; what would be kept of it is enough
                     target.write(source.read(LARGEST_IN_QUARANTINE))
-            if file_system.get_file_info(delivered) != version:
+            now = file_system.get_file_info(delivered)
+            if (now.mtime_ns, now.size) != (version.mtime_ns, version.size):
                 return _rejected(row, "in_use", "it changed while it was read: something is writing it")
         except OSError as error:
             return _rejected(row, getattr(error, "reason", "unreadable"), erased.redacted(str(error)))
