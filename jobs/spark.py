@@ -245,7 +245,14 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
         "spark.jars": settings.endpoint_guard.as_uri(),
         "spark.executor.extraJavaOptions": " ".join([*_java_options(patience=5), *MEMORY_SHORT]),
     }
-    return (on_executors if cluster.is_cluster(settings) else {}) | {
+    # Spark's own ports ask for no password, and what queries send to all tasks can be had there: they are for this
+    # process alone.
+    alone = {
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.authenticate": "true",  # by a secret that Spark makes
+    }
+    return (on_executors if cluster.is_cluster(settings) else alone) | {
         "spark.driver.extraClassPath": str(settings.endpoint_guard),
         "spark.sql.extensions": "lake.guard.Guard",
         # All queries share the cores alike: without it the first one would have them until it ends.
@@ -276,6 +283,13 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
         "spark.buffer.pageSize": "1m",
         # Spark writes each plan out, with its constants, and keeps what it wrote.
         "spark.sql.maxPlanStringLength": "1m",
+        # And what it did, for pages that nobody looks at: of long statements until the memory is full.
+        "spark.ui.retainedJobs": "20",
+        "spark.ui.retainedStages": "20",
+        "spark.ui.retainedTasks": "1000",
+        "spark.sql.ui.retainedExecutions": "20",
+        "spark.sql.thriftserver.ui.retainedSessions": "20",
+        "spark.sql.thriftserver.ui.retainedStatements": "20",
         # What the parser has learnt of strange statements would stay in memory for good. A state takes some 30 KB.
         "spark.sql.parser.manageParserCaches": "true",
         "spark.sql.parser.parserDfaCacheFlushThreshold": "8000",

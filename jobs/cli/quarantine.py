@@ -7,7 +7,7 @@ import typer
 
 from jobs import overview
 from jobs.cli.load import look_at_landing, work_on
-from jobs.cli.terminal import AsJson, fail, say
+from jobs.cli.terminal import AsJson, fail, say, visible
 from jobs.cli.work import (
     all_below_landing,
     anything_loaded,
@@ -58,7 +58,7 @@ def lines_of(found: "Result") -> list[str]:
     """A line a file, whole, so that its name can be copied, and one below it for each reason."""
     lines: list[str] = []
     for file, rows in groupby(found.rows, key=lambda row: str(row[0])):
-        lines.append(file)
+        lines.append(visible(file))
         for _, reason, count, rejected_on, load in rows:
             what = "whole file" if count is None else counted(count, "row")
             lines.append(f"  {what:<12} {reason:<34} {rejected_on}  load {load}")

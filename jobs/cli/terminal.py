@@ -45,11 +45,17 @@ def fail(text: str, status: int = 1) -> typer.Exit:
     return typer.Exit(status)
 
 
+def visible(text: str) -> str:
+    """A text in which characters that no one sees are written out: a name of a file could move the cursor, set colours,
+    or make a line of its own."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def _print(level: str, plain: str, marked: str) -> None:
     if logs.is_json():
         print(logs.line(level, plain), file=sys.stderr, flush=True)
     else:
-        console.print(marked, soft_wrap=True)
+        console.print(visible(marked), soft_wrap=True)
 
 
 def day(typed: str | date) -> date:

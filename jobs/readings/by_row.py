@@ -29,6 +29,7 @@ from jobs.readings.rules import (
 
 # Characters: names of columns that the rejected rows of a file repeat.
 MOST_REPEATED = 256 * 1024 * 1024
+LONGEST_ROW = 1024 * 1024  # characters of a row that is kept because it is at fault
 
 
 def judge(document: Document) -> tuple[pa.Table, list[Rejected], Counter[Warning]]:
@@ -52,6 +53,10 @@ def judge(document: Document) -> tuple[pa.Table, list[Rejected], Counter[Warning
     if named * len(json.dumps(columns)) > MOST_REPEATED:
         raise FileRejected("too_large", f"{named:,} rows are at fault, and the names of their columns are too long")
 
+    for position, row in enumerate(rows):
+        if row.reason and (length := _length(data[position])) > LONGEST_ROW:
+            raise FileRejected("too_large", f"row {position} is at fault, and has {length:,} characters")
+
     good = [(row, data[position]) for position, row in kept if rows[position].reason is None]
     column = quality_column(columns)
     at = columns.index(column) if column else None
@@ -73,6 +78,15 @@ def judge(document: Document) -> tuple[pa.Table, list[Rejected], Counter[Warning
         if row.reason
     ]
     return table, rejected, +warnings
+
+
+def _length(value: Any) -> int:
+    """Characters that a value has as JSON, about."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(len(name) + _length(each) for name, each in value.items())
+    return sum(map(_length, value)) if isinstance(value, list) else 1
 
 
 def _judge_repeats(rows: list[Row]) -> list[int]:

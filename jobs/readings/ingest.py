@@ -39,6 +39,7 @@ DAY, MICROSECOND = 86_400_000_000, timedelta(microseconds=1)
 LARGEST_IN_QUARANTINE = 1024 * 1024
 # A task writes what it has read whenever it holds so many rows, or so many bytes of rejected files and rows.
 MOST_ROWS, MOST_BYTES = 1_000_000, 64 * 1024 * 1024
+LONGEST_EXAMPLE = 1_000  # characters of what a person is told of a row or file
 EXAMPLES = 10
 WRITERS = 8
 # Rows that a reader has to read, or can leave out, together: a thousand meterpoints of a date.
@@ -364,7 +365,7 @@ def _without(good: pa.Table, gone: "np.ndarray[Any, np.dtype[np.bool_]]", files:
 
 def _example(receipt: Receipt, is_row: bool, name: str, position: int, text: str) -> None:
     if sum(each[0] == is_row for each in receipt.rejections) < EXAMPLES:
-        receipt.rejections.append((is_row, name, position, text))
+        receipt.rejections.append((is_row, name, position, text[:LONGEST_EXAMPLE]))
 
 
 def _date(day: int) -> date:

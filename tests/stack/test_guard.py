@@ -455,7 +455,8 @@ def test_a_statement_of_any_letters_is_one_line_of_the_log(stack: Stack, letter:
     for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(1)):
         with attempt:
             (told,) = stack.told(mark)
-    assert told["user"] == "analyst" and told["statement"].endswith("…")
+    assert told["user"] == "analyst" and " … " in told["statement"]
+    assert told["statement"].endswith("', nothing")  # whatever stands before what is asked
     assert len(json.dumps(told, ensure_ascii=False).encode()) < 15_000
 
 

@@ -104,6 +104,27 @@ def test_no_answer_shows_an_id(cursor: Any, secrets: set[str], statement: str) -
     assert not [secret for secret in secrets if secret in shown]
 
 
+# Tables of which rows are in memory, and views of them.
+IN_MEMORY = (
+    "SELECT * FROM silver.agreement",
+    "SELECT meterpoint_id FROM silver.meterpoint LIMIT 25",
+    "SELECT count(*) FROM silver.readings WHERE date = DATE '2021-01-01' AND length(meterpoint_id) > 2",
+    "SELECT * FROM gold.readings_enriched WHERE date = DATE '2021-01-02' ORDER BY ALL",
+    "SELECT * FROM gold.load_history",
+)
+
+
+@pytest.mark.parametrize("mode", ["", "EXTENDED", "FORMATTED", "COST", "CODEGEN"])
+@pytest.mark.parametrize("statement", IN_MEMORY)
+def test_no_plan_shows_a_row(cursor: Any, secrets: set[str], statement: str, mode: str) -> None:
+    shown = answer(cursor, statement) and answer(cursor, f"EXPLAIN {mode} {statement}")
+
+    assert "Plan" in shown or "plan" in shown
+    # A row is written as words of eight bytes, each a hexadecimal number.
+    words = {f"{int.from_bytes(secret.encode()[:8], 'little'):x}" for secret in secrets}
+    assert not [secret for secret in secrets | words if secret in shown]
+
+
 def test_the_key_and_its_place_are_in_no_plan(stack: Stack, cursor: Any) -> None:
     key = stack.secret("LAKE_PSEUDONYM_KEY")
     for statement in (line for line in SHOWN if line.startswith("EXPLAIN")):

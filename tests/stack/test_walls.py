@@ -62,6 +62,31 @@ def test_no_service_reaches_the_internet_or_can_take_the_whole_machine(stack: St
             assert about["Internal"] or len(about["Containers"]) == 1, network
 
 
+# Ports at which a service may be asked from its networks: each wants a password, or is for all.
+PORTS = {
+    "metadata-db": {5432},
+    "object-store": {9000, 9001},
+    "metastore": {9083},
+    "metastore-read": {9083},
+    "sql-endpoint": {10000, 9464},
+    "reports": {8080},
+    "scheduler": set[int](),
+}
+
+
+@pytest.mark.parametrize("service", PORTS)
+def test_a_service_listens_at_its_own_ports_alone(stack: Stack, service: str) -> None:
+    stack.query("SELECT count(*) FROM silver.readings")  # what opens ports may do so for the first query
+
+    sockets = stack.compose("exec", "-T", service, "cat", "/proc/net/tcp", "/proc/net/tcp6").stdout.splitlines()
+
+    listening = [line.split()[1].rsplit(":", 1) for line in sockets if " 0A " in line]
+    # Of this machine alone: 127.x.x.x, also as an address of six, and ::1; as hexadecimal words, the last byte first.
+    own = re.compile(r"(0000000000000000FFFF0000)?[0-9A-F]{6}7F|0{24}01000000")
+    assert {int(port, 16) for address, port in listening if not own.fullmatch(address)} == PORTS[service]
+    assert set(PORTS) == set(LONG_RUNNING)
+
+
 def test_an_address_of_the_network_needs_a_certificate(stack: Stack) -> None:
     refused = stack.make("up", check=False, LAKE_BIND="0.0.0.0")
 

@@ -67,6 +67,10 @@ esac
         ("LAKE_REPORTS_BIND=0.0.0.0", False, None),  # they ask for no password
         ("LAKE_BIND=0.0.0.0\nLAKE_S3_BIND=0.0.0.0\nLAKE_BIND_WITHOUT_TLS=true", False, None),
         ("LAKE_BIND=0.0.0.0\nLAKE_BIND_WITHOUT_TLS=false", False, "LAKE_BIND=0.0.0.0: the SQL endpoint"),
+        *(
+            (f"# a comment\n\n{line}", False, ".env line 3: NAME=value is meant")
+            for line in ("export LAKE_BIND=0.0.0.0", " LAKE_BIND=0.0.0.0", "LAKE_BIND: 0.0.0.0", "LAKE_BIND =0.0.0.0")
+        ),
         ("LAKE_BIND=0.0.0.0\nLAKE_BIND_WITHOUT_TLS=yes", False, "LAKE_BIND_WITHOUT_TLS=yes: true or false is meant"),
     ],
 )

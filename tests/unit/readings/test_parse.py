@@ -788,3 +788,14 @@ def test_mutilated_file__should_lose_no_row(file: tuple[str, bytes]) -> None:
     else:
         data = json.loads(gzip.decompress(content) if path.endswith(".gz") else content, parse_int=float)["data"]
         assert result.good.num_rows + len(result.rejected) == len(data)
+
+
+@pytest.mark.parametrize("value", ["é" * 1_100_000, [["é"] * 600_000, {"é": "é" * 600_000}]], ids=["text", "nested"])
+def test_row_at_fault_of_a_million_characters__should_have_its_file_rejected(value: Any) -> None:
+    rows = [["2021-01-01 00:00:00", 1, "m1"], ["2021-01-01 00:30:00", value, "m1"]]
+    content = json.dumps({"columns": ["interval_start", "consumption_delta", "meterpoint_id"], "data": rows}).encode()
+
+    with pytest.raises(FileRejected, match="row 1 is at fault, and has 1,") as rejected:
+        parse_file("a.json", content, 2**62)
+
+    assert rejected.value.reason == "too_large"

@@ -106,6 +106,7 @@ final class Check {
     if (plan instanceof DeserializeToObject decode && decode.child() instanceof LocalRelation rows && rows.data().isEmpty()) {
       return;
     }
+    PlanSize.joins(plan);
     walk(plan, true);
   }
 

@@ -33,6 +33,8 @@ public final class QueryLog extends SparkListener {
   private static final Object LEFT_OUT = new Object();
   /** Bytes of a text as JSON writes it. Docker splits a line of 16 KiB, and whoever collects lines could read neither part. */
   private static final int LONGEST = 6_000;
+  /** The end of a longer one is kept, too: a comment before a statement does not hide it. */
+  private static final int END = 2_000;
 
   private final Map<String, String> addresses = new HashMap<>(); // by session
   private final Map<String, SparkListenerThriftServerOperationStart> running = new HashMap<>();
@@ -115,14 +117,24 @@ public final class QueryLog extends SparkListener {
   }
 
   static String shortened(String text) {
-    int bytes = 0;
-    for (int index = 0; index < text.length(); index++) {
+    if (fits(text, 0, 1, LONGEST) == text.length()) {
+      return text;
+    }
+    int begin = fits(text, 0, 1, LONGEST - END);
+    int end = fits(text, text.length() - 1, -1, END);
+    return text.substring(0, Character.isLowSurrogate(text.charAt(begin)) ? begin - 1 : begin) + " … "
+        + text.substring(Character.isLowSurrogate(text.charAt(end + 1)) ? end + 2 : end + 1);
+  }
+
+  /** Index of the first letter from `index` on, forwards or backwards, that is past so many bytes. */
+  private static int fits(String text, int index, int step, int most) {
+    for (int bytes = 0; 0 <= index && index < text.length(); index += step) {
       char letter = text.charAt(index);
       bytes += letter < ' ' || letter == '\u007f' ? 6 : letter == '"' || letter == '\\' ? 2 : letter < 0x80 ? 1 : letter < 0x800 ? 2 : 3;
-      if (bytes > LONGEST) {
-        return text.substring(0, Character.isLowSurrogate(letter) ? index - 1 : index) + "…";
+      if (bytes > most) {
+        break;
       }
     }
-    return text;
+    return index;
   }
 }

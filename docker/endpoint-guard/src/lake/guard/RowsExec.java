@@ -10,6 +10,7 @@ import org.apache.spark.sql.catalyst.expressions.Attribute;
 import org.apache.spark.sql.catalyst.plans.physical.Partitioning;
 import org.apache.spark.sql.catalyst.plans.physical.SinglePartition$;
 import org.apache.spark.sql.execution.SparkPlan;
+import scala.collection.Iterator;
 import scala.collection.immutable.IndexedSeq;
 import scala.collection.immutable.Seq;
 import scala.jdk.javaapi.CollectionConverters;
@@ -51,10 +52,16 @@ public final class RowsExec extends SparkPlan {
     return SinglePartition$.MODULE$;
   }
 
-  /** Without the rows: it is for EXPLAIN. */
+  /** Without the rows: it is for EXPLAIN. They are as the files have them, with ids and not with pseudonyms. */
   @Override
   public String simpleString(int most) {
     return "Rows " + output.mkString("[", ", ", "]");
+  }
+
+  /** The same for EXPLAIN FORMATTED. */
+  @Override
+  public Iterator<Object> stringArgs() {
+    return seq(List.<Object>of(output)).iterator();
   }
 
   @Override
