@@ -116,7 +116,7 @@ def _with_rows_later_than(spark: SparkSession, files: pa.Table) -> pa.Array:
     places = tables.locations(spark, REJECTED_READINGS, partitions_of(map(day_of, loads)))
     of_these = pc.field("source_file").isin(names) & (pc.field("reason") == LATER_THAN_FILE) & is_of(loads)
     rejected = tables.read_rows(spark, REJECTED_READINGS, places, of_these, ["source_file"])
-    return pc.unique(rejected["source_file"]).combine_chunks()
+    return pc.unique(rejected["source_file"])
 
 
 def _table(delivered: list[Delivered]) -> pa.Table:

@@ -424,7 +424,8 @@ def test_files_that_cannot_be_read_stop_each_load_until_a_person_lets_it_pass(
 ) -> None:
     monkeypatch.setattr(audit, "FEW_FILES_AT_FAULT", 1)
     lake = new_lake()
-    (lake.landing.folder / "readings/link.json").symlink_to(tmp_path)
+    (tmp_path / "elsewhere.json").write_bytes(b"{}")
+    (lake.landing.folder / "readings/link.json").symlink_to(tmp_path / "elsewhere.json")
     lake.landing.readings("a.json", day("a", "2021-01-01"))
 
     for _ in range(2):

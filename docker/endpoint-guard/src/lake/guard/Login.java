@@ -79,8 +79,9 @@ public final class Login implements PasswdAuthenticationProvider {
       return;
     }
     // A directory takes a name in capital letters for the same.
-    String person = user.toLowerCase(Locale.ROOT);
-    String there = person + " " + address;
+    String person = "person " + user.toLowerCase(Locale.ROOT);
+    // The address comes first: a name may have any characters, and would be that of another person there.
+    String there = "from " + address + " " + person;
     mayGuess(person, there);
     byte[] mac = mac(user, secret);
     if (remembered(user, mac)) {
