@@ -125,9 +125,10 @@ def is_text(value: Any) -> bool:
     """False too for half of a surrogate pair, which JSON can spell and UTF-8 cannot."""
     if not isinstance(value, str):
         return False
-    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+    return value.isascii() or not _SURROGATE.search(value)
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # Numbers as spreadsheets write them. `1234567e12` is none: ids of hexadecimal digits look like this.
 _SPREADSHEET_NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+[eE][+-]?[0-9]+|[eE]\+[0-9]+|\.0+)")
 # Drawn as nothing, though Unicode calls them letters, marks or symbols.

@@ -460,6 +460,17 @@ def test_a_statement_of_any_letters_is_one_line_of_the_log(stack: Stack, letter:
     assert len(json.dumps(told, ensure_ascii=False).encode()) < 15_000
 
 
+@pytest.mark.parametrize(("relation", "count"), [("silver.product", 60), ("gold.readings_enriched", 40)])
+def test_many_joins_are_refused_before_they_are_planned(stack: Stack, relation: str, count: int) -> None:
+    """The optimiser takes a minute for 250 joins, and nothing can stop it. A view has some of its own."""
+    joins = " ".join(f"JOIN {relation} AS a{number} ON true" for number in range(1, count))
+    with (
+        closing(stack.connect("analyst")) as connection,
+        pytest.raises(exc.OperationalError, match=r"\[LIMIT\].*joins"),
+    ):
+        connection.cursor().execute(f"SELECT count(*) FROM {relation} AS a0 {joins}")
+
+
 def test_brute_force_is_slowed(stack: Stack) -> None:
     stack.add_user("victim", "analyst")
     for guess in range(20):
