@@ -323,8 +323,7 @@ def test_a_rebuild_from_files_leaves_new_versions_to_the_next_run(new_lake: Call
     ]
 
 
-@pytest.mark.parametrize("hours", [12, 200], ids=["too little", "enough"])
-def test_a_new_time_of_a_file_brings_the_rows_that_were_later_than_it(new_lake: Callable[[], Lake], hours: int) -> None:
+def test_a_new_time_of_a_file_brings_the_rows_that_were_later_than_it(new_lake: Callable[[], Lake]) -> None:
     lake = new_lake()
     days = day("a", "2021-01-01") + day("a", "2021-01-02")
     lake.landing.readings("a.json", days)
@@ -334,12 +333,12 @@ def test_a_new_time_of_a_file_brings_the_rows_that_were_later_than_it(new_lake: 
     assert lake.load().receipt.reasons == {"interval_start_after_file": 47}
     assert lake.run() is None
 
-    lake.landing.touch("readings/a.json", early + timedelta(hours=hours) - DELIVERY)
+    lake.landing.touch("readings/a.json", early + timedelta(hours=12) - DELIVERY)
     lake.landing.touch("readings/others.json", HOUR)
     lake.load()
 
-    read = "SELECT count(*) FROM silver.readings WHERE meterpoint_id = 'a'"
-    assert lake.value(read) == (96 if hours > 24 else 73)
+    # Those that are not later than it now.
+    assert lake.value("SELECT count(*) FROM silver.readings WHERE meterpoint_id = 'a'") == 73
     assert lake.rows(
         "SELECT status FROM ops.load_files WHERE source_file = 'readings/others.json' ORDER BY load_id"
     ) == [
