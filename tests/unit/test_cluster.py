@@ -70,7 +70,14 @@ def test_a_process_by_itself_has_nothing_of_a_cluster(tmp_path: Path, monkeypatc
     monkeypatch.setenv(SECRET, "hidden")
     settings = of_cluster(tmp_path, "local[2]")
     conf = spark_conf(settings) | endpoint_conf(settings)
-    assert not {"spark.jars", "spark.authenticate", "spark.driver.bindAddress", "spark.executor.memory"} & conf.keys()
+    assert not {"spark.jars", "spark.authenticate.secret", "spark.executor.memory"} & conf.keys()
+    assert "spark.authenticate" not in spark_conf(settings)
+
+
+def test_ports_of_an_endpoint_by_itself_are_its_own_and_ask_for_a_secret(tmp_path: Path) -> None:
+    conf = endpoint_conf(of_cluster(tmp_path, "local[2]"))
+    assert {conf["spark.driver.bindAddress"], conf["spark.driver.host"]} == {"127.0.0.1"}
+    assert conf["spark.authenticate"] == "true"
 
 
 def test_a_cluster_without_a_secret_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
