@@ -258,8 +258,9 @@ def in_quarantine(spark: SparkSession, names: Collection[str]) -> set[str]:
     """
     files, rows = spark.table("quarantine.open_files"), spark.table("quarantine.open_readings")
     found = files.select("source_file", "load_id").union(rows.select("source_file", "load_id"))
-    if not names:
-        found = found.join(spark.table("ops.withheld_files"), on="source_file", how="left_anti")
+    withheld = spark.table("ops.withheld_files").select("source_file", "load_id")
+    # One that is named may be one of which only the version that was rolled back is at fault.
+    found = found.union(withheld) if names else found.join(withheld, on="source_file", how="left_anti")
     known = {row.source_file for row in found.select(F.col("source_file")).distinct().collect()}
     if unknown := set(names) - known:
         shown = {row.source_file for row in spark.table("quarantine.open_reference").select("source_file").collect()}
