@@ -96,8 +96,7 @@ def calendar(spark: SparkSession, dates: Collection[str]) -> DataFrame:
 
 def places_of_readings(spark: SparkSession, dates: Collection[str], written: Mapping[str, Locations]) -> Locations:
     """Where the readings of dates are as they will be when the load is published."""
-    new = {value: folder for value, folder in written.get(READINGS, {}).items() if tables.date_of(value) in dates}
-    return tables.locations(spark, READINGS, dates) | new
+    return tables.locations(spark, READINGS, dates) | tables.of_dates(written.get(READINGS, {}), dates)
 
 
 def _references(spark: SparkSession, snapshot: dict[str, Locations], load_id: str) -> tuple[Reference, Reference]:

@@ -13,7 +13,6 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSy
 
 LARGEST_READINGS = 128 * 1024 * 1024  # bytes of a readings file
 LARGEST_REFERENCE = 16 * 1024**3
-UNREADABLE = "unreadable"  # the reason where the system has one of its own
 PIECE = 64 * 1024  # bytes of a local file that are asked for at once
 
 
@@ -23,6 +22,11 @@ class NotRead(OSError):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
+
+
+def reason_of(error: OSError) -> str:
+    """The reason of docs/rules.md for which a file is not read."""
+    return error.reason if isinstance(error, NotRead) else "unreadable"
 
 
 class Delivered(NamedTuple):
@@ -235,7 +239,7 @@ def why_not_read(file_system: FileSystem, root: str, name: str) -> str | None:
     try:
         open_file(file_system, root, name, LARGEST_READINGS).stream.close()
     except OSError as error:
-        return getattr(error, "reason", UNREADABLE)
+        return reason_of(error)
     return None
 
 

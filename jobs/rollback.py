@@ -157,8 +157,7 @@ def _audit(spark: SparkSession, judge: audit.Audit, before: dict[str, Locations]
     marts = audit.on_dates(spark, places, dates)
     counted = marts[DAILY_METERPOINT].where(F.col("date").isin([date.fromisoformat(day) for day in restored]))
     expected = counted.agg(F.coalesce(F.sum("reading_count"), F.lit(0))).collect()[0][0]
-    of_restored = {value: folder for value, folder in readings.items() if tables.date_of(value) in restored}
-    of_readings = audit.measure(READINGS, tables.read(spark, READINGS, of_restored))
+    of_readings = audit.measure(READINGS, tables.read(spark, READINGS, tables.of_dates(readings, restored)))
     audit.judge_readings(judge, of_readings, expected=expected)
     measured = audit.measure_marts(marts, tables.read(spark, READINGS, readings), None)
     audit.judge_marts(judge, *measured, audit.lost_of_other_dates(spark, places, dates))

@@ -312,7 +312,7 @@ def totals_of_large(
 
     The totals are those of the marts; of a date that an older version built these lack what a correction would change.
     """
-    layers = {value: folder for value, folder in held.items() if tables.date_of(value) in dates}
+    layers = tables.of_dates(held, dates)
     size = dict(zip(layers, tables.sizes(spark, layers), strict=True))
 
     def is_large(day: str) -> bool:
@@ -448,10 +448,7 @@ def _merge(
     only_held: bool,
 ) -> dict[str, dict[str, Any]]:
     """Merge the dates, and return what was written, as WRITTEN has it, by date."""
-    folders = {
-        table: {value: folder for value, folder in each.items() if tables.date_of(value) in dates}
-        for table, each in held.items()
-    }
+    folders = {table: tables.of_dates(each, dates) for table, each in held.items()}
     new = {table: {day: each[day] for day in dates & each.keys()} for table, each in fresh.items()}
     held_rows = sum(tables.sizes(spark, folders[READINGS])) // BYTES_A_READING
     rows = held_rows + sum(receipt.readings[day] for day in dates)

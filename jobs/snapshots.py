@@ -119,7 +119,7 @@ def take(
             if (now.mtime_ns, now.size) != (version.mtime_ns, version.size):
                 return _rejected(row, "in_use", "it changed while it was read: something is writing it")
         except OSError as error:
-            return _rejected(row, getattr(error, "reason", "unreadable"), erased.redacted(str(error)))
+            return _rejected(row, landing.reason_of(error), erased.redacted(str(error)))
         row |= {"size_bytes": file["size_bytes"] or path.stat().st_size, "sha256": reference.checksum(path)}
         shown = shown_file(spark)
         if shown and row["sha256"] == shown["sha256"] and _local_date(row) <= _local_date(shown):

@@ -115,6 +115,11 @@ def date_of(value: str) -> str:
     return value.removesuffix(LATE)
 
 
+def of_dates(places: Locations, dates: Collection[str]) -> Locations:
+    """The partitions of dates, of any layer."""
+    return {value: folder for value, folder in places.items() if date_of(value) in dates}
+
+
 def full_dates(places: Locations) -> set[str]:
     """The dates of those partitions that hold something."""
     return {date_of(value) for value, folder in places.items() if not is_empty(folder)}

@@ -29,8 +29,8 @@ def print_end(job: "Job", summary: "Summary | None") -> None:
         _print_table(summary, job.stages)
     for rejection in summary.rejections:
         say(f"rejected: {rejection}")
-    rejected = summary.readings_rejected + summary.files.get("rejected", 0)
     if summary.rejections:
+        rejected = summary.readings_rejected + summary.files.get("rejected", 0)
         some = f"These are {len(summary.rejections)} of {rejected:,}. " if len(summary.rejections) < rejected else ""
         say(f"{some}All of them: `lake quarantine list`; whole: tables quarantine.readings and quarantine.files")
     for warning in summary.warnings:

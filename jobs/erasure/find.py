@@ -206,7 +206,7 @@ def _look_into(
 ) -> None:
     places = tables.all_locations(spark, table)
     if table in (READINGS, CONTESTED, CLAIMS):
-        places = {value: folder for value, folder in places.items() if tables.date_of(value) in dates}
+        places = tables.of_dates(places, dates)
     places = {value: folder for value, folder in places.items() if not tables.is_empty(folder)}
     is_of_dates = tables.root_and_column(spark, table)[1] == "date"
     found.places[table] = places

@@ -81,14 +81,9 @@ def _keep_stones(settings: Settings, what: Pending) -> State:
 def before_load(spark: SparkSession, settings: Settings, tell: Callable[[str], None]) -> Erased:
     """Finish an erasure that was killed, erase again what a restored backup brought back, and return who was erased.
 
-    Where a load was killed, too, the next run erases, when that one is put right: it begins from folders that an
-    erasure does not look into, and would delete.
-
     Raises KeyLost.
     """
-    is_whole = not ledger.interrupted(spark)
-    if is_whole:
-        finish(spark, settings, tell)
+    finish(spark, settings, tell)
     state = erasures.read(settings.state)
     recorded = _recorded(spark)
     missing = {row["key_id"] for row in recorded} - state.keys.keys()
@@ -108,7 +103,7 @@ def before_load(spark: SparkSession, settings: Settings, tell: Callable[[str], N
     if len(known) < len(state.stones):
         erasures.write(settings.state, state)
     in_tables = {(row["erasure"], row["digest"], row["first_date"]) for row in recorded}
-    if known - in_tables and is_whole:
+    if known - in_tables and not ledger.interrupted(spark):
         erasures.begin(settings.state, brought_back(spark, state.erased()))
         finish(spark, settings, tell)
     return state.erased()
@@ -166,9 +161,13 @@ class Done:
 def finish(
     spark: SparkSession, settings: Settings, tell: Callable[[str], None], found: Found | None = None
 ) -> Done | None:
-    """Carry out the erasure that was begun, if there is one. What was done of it already is found done."""
+    """Carry out the erasure that was begun, if there is one. What was done of it already is found done.
+
+    Where a load was killed it waits until a run has put that right: that one begins from folders that an erasure does
+    not look into, and would delete.
+    """
     what = erasures.pending(settings.state)
-    if not what:
+    if not what or ledger.interrupted(spark):
         return None
     if not found:
         tell("An erasure that was begun is finished first.")

@@ -89,12 +89,11 @@ def refused_unread(spark: SparkSession, files: pa.Table) -> dict[str, str]:
     """Why those of the given readings files were rejected last that could not be read, by source_file. They are not
     known, so that a run tries them again. Not those that stopped a load: they are to stop the next one, too."""
     everywhere = tables.all_locations(spark, REJECTED_FILES) if files.num_rows else {}
-    if not everywhere:
-        return {}
     names = pc.field("source_file").isin(files["source_file"].combine_chunks())
     unread = names & (pc.field("kind") == "readings") & pc.field("sha256").is_null()
-    unread &= is_of(loads_that_published(spark))
     rows = tables.read_rows(spark, REJECTED_FILES, everywhere, unread, ["source_file", "reason", "load_id"])
+    if rows.num_rows:
+        rows = rows.filter(is_of(loads_that_published(spark)))
     return {row["source_file"]: row["reason"] for row in rows.sort_by("load_id").to_pylist()}
 
 

@@ -175,25 +175,14 @@ def recover(spark: SparkSession, load_id: str) -> dict[str, Locations]:
         for day, location in tables.all_locations(spark, table).items():
             if tables.load_of(location) not in recorded:
                 _replace(_recorded_rows(spark, table, date.fromisoformat(day)), table, load_id, date.fromisoformat(day))
-    earlier = {table: before(table) for table in (READINGS, CONTESTED, CLAIMS)}
+    earlier = {table: before(table) for table in (READINGS, CONTESTED, CLAIMS, *MARTS)}
     # Marts by year have no other dates: a load switches those of its dates before them.
-    begun = {tables.date_of(value) for found in (*earlier.values(), before(DAILY_METERPOINT)) for value in found}
-    held = {table: tables.locations(spark, table, begun) | found for table, found in earlier.items()}
-    totals = before(HALF_HOURLY)
-    expired = _with_totals_alone(spark, begun, held[READINGS], totals)
-    if expired:
-        for table in (*earlier, *MARTS):
-            of_table = before(table)
-            back = (
-                of_table
-                if table in BY_YEAR
-                else {value: folder for value, folder in of_table.items() if tables.date_of(value) in expired}
-            )
-            publish(spark, table, back, load_id)
-    return {
-        table: {value: folder for value, folder in found.items() if tables.date_of(value) not in expired}
-        for table, found in held.items()
-    }
+    begun = {tables.date_of(value) for table, found in earlier.items() if table not in BY_YEAR for value in found}
+    held = {table: tables.locations(spark, table, begun) | earlier[table] for table in (READINGS, CONTESTED, CLAIMS)}
+    expired = _with_totals_alone(spark, begun, held[READINGS], earlier[HALF_HOURLY])
+    for table, found in earlier.items() if expired else ():
+        publish(spark, table, found if table in BY_YEAR else tables.of_dates(found, expired), load_id)
+    return {table: tables.of_dates(found, begun - expired) for table, found in held.items()}
 
 
 def _with_totals_alone(spark: SparkSession, dates: set[str], readings: Locations, totals: Locations) -> set[str]:

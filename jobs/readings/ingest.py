@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
-from jobs.landing import UNREADABLE, Content, time_of
+from jobs.landing import Content, reason_of, time_of
 from jobs.readings.erased import Erased
 from jobs.readings.parse import parse_files
 from jobs.readings.parsed import File, Parsed, Told
@@ -216,9 +216,8 @@ class _Batch:
             name = file["source_file"]
             record: dict[str, Any] = {"source_file": name, "kind": "readings", "modified_at": file["modified_at"]}
             if isinstance(found, OSError):
-                reason = getattr(found, "reason", UNREADABLE)
                 detail = self.place.erased.redacted(str(found))
-                self._reject(record | {"reason": reason, "detail": detail, "size_bytes": file["size_bytes"]})
+                self._reject(record | {"reason": reason_of(found), "detail": detail, "size_bytes": file["size_bytes"]})
                 continue
             content = found.content
             record["modified_at"] = time_of(file["modified_at"] or found.modified_at, found.modified_at)
