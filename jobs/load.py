@@ -179,6 +179,7 @@ class Plan(NamedTuple):
         return files or [READINGS]
 
 
+@tables.remembered()
 def run(
     spark: SparkSession, settings: Settings, stage: Stage, wish: Wish | None = None, tell: Tell = lambda _: None
 ) -> Summary | None:
@@ -201,6 +202,7 @@ def run(
     with stage("discover"):
         erased = erase.before_load(spark, settings, tell)
         restated = erasures.to_restate(settings.state)
+        tables.ask_anew()  # of what another run publishes from here on become_writer knows
         writer = ledger_writer.writer(spark)
         interrupted = ledger.interrupted(spark)
         plan = _plan(spark, settings, wish, interrupted, erased, tell)

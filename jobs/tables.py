@@ -15,9 +15,10 @@ import re
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import date
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -174,6 +175,39 @@ def form(spark: SparkSession, table: str) -> Form:
 def forms_changed() -> None:
     """Have the forms of tables asked for anew: somebody made, altered or dropped one."""
     form.cache_clear()
+    ask_anew()
+
+
+_answers: dict[str, dict[Any, Any]] | None = None  # by table of the metastore and question; None: none are kept
+
+
+@contextmanager
+def remembered() -> Iterator[None]:
+    """Keep what the metastore says of partitions until this process changes them: each question takes it 10 to 40 ms,
+    and a load has a hundred, half of them more than once.
+
+    For who is the writer or becomes it: then nobody else changes partitions (jobs/ledger/writer.py).
+    """
+    global _answers
+    _answers = {}
+    try:
+        yield
+    finally:
+        _answers = None
+
+
+def ask_anew() -> None:
+    """Forget what the metastore said so far."""
+    if _answers is not None:
+        _answers.clear()
+
+
+def _answer(table: str, question: Any, ask: Callable[[], Any]) -> Any:
+    # An answer that was on its way while the table changed goes into a dictionary that _changed took away.
+    kept = {} if _answers is None else _answers.setdefault(table, {})
+    if question not in kept:
+        kept[question] = ask()
+    return kept[question]
 
 
 def root_and_column(spark: SparkSession, table: str) -> tuple[str, str]:
@@ -184,8 +218,11 @@ def root_and_column(spark: SparkSession, table: str) -> tuple[str, str]:
 def partitions(spark: SparkSession, table: str) -> set[str]:
     """Values of the partition column that a table has, as text; dates of one in layers."""
     schema, name = stored(table).split(".")
-    names = str(_catalog(spark).listPartitionNames(schema, name, _option(spark, None)).mkString("\n"))
-    return {each.split("/", 1)[0].split("=", 1)[1] for each in names.splitlines()}
+
+    def ask() -> str:
+        return str(_catalog(spark).listPartitionNames(schema, name, _option(spark, None)).mkString("\n"))
+
+    return {each.split("/", 1)[0].split("=", 1)[1] for each in _answer(stored(table), "names", ask).splitlines()}
 
 
 def holding(table: str, dates: Iterable[str]) -> set[str]:
@@ -454,9 +491,8 @@ def locations(spark: SparkSession, table: str, values: Iterable[date | str]) -> 
         questions = [None] if len(wanted) > FEW else [{column: day} for day in dates_of(wanted)]
         found = {value: folder for only in questions for value, folder in _listed(spark, stored(table), only).items()}
         return {value: folder for value, folder in found.items() if {value, date_of(value)} & wanted}
-    schema, name = stored(table).split(".")
-    asked = {value: _catalog(spark).getPartitionOption(schema, name, _map(spark, {column: value})) for value in wanted}
-    return {value: str(each.get().location().toString()) for value, each in asked.items() if each.isDefined()}
+    places = {value: _place(spark, stored(table), column, value) for value in wanted}
+    return {value: place for value, place in places.items() if place}
 
 
 def all_locations(spark: SparkSession, table: str) -> Locations:
@@ -476,10 +512,25 @@ def locations_without_layers(spark: SparkSession, table: str) -> Locations:
 def _listed(spark: SparkSession, name_of_table: str, only: dict[str, str] | None = None) -> Locations:
     """Where the partitions of a table of the metastore are, or those with some values."""
     schema, name = name_of_table.split(".")
-    listed = _catalog(spark).listPartitions(schema, name, _option(spark, _map(spark, only) if only else None))
-    # As one text, because each question to Java takes as long as a thousand lines of it.
-    found = PARTITION.findall(str(listed.mkString("\n")))
-    return {f"{value}{LATE}" if layer == "late" else value: folder for value, layer, folder in found}
+
+    def ask() -> Locations:
+        listed = _catalog(spark).listPartitions(schema, name, _option(spark, _map(spark, only) if only else None))
+        # As one text, because each question to Java takes as long as a thousand lines of it.
+        found = PARTITION.findall(str(listed.mkString("\n")))
+        return {f"{value}{LATE}" if layer == "late" else value: folder for value, layer, folder in found}
+
+    return dict(_answer(name_of_table, str(only), ask))
+
+
+def _place(spark: SparkSession, name_of_table: str, column: str, value: str) -> str | None:
+    """Where one partition of a table without layers is."""
+    schema, name = name_of_table.split(".")
+
+    def ask() -> str | None:
+        found = _catalog(spark).getPartitionOption(schema, name, _map(spark, {column: value}))
+        return str(found.get().location().toString()) if found.isDefined() else None
+
+    return cast("str | None", _answer(name_of_table, (column, value), ask))
 
 
 def _spec(table: str, column: str, value: str) -> dict[str, str]:
@@ -558,6 +609,8 @@ def drop(spark: SparkSession, table: str, values: Collection[str]) -> None:
 
 
 def _changed(spark: SparkSession, table: str) -> None:
+    if _answers is not None:
+        _answers.pop(stored(table), None)
     # The SQL endpoint remembers the metastore's answers until this mark changes (CachedCatalog.java).
     spark.sql(f"ALTER DATABASE ops SET DBPROPERTIES ('lake.published' = '{uuid.uuid4()}')")
     spark.catalog.refreshTable(stored(table))
