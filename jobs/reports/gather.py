@@ -1,7 +1,7 @@
 """Read what the front page and the loads' pages show. Small tables are read without a Spark job."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -42,7 +42,6 @@ from jobs.tables import (
 )
 
 WORST_DAYS, WORST_NAMED = 7, 10
-LOOKED_BACK = 4  # partitions that are asked for together, until one is found that holds something
 # Tables of which the newest date is shown, and what they hold.
 BY_DATE = {
     READINGS: "Readings",
@@ -148,10 +147,8 @@ def overview(
     )
     totals = [total for total in of_all if total.date <= today]  # later ones are a fault of a clock
     newest, wanted = totals[-1].date if totals else None, check.expected_date(settings, now)
-    silent, worst = at_once(
-        lambda: silent_meterpoints(spark, min(newest, today - timedelta(days=1))) if newest else [],
-        lambda: worst_meterpoints(spark, newest) if newest else [],
-    )
+    silent = silent_meterpoints(spark, min(newest, today - timedelta(days=1))) if newest else []
+    worst = worst_meterpoints(spark, newest) if newest else []
     rows, files = since_yesterday(loads, now)
     if rows or files:  # which costs Spark jobs; mostly there are none
         by_date = spark.sql(check.newly_rejected(now)).collect()
@@ -271,26 +268,18 @@ def silent_meterpoints(spark: SparkSession, day: date) -> list[str]:
 def newest_date(spark: SparkSession, table: str, today: date) -> date | None:
     """The newest local date of which a table has rows, of a table partitioned by date or by year."""
     by_year = tables.root_and_column(spark, table)[1] == "year"
-    for values in _from_newest(spark, table, by_year, today):
-        locations = tables.locations(spark, table, values)
-        for value in sorted(locations, reverse=True):
-            if tables.is_empty(locations[value]):
-                continue
-            if not by_year:
-                return date.fromisoformat(tables.date_of(value))
-            rows = tables.read_rows(spark, table, {value: locations[value]}, pc.field("date") <= today, ["date"])
-            if rows.num_rows:
-                newest: date = pc.max(rows["date"]).as_py()
-                return newest
+    known = (value for value in tables.partitions(spark, table) if value <= str(today))
+    for partition in sorted(known, reverse=True):
+        locations = tables.locations(spark, table, [partition])
+        if not tables.full_dates(locations):
+            continue
+        if not by_year:
+            return date.fromisoformat(partition)
+        rows = tables.read_rows(spark, table, locations, pc.field("date") <= today, ["date"])
+        if rows.num_rows:
+            newest: date = pc.max(rows["date"]).as_py()
+            return newest
     return None
-
-
-def _from_newest(spark: SparkSession, table: str, by_year: bool, today: date) -> Iterator[list[str]]:
-    """Partitions that may be there, some at a time. Days come every day, so that all of them need not be listed."""
-    if not by_year:
-        yield _up_to(today, LOOKED_BACK)
-    known = sorted((value for value in tables.partitions(spark, table) if value <= str(today)), reverse=True)
-    yield from (known[start : start + LOOKED_BACK] for start in range(0, len(known), LOOKED_BACK))
 
 
 def _up_to(day: date, count: int) -> list[str]:
