@@ -25,7 +25,7 @@ CHANGING = re.compile(r"Table Properties: .*\n|Last Access: .*|Statistics: .*")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The one session of this process."""
     folder = tmp_path_factory.mktemp("spark")
-    session = start_session(Settings(warehouse=str(folder / "warehouse"), state=folder / "state", driver_memory="1g"))
+    session = start_session(Settings(warehouse=str(folder / "warehouse"), state=folder / "state", driver_memory="2g"))
     yield session
     session.stop()
 

@@ -119,7 +119,7 @@ def test_a_pool_lives_on_after_a_restart_of_the_endpoint(stack: Stack) -> None:
     cursor.fetchone()
 
     stack.compose("restart", "sql-endpoint")
-    stack.compose("up", "--detach", "--wait", "sql-endpoint")
+    stack.compose("up", "--detach", "--wait", "--no-deps", "sql-endpoint")
 
     with asking.connect() as connection:
         assert connection.execute(one).scalar() == 1

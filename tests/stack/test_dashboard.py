@@ -214,4 +214,4 @@ def test_again_with_tls_and_with_what_people_made(stack: Stack, dashboard: Super
     finally:
         stack.lake("certificate", "remove")
         stack.compose("restart", "sql-endpoint")
-        stack.compose("up", "--detach", "--wait", "sql-endpoint")
+        stack.compose("up", "--detach", "--wait", "--no-deps", "sql-endpoint")
