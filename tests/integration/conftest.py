@@ -25,7 +25,11 @@ CHANGING = re.compile(r"Table Properties: .*\n|Last Access: .*|Statistics: .*")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The one session of this process."""
     folder = tmp_path_factory.mktemp("spark")
-    session = start_session(Settings(warehouse=str(folder / "warehouse"), state=folder / "state", driver_memory="2g"))
+    with pytest.MonkeyPatch.context() as patch:
+        # Java lives for some hundred loads here: its optimising compiler need not wait.
+        patch.setattr("jobs.spark._java_options", lambda patience: ["-XX:+UseParallelGC"])
+        settings = Settings(warehouse=str(folder / "warehouse"), state=folder / "state", driver_memory="2g")
+        session = start_session(settings)
     yield session
     session.stop()
 
