@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from jobs.ledger import writer
 from jobs.settings import SQL, Settings
 from jobs.spark import start_session
 from tests.integration.lake import Lake
+
+# PySpark ends a process whose main module has no file, as those of pytest-xdist: it takes them for tests of its own.
+if not hasattr(sys.modules["__main__"], "__file__"):
+    sys.modules["__main__"].__file__ = __file__
 
 SCHEMAS = ("gold", "mart", "quarantine", "ops", "silver")
 MARKS = ", ".join(f"'lake.{mark}'" for mark in (writer.WRITER, collect.COLLECTED, compact.FOLDED))
