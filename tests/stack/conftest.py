@@ -83,13 +83,13 @@ class Stack:
         """A secret that the first `make up` wrote, or that it was changed to."""
         return self.env.get(name) or str(dotenv_values(REPOSITORY / ".env")[name])
 
-    def start(self, *command: str) -> "subprocess.Popen[str]":
+    def start(self, *command: str, stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[str]":
         """Start a command, and go on. What it says is on its standard error."""
         return subprocess.Popen(
             command,
             cwd=REPOSITORY,
             env=self.env,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -1,7 +1,8 @@
 """Runs `lake run` and kills it at a point: killed.py MOMENT FUNCTION [TABLE] [SECONDS]
 
 MOMENT is before, during (SECONDS after the call began) or after a call of FUNCTION (module.name in jobs), the first one
-that has TABLE among its arguments. Mounted into the job's container by tests/stack/test_faults.py.
+that has TABLE among its arguments. Spark starts at once, and the run when a line comes on standard input: so it can
+start while another run is at work. Mounted into the job's container by tests/stack/test_faults.py.
 """
 
 import importlib
@@ -13,6 +14,8 @@ from typing import Any
 
 from jobs import silver
 from jobs.cli import app
+from jobs.settings import Settings
+from jobs.spark import start_session
 
 
 def kill() -> None:
@@ -41,4 +44,6 @@ setattr(module, name, killing)
 if moment == "during":
     # By tasks, as large loads are read and merged: their files are cut off, too.
     silver.LITTLE_FILES, silver.LITTLE_ROWS = 0, -1
+start_session(Settings())
+sys.stdin.readline()
 app(["run"])
