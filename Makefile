@@ -71,10 +71,10 @@ test: test-unit test-integration test-stack ## Run all tests (those of the stack
 
 # The first two give way to the third, whose clients wait, where `make --jobs=3 test` runs them beside it.
 test-unit: .venv/ready ## Test functions, on one Spark session
-	@nice $(BIN)/pytest tests/unit
+	@nice -n 19 $(BIN)/pytest tests/unit
 
 test-integration: .venv/ready ## Test whole loads, embedded, in two processes
-	@nice $(BIN)/pytest --numprocesses 2 --dist loadfile tests/integration
+	@nice -n 19 $(BIN)/pytest --numprocesses 2 --dist loadfile tests/integration
 
 test-stack: .venv/ready ## Test the stack that compose.yaml makes, beside one that may run
 	@$(BIN)/pytest tests/stack

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from jobs.settings import Settings
 from jobs.spark import ASSETS, java_home, spark_conf
-from tests.integration.lake import SHORT_LIVED_JVM
+from tests.integration.lake import FOR_FEW_ROWS, SHORT_LIVED_JVM
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +24,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         conf = spark_conf(_settings(state)) | {
             "spark.sql.catalogImplementation": "in-memory",
             "spark.sql.shuffle.partitions": "2",
-            # Tests are short: a plan that is not changed on the way, and code that is compiled quickly, are worth more.
-            "spark.sql.adaptive.enabled": "false",
+            **FOR_FEW_ROWS,
             "spark.driver.extraJavaOptions": " ".join(
                 [
                     SHORT_LIVED_JVM["SPARK_SUBMIT_OPTS"],

@@ -14,7 +14,7 @@ from jobs import collect, compact, tables, versions
 from jobs.ledger import writer
 from jobs.settings import SQL, Settings
 from jobs.spark import start_session
-from tests.integration.lake import Lake
+from tests.integration.lake import FOR_FEW_ROWS, Lake
 
 # PySpark ends a process whose main module has no file, as those of pytest-xdist: it takes them for tests of its own.
 if not hasattr(sys.modules["__main__"], "__file__"):
@@ -35,6 +35,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         patch.setattr("jobs.spark._java_options", lambda patience: ["-XX:+UseParallelGC"])
         settings = Settings(warehouse=str(folder / "warehouse"), state=folder / "state", driver_memory="2g")
         session = start_session(settings)
+    for name, value in FOR_FEW_ROWS.items():
+        session.conf.set(name, value)
     yield session
     session.stop()
 

@@ -22,6 +22,13 @@ COLUMNS = ["interval_start", "consumption_delta", "meterpoint_id"]
 # The optimising compiler costs a JVM of a minute or two a quarter more processor time than it saves. Without it the JVM
 # reserves 48 MB for code, which Spark fills: then nothing is compiled any more.
 SHORT_LIVED_JVM = {"SPARK_SUBMIT_OPTS": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"}
+# For a few rows it costs more to compile a plan, and to change it on the way, than to carry it out as it is. Commands
+# and the stack are tested as they are.
+FOR_FEW_ROWS = {
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
 DELIVERY = datetime(2021, 11, 2, 7, 30, tzinfo=UTC)
 VIEWS = (
     "active_agreements",

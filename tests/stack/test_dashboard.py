@@ -183,7 +183,7 @@ def test_what_superset_exports_can_take_the_place_of_the_assets(
         folder.chmod(0o755)
 
     volume = f"{assets}:/srv/dashboard/assets:ro"
-    stack.compose("run", "--rm", "--volume", volume, "dashboard-init")
+    stack.compose("run", "--rm", "--no-deps", "--volume", volume, "dashboard-init")
 
     assert dashboard.get("/api/v1/dashboard/")["count"] == 1
     assert dashboard.get("/api/v1/chart/")["count"] == CHARTS
