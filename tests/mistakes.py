@@ -37,6 +37,7 @@ def say(command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     """Run `lake` with arguments, in this process."""
     monkeypatch.setattr(sys, "argv", ["lake", *command])
     monkeypatch.setenv("LAKE_COMMAND", "lake")
+    monkeypatch.setenv("COLUMNS", "200")  # tables
     monkeypatch.setenv("TERMINAL_WIDTH", "200")  # typer's own boxes
     status = 0
     try:
