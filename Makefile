@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help doctor up user users certificate dashboard run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack soak soak-endpoint siege bench bench-endpoint fuzz lint format dictionary lock check sbom
+.PHONY: help doctor up user users certificate dashboard run sql status sample down clean backup restore ps logs test test-unit test-integration test-stack test-one-stack test-small-stack soak soak-endpoint siege bench bench-endpoint fuzz lint format dictionary lock check sbom
 
 PYTHON ?= python3
 COMPOSE = docker compose --profile jobs --profile dashboard --profile cluster
@@ -76,8 +76,16 @@ test-unit: .venv/ready ## Test functions, on one Spark session
 test-integration: .venv/ready ## Test whole loads, embedded, in two processes
 	@nice -n 19 $(BIN)/pytest --numprocesses 2 --dist loadfile tests/integration
 
-test-stack: .venv/ready ## Test the stack that compose.yaml makes, beside one that may run
-	@$(BIN)/pytest tests/stack
+test-stack: test-one-stack test-small-stack ## Test the stack that compose.yaml makes, beside one that may run
+
+# Where `make --jobs=3 test` runs them, the second begins when the unit tests end.
+OF_SMALL_STACK := tests/stack/test_full_disk.py tests/stack/test_sbom.py
+
+test-one-stack: .venv/ready
+	@$(BIN)/pytest tests/stack $(addprefix --ignore=,$(OF_SMALL_STACK))
+
+test-small-stack: .venv/ready
+	@$(BIN)/pytest $(OF_SMALL_STACK)
 
 soak: .venv/ready ## Kill loads in the stack at random points (MINUTES=30)
 	@LAKE_SOAK_MINUTES=$(or $(MINUTES),30) $(BIN)/pytest tests/stack/test_faults.py -k random -s

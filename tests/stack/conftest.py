@@ -20,6 +20,7 @@ import sqlalchemy
 from dotenv import dotenv_values
 from pyhive import hive
 
+from jobs.sample import write_sample
 from tests.integration.lake import SHORT_LIVED_JVM
 
 # As its installation does (meterlake/pyproject.toml).
@@ -164,6 +165,19 @@ def stack(docker: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
         # The landing place is one that somebody chose, so that a sample is asked for.
         run = stack.make("run", "ARGS=--sample")
         assert "14,400 loaded" in run.stderr
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def small(docker: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack that may run beside that one and has little data, and a small disk for objects, which is memory."""
+    project = "meter-lakehouse-small"
+    options = ["--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", "o=size=96m,uid=10010"]
+    disk = ["docker", "volume", "create", *options, f"{project}_objects"]
+    with running_stack(project, landing_place(tmp_path_factory), *disk) as stack:
+        stack.add_people()
+        write_sample(stack.landing, meterpoints=2, days=1)
+        stack.make("run")
         yield stack
 
 

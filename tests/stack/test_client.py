@@ -1,14 +1,8 @@
 """The package `meterlake`: what PyHive and its SQLAlchemy dialect get wrong."""
 
-import re
-import shutil
-import subprocess
-import tomllib
-import venv
 from contextlib import closing
 from datetime import date, datetime
 from decimal import Decimal
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -16,7 +10,7 @@ import sqlalchemy
 from sqlalchemy import types
 
 import meterlake
-from tests.stack.conftest import REPOSITORY, Stack
+from tests.stack.conftest import Stack
 from tests.stack.test_stack import GOLD
 
 
@@ -148,27 +142,3 @@ def test_pandas_gets_decimals_where_it_is_told_to(stack: Stack) -> None:
 def test_a_wrong_option_in_the_url_is_an_error() -> None:
     with pytest.raises(sqlalchemy.exc.ArgumentError, match="tls=maybe"):
         sqlalchemy.create_engine("meterlake://ana:x@127.0.0.1:1/gold?tls=maybe")
-
-
-@pytest.mark.parametrize(("pip", "extra"), [("pip==23.2.1", "sqlalchemy"), ("pip", "pandas")])
-def test_an_old_and_a_new_pip_install_a_client_that_can_be_imported(tmp_path: Path, pip: str, extra: str) -> None:
-    # A copy, because pip leaves what it builds beside the source.
-    package = shutil.copytree(REPOSITORY / "meterlake", tmp_path / "source")
-    venv.create(tmp_path / "venv", with_pip=True)
-    python = tmp_path / "venv/bin/python"
-    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*install, "--upgrade", pip], check=True)
-    subprocess.run([*install, f"{package}[{extra}]"], check=True)
-    imports = "import importlib.metadata as m, meterlake, meterlake.dialect, sqlalchemy"
-    if extra == "pandas":
-        # All that the examples of its README import.
-        readme = (package / "README.md").read_text()
-        imports += "".join(f"\n{line}" for line in re.findall(r"^import .*", readme, re.MULTILINE))
-        assert "pandas" in imports
-    program = (
-        f"{imports}\nprint(m.version('meterlake'), sqlalchemy.create_engine('meterlake://ana:x@lake/gold').driver)"
-    )
-    printed = subprocess.run([python, "-c", program], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
-    version = tomllib.loads((REPOSITORY / "meterlake" / "pyproject.toml").read_text())["project"]["version"]
-
-    assert printed == f"{version} thrift\n"

@@ -1,13 +1,10 @@
 """The object store's disk is full while a load writes."""
 
 import io
-from collections.abc import Iterator
 
-import pytest
 from minio import Minio, S3Error
 
-from jobs.sample import write_sample
-from tests.stack.conftest import Stack, landing_place, running_stack
+from tests.stack.conftest import Stack
 from tests.stack.test_faults import (
     Deliveries,
     assert_ended_with_a_clear_error,
@@ -15,21 +12,7 @@ from tests.stack.test_faults import (
     lake_with,
 )
 
-PROJECT = "meter-lakehouse-full"
-DISK = "96m"
 PIECE = 2**20
-
-
-@pytest.fixture(scope="module")
-def small(docker: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack whose object store has a small disk, in memory."""
-    options = ["--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", f"o=size={DISK},uid=10010"]
-    disk = ["docker", "volume", "create", *options, f"{PROJECT}_objects"]
-    with running_stack(PROJECT, landing_place(tmp_path_factory), *disk) as stack:
-        stack.add_people()
-        write_sample(stack.landing, meterpoints=2, days=1)
-        stack.make("run")
-        yield stack
 
 
 def fill(store: Minio) -> list[str]:
