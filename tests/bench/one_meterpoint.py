@@ -29,13 +29,11 @@ from tests.bench.scale import PLACES, loaded
 
 FIRST, DAYS = date(2021, 1, 1), 365
 ROUNDS = 7
+OF_ONE = "WHERE meterpoint_id = '{}' AND date BETWEEN DATE '2021-01-01' AND DATE '2021-12-31'"
 QUERIES = {
-    "readings": "SELECT date, count(*), sum(consumption_kwh) FROM silver.readings WHERE meterpoint_id = '{}'"
-    " AND date BETWEEN DATE '2021-01-01' AND DATE '2021-12-31' GROUP BY date",
-    "half hours with agreement and product": "SELECT * FROM gold.readings_enriched WHERE meterpoint_id = '{}'"
-    " AND date BETWEEN DATE '2021-01-01' AND DATE '2021-12-31'",
-    "daily sums": "SELECT * FROM mart.daily_meterpoint_consumption WHERE meterpoint_id = '{}'"
-    " AND date BETWEEN DATE '2021-01-01' AND DATE '2021-12-31'",
+    "readings": f"SELECT date, count(*), sum(consumption_kwh) FROM silver.readings {OF_ONE} GROUP BY date",
+    "half hours with agreement and product": f"SELECT * FROM gold.readings_enriched {OF_ONE}",
+    "daily sums": f"SELECT * FROM mart.daily_meterpoint_consumption {OF_ONE}",
 }
 
 
@@ -46,13 +44,12 @@ def main(meterpoints: Annotated[int, typer.Option(min=ROUNDS)] = 200_000) -> Non
         loaded(folder)
         os.environ.update({name: str(folder / value) for name, value in PLACES.items()})
         spark = start_session(Settings())
-        for table in (READINGS, DAILY_METERPOINT):
-            (place,) = tables.all_locations(spark, table).values()
+        places = {table: tables.all_locations(spark, table)[str(FIRST)] for table in (READINGS, DAILY_METERPOINT)}
+        for table, place in places.items():
             tables.publish(spark, table, {str(FIRST + timedelta(days=day)): place for day in range(1, DAYS)})
         known = spark.table(READINGS).where(f"date = DATE '{FIRST}'").select("meterpoint_id").distinct()
         ids = [row.meterpoint_id for row in known.orderBy(F.rand(1)).limit(ROUNDS).collect()]
-        (place,) = set(tables.all_locations(spark, READINGS).values())
-        groups, may_hold = row_groups(Path(tables.plain(place)), ids)
+        groups, may_hold = row_groups(Path(tables.plain(places[READINGS])), ids)
         held = statistics.mean(may_hold)
         print(f"of {groups} row groups of a date {held:.1f} may hold a meterpoint, by their least and greatest id")
         for name, sql in QUERIES.items():
