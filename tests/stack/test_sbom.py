@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.stack.conftest import Stack
 
 IMAGES = {
+    "dashboard": {"deb", "pypi"},
     "lake": {"deb", "pypi", "maven"},
     "metadata-db": {"deb"},
     "metastore": {"deb", "maven"},
@@ -16,6 +17,7 @@ IMAGES = {
 
 
 def test_each_image_has_a_bill_of_materials_that_keeps_to_the_schema(small: Stack, tmp_path: Path) -> None:
+    small.compose("build", "dashboard-init")
     done = small.call([sys.executable, "docker/sbom.py", str(tmp_path), "--bills-alone"], timeout=1200, check=True)
 
     named = {path.name.partition(".")[0]: json.loads(path.read_text()) for path in tmp_path.glob("*.cdx.json")}
