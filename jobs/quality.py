@@ -1,9 +1,10 @@
-"""Data quality: what a load wrote is measured by Spark and judged by Great Expectations before it is published.
+"""Data quality: what a load wrote is measured, and judged by Great Expectations, before it is published.
 
 Great Expectations run on Spark data takes a job or more for each expectation, which for millions of readings is
 many times the cost of the load itself. So each table is *measured* in one Spark action, which gives one row of named
-numbers, and genuine expectations *judge* that row. Measures, limits and the reason of each are in
-`expectations/<table>.json`, one native Great Expectations suite a table:
+numbers, and genuine expectations *judge* that row. Tables of a reference file are in memory anyway, and measured there
+by DuckDB. Measures, limits and the reason of each are in `expectations/<table>.json`, one native Great Expectations
+suite a table:
 
 - `meta.measures`: name → Spark SQL aggregate over the table's rows.
 - `meta.groups`: the rows grouped `by` columns, with `columns` aggregated for each group and `measures` over the
@@ -38,6 +39,7 @@ from jobs.reports.site import template, write
 from jobs.wording import told
 
 if TYPE_CHECKING:  # Great Expectations takes seconds to import, which a run with nothing to do must not pay for
+    import pyarrow as pa
     from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
     from pyspark.sql import DataFrame
 
@@ -143,6 +145,48 @@ def measure_all(
     return measures, list(rows)
 
 
+def measure_in_memory(rows: pa.Table, suite: Suite) -> Measures:
+    """Take all measures of a table that is in memory, without Spark, which takes seconds for its first action.
+
+    DuckDB takes them; expressions are translated for it. Raises SuiteError for one that it does not know.
+    """
+    import duckdb
+    from sqlglot import ParseError
+
+    measures: Measures = {}
+    with duckdb.connect(config={"enable_external_access": False}) as database:
+        database.register("content", rows)
+        for name, query in _queries(suite):
+            try:
+                [measures[name]] = database.execute(_for_duckdb(query)).fetchall()[0]
+            except (ParseError, duckdb.Error) as error:
+                raise SuiteError(f"{suite.table}: measure {name}: {str(error).splitlines()[0]}") from error
+            if type(measures[name]) not in _OF_MEASURES:
+                raise SuiteError(f"{suite.table}: measure {name}: it must be a number, a text or a date")
+    return measures
+
+
+def _queries(suite: Suite) -> Iterator[tuple[str, str]]:
+    """For each measure a query in Spark's SQL of one value, from `content`."""
+    for name, sql in suite.measures.items():
+        yield name, f"SELECT {sql} FROM content"
+    for grouping in suite.groups:
+        columns = ", ".join(f"{sql} AS `{column}`" for column, sql in grouping["columns"].items())
+        groups = f"SELECT {columns} FROM content GROUP BY {', '.join(grouping['by'])}"
+        for name, sql in grouping["measures"].items():
+            yield name, f"SELECT {sql} FROM ({groups})"
+
+
+def _for_duckdb(query: str) -> str:
+    from sqlglot import exp, parse_one
+
+    def translated(node: exp.Expr) -> exp.Expr:
+        # Of no rows DuckDB counts null, Spark 0.
+        return exp.Coalesce(this=node, expressions=[exp.Literal.number(0)]) if isinstance(node, exp.CountIf) else node
+
+    return parse_one(query, dialect="spark").transform(translated).sql("duckdb")
+
+
 def _frames(df: DataFrame, suite: Suite) -> list[DataFrame]:
     """Frames of one row, which have a table's measures: one for its rows, and one for each grouping.
 
@@ -168,6 +212,7 @@ def _rows(frames: Sequence[DataFrame]) -> list[dict[str, Any]]:
     return [_typed(json.loads(rows[position], parse_float=Decimal), frame) for position, frame in enumerate(frames)]
 
 
+_OF_MEASURES = (int, float, Decimal, str, date, type(None))
 _FROM_TEXT: dict[str, Callable[[Any], Measure]] = {
     "integer": int,
     "long": int,

@@ -7,6 +7,7 @@ regions is summed up in silver.meterpoint_regions (`jobs/regions.py`).
 
 import shutil
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -23,7 +24,7 @@ from jobs import landing, reference, regions, tables
 from jobs.audit import Audit, suite_of
 from jobs.ledger import loads as ledger
 from jobs.ledger.writer import day_of
-from jobs.quality import Measures, measure_all
+from jobs.quality import Measures, measure_in_memory
 from jobs.readings.erased import Erased
 from jobs.readings.rules import TIME_ZONE
 from jobs.tables import CURRENT_SNAPSHOT, LOAD_FILES, REGIONS, Locations
@@ -193,11 +194,20 @@ def shown_file(spark: SparkSession) -> dict[str, Any] | None:
 def shown(spark: SparkSession, name: str) -> DataFrame:
     """The rows of silver.agreement, product or meterpoint, as that view has them. It finds its snapshot while it is
     asked, so that Spark looks into the folders of all snapshots for it; this looks into one."""
-    current = _current(spark)
-    history = f"silver.{name}_history"
-    places = tables.locations(spark, history, [current["snapshot_date"]]) if current else {}
+    history, current = f"silver.{name}_history", _current(spark)
     is_shown = F.col("load_id").isNull() | (F.col("load_id") == (current["load_id"] if current else None))
-    return tables.read(spark, history, places).where(is_shown).drop("load_id")
+    return tables.read(spark, history, _places_shown(spark, history, current)).where(is_shown).drop("load_id")
+
+
+def _shown_rows(spark: SparkSession, name: str, only: Collection[str] | None = None) -> pa.Table:
+    """The same, in memory, but for the date of the snapshot."""
+    history, current = f"silver.{name}_history", _current(spark)
+    is_shown = pc.field("load_id").is_null() | (pc.field("load_id") == (current["load_id"] if current else None))
+    return tables.read_rows(spark, history, _places_shown(spark, history, current), is_shown, only)
+
+
+def _places_shown(spark: SparkSession, history: str, current: dict[str, Any] | None) -> Locations:
+    return tables.locations(spark, history, [current["snapshot_date"]]) if current else {}
 
 
 def _current(spark: SparkSession) -> dict[str, Any] | None:
@@ -215,28 +225,25 @@ def content(spark: SparkSession, name: str, locations: dict[str, Locations], loa
 def _write(spark: SparkSession, found: reference.Reference, file: dict[str, Any], audit: Audit) -> Taken:
     """Raises SnapshotRejected where a critical expectation fails, or a newer snapshot is shown."""
     snapshot_date = _local_date(file)
-    current = spark.table(CURRENT_SNAPSHOT).first()
-    shown = shown_file(spark)
-    if current and (current.snapshot_date > snapshot_date or (shown and shown["modified_at"] > file["modified_at"])):
+    current = _current(spark)
+    file_shown = shown_file(spark)
+    if current and (
+        current["snapshot_date"] > snapshot_date or (file_shown and file_shown["modified_at"] > file["modified_at"])
+    ):
         raise reference.SnapshotRejected(
             "older_than_shown",
-            f"it is of {snapshot_date}, and the snapshot of {current.snapshot_date} is shown: if that one is wrong,"
+            f"it is of {snapshot_date}, and the snapshot of {current['snapshot_date']} is shown: if that one is wrong,"
             " roll its load back, or deliver this file with a new modification time",
         )
     taken = Taken({})
-    written: dict[str, DataFrame] = {}
     for name, table in found.tables.items():
         history = f"silver.{name}_history"
         rows = _of_load(table, audit.load_id, tables.schema(spark, history))
-        if current and current.snapshot_date == snapshot_date:
+        if current and current["snapshot_date"] == snapshot_date:
             # It stays in place until the pointer moves to the new one.
-            is_shown = pc.field("load_id").is_null() | (pc.field("load_id") == current.load_id)
-            locations = tables.locations(spark, history, [snapshot_date])
-            shown = tables.read_rows(spark, history, locations, is_shown)
-            rows = pa.concat_tables([rows, _of_load(shown, current.load_id, rows.schema)])
+            rows = pa.concat_tables([rows, _of_load(_shown_rows(spark, name), current["load_id"], rows.schema)])
         taken.locations[history] = tables.write_rows(spark, rows, history, audit.load_id, snapshot_date)
-        written[name] = content(spark, name, taken.locations, audit.load_id)
-    _judge(spark, written, found, audit)
+    _judge(spark, taken.locations, found, audit)
     held = tables.all_locations(spark, REGIONS)
     before = tables.read_rows(spark, REGIONS, held)
     after = regions.after_snapshot(before, found.tables["meterpoint"], snapshot_date)
@@ -255,19 +262,21 @@ def _of_load(rows: pa.Table, load_id: str, schema: pa.Schema) -> pa.Table:
     return rows.select(schema.names).cast(schema)
 
 
-def _judge(spark: SparkSession, written: dict[str, DataFrame], found: reference.Reference, audit: Audit) -> None:
-    """Raises SnapshotRejected where a critical expectation fails."""
+def _judge(spark: SparkSession, written: dict[str, Locations], found: reference.Reference, audit: Audit) -> None:
+    """Judge what was written. Raises SnapshotRejected where a critical expectation fails."""
     agreement = found.tables["agreement"]
-    before = shown(spark, "agreement").agg(F.count("*").alias("agreements"))
-    measured, [counts] = measure_all([(rows, suite_of(f"silver.{name}")) for name, rows in written.items()], [before])
+    before = _shown_rows(spark, "agreement", ["agreement_id"]).num_rows
     of_agreement: Measures = {
         "unknown_products": _unknown(agreement["product_id"], found.tables["product"]["product_id"]),
         "unknown_meterpoints": _unknown(agreement["meterpoint_id"], found.tables["meterpoint"]["meterpoint_id"]),
         "overlapping_agreements": reference.overlapping_agreements(agreement),
-        "row_change_share": agreement.num_rows / counts["agreements"] - 1 if counts["agreements"] else None,
+        "row_change_share": agreement.num_rows / before - 1 if before else None,
     }
     failed: list[str] = []
-    for name, measures in zip(written, measured, strict=True):
+    for name in found.tables:
+        history = f"silver.{name}_history"
+        rows = tables.read_rows(spark, history, written[history], pc.field("load_id") == audit.load_id)
+        measures = measure_in_memory(rows, suite_of(f"silver.{name}"))
         rejected, rows_of_file = sum(each.table_name == name for each in found.rejected), found.rows[name]
         few = rejected <= FEW_REJECTED and 2 * rejected < rows_of_file
         given: Measures = {

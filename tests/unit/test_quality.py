@@ -15,8 +15,22 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.quality import INDEX, LISTED, Measure, Suite, Verdict, acceptable, build_docs, judge, load_suite, measure
+from jobs.quality import (
+    INDEX,
+    LISTED,
+    Measure,
+    Suite,
+    SuiteError,
+    Verdict,
+    acceptable,
+    build_docs,
+    judge,
+    load_suite,
+    measure,
+    measure_in_memory,
+)
 
+REFERENCE = ("silver.agreement", "silver.product", "silver.meterpoint")
 EXPECTATIONS = Path(__file__).parents[2] / "expectations"
 TABLES = sorted(path.stem for path in EXPECTATIONS.glob("*.json"))
 LOADED_AT = datetime(2021, 1, 6, 7, 30, tzinfo=UTC)
@@ -343,7 +357,10 @@ def verdict_on(spark: SparkSession, table: str, reports: Path, *changes: Change)
     for change in changes:
         change(rows, known)
     suite = load_suite(EXPECTATIONS, table)
-    measures = measure(frame(spark, table, rows), suite) if suite.measures else {}
+    content = frame(spark, table, rows)
+    measures = measure(content, suite) if suite.measures else {}
+    if table in REFERENCE:
+        assert measure_in_memory(content.toArrow(), suite) == measures
     return judge(suite, {**measures, **known}, load_id="L1", loaded_at=LOADED_AT, reports=reports)
 
 
@@ -573,6 +590,21 @@ def test_measure__should_give_every_measure_exactly(spark: SparkSession) -> None
     assert set(measures) == {*suite.measures, *suite.groups[0]["measures"]}
     assert (measures["rows"], measures["min_kwh"], measures["max_kwh"]) == (48, Decimal("0.1"), Decimal("0.147"))
     assert measures["mean_kwh"] == pytest.approx(0.1235)
+
+
+@pytest.mark.parametrize("sql", ["max(region", "max(regoin)", "no_such(region)", "max(region) = 'London'"])
+def test_measure_that_cannot_be_taken__should_be_told_with_its_table(
+    spark: SparkSession, sql: str, tmp_path: Path
+) -> None:
+    definition = json.loads((EXPECTATIONS / "silver.meterpoint.json").read_text())
+    definition["meta"]["measures"]["odd"] = sql
+    (tmp_path / "silver.meterpoint.json").write_text(json.dumps(definition))
+    rows, _ = good("silver.meterpoint")
+
+    with pytest.raises(SuiteError, match=r"^silver\.meterpoint: measure odd: ") as error:
+        measure_in_memory(frame(spark, "silver.meterpoint", rows).toArrow(), load_suite(tmp_path, "silver.meterpoint"))
+
+    assert "\n" not in str(error.value)
 
 
 def test_expectation_of_the_developers_guide__should_judge_as_it_says(spark: SparkSession, tmp_path: Path) -> None:
