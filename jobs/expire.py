@@ -89,7 +89,7 @@ def run(spark: SparkSession, settings: Settings, expired: list[Expired], tell: C
 
     Folders that earlier expiries replaced are deleted when their time has come, also where there is nothing new.
     Raises LakeError where a run was killed while it published, or an erasure was: only the next load can tell what was
-    there before, and finish it.
+    there before, and finish it. Totals of dates that an erasure wants anew need the readings of these dates.
     """
     load_id = _take_away(spark, settings, expired) if expired else None
     gone = collect.collect(spark, settings)
@@ -103,6 +103,8 @@ def _take_away(spark: SparkSession, settings: Settings, expired: list[Expired]) 
     writer = ledger_writer.writer(spark)
     if erasures.pending(settings.state):
         raise LakeError("an erasure was killed; `lake run` has to finish it first")
+    if erasures.to_restate(settings.state):
+        raise LakeError("an erasure left totals to be built anew; `lake run` has to do it first")
     if ledger.interrupted(spark):
         raise LakeError("a run was killed while it published; `lake run` has to put that right first")
     load_id = ledger_writer.new_load_id(started_at, ledger.recorded_loads(spark))

@@ -323,7 +323,8 @@ def _plan(spark: SparkSession, settings: Settings, wish: Wish, interrupted: bool
         )
         for files in (found.readings, found.reference)
     )
-    return plan._replace(readings=readings, reference=[file | {"others": True} for file in reference.to_pylist()])
+    # What a person names is no stray.
+    return plan._replace(readings=readings, reference=[row | {"may_be_stray": False} for row in reference.to_pylist()])
 
 
 def _without_refused(
@@ -351,7 +352,8 @@ def _reference_candidates(
     found = []
     for place, file in enumerate(delivered):
         if row := to_read.get(file.source_file):
-            found.append(row | {"others": place + 1 < len(delivered)})
+            is_new = row["source_file"] not in taken
+            found.append(row | {"may_be_stray": is_new and place + 1 < len(delivered)})
         elif erased.redacted(file.source_file) in taken:
             break
     return found

@@ -113,8 +113,8 @@ class BadId(ValueError):
 
 
 def _name(value: Any) -> str | None:
-    """A blank one is as good as none."""
-    return _text(value) if _text(value).strip() else None
+    """A name without the blanks around it. A blank one is as good as none."""
+    return _text(value).strip() or None
 
 
 def _integer(value: Any) -> int:
@@ -506,12 +506,16 @@ def _each(rows: pa.Table) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def is_reference(path: Path) -> bool:
-    """Whether a file is SQLite and has one of the three tables at least. What is none was put here by mistake."""
+def is_other_database(path: Path) -> bool:
+    """Whether a file is a sound SQLite database without any of the three tables: it was put here by mistake. Of one
+    that is cut off or damaged nobody can say that."""
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            return False
     try:
         with closing(_connect(path, MOST_SECONDS)) as connection:
             names = connection.execute("SELECT name FROM sqlite_master")
-            return any(str(row[0]).lower() in SOURCES for row in names)
+            return not any(str(row[0]).lower() in SOURCES for row in names)
     except (sqlite3.DatabaseError, MemoryError):
         return False
 

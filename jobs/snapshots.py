@@ -43,6 +43,7 @@ REJECTED = pa.schema(
         ("row_json", pa.string()),
     ]
 )
+OLDER_THAN_SHOWN: reference.Reason = "older_than_shown"
 # So few faulty rows of a table are no share worth a word, if they are less than half of it.
 FEW_REJECTED = 10
 
@@ -67,21 +68,16 @@ def take_first(
     audit: Audit,
     erased: Erased | None = None,
 ) -> list[Taken]:
-    """Take the newest of the given files, the newest first, that is a reference file.
-
-    A file that has none of the three tables, and was never taken under its name, was put there by mistake: it is
-    ignored with a warning, if there is another one.
-    """
+    """Take the newest of the given files, the newest first, that can be taken. One that is rejected is told, and does
+    not keep an older one from readers, which is still newer than what they have."""
     tried: list[Taken] = []
     for file in files:
-        tried.append(take(spark, file, file_system, folder, audit, erased or Erased()))
-        if not tried[-1].file.get("is_stray"):
+        taken = take(spark, file, file_system, folder, audit, erased or Erased())
+        is_too_old = taken.file.get("reason") == OLDER_THAN_SHOWN
+        if not (tried and is_too_old):
+            tried.append(taken)
+        if is_too_old or not taken.file.get("reason"):
             break
-    if tried and (not tried[-1].file.get("is_stray") or any(file["others"] for file in files)):
-        for stray in tried:
-            if stray.file.get("is_stray"):
-                stray.warnings, stray.error = [f"{stray.file['source_file']} is no reference file: ignored"], None
-                stray.file |= {"status": "ignored"}
     return tried
 
 
@@ -90,8 +86,10 @@ def take(
 ) -> Taken:
     """Write the snapshot of a reference file into fresh folders and judge it. Nothing is published.
 
-    `file` is a row of ledger.files.to_read. Rows that break a rule are left out. A file that cannot be read as a
-    snapshot, and a snapshot of which a critical expectation fails, is rejected whole: the one before it stays in place.
+    `file` is a row of ledger.files.to_read, with `may_be_stray`: there are others, and none of its name was ever taken.
+    Then a database without any of the three tables is ignored with a warning. Rows that break a rule are left out. A
+    file that cannot be read as a snapshot, and a snapshot of which a critical expectation fails, is rejected whole: the
+    one before it stays in place.
     """
     name, delivered = file["source_file"], f"{folder}/{file['path']}"
     row = {"source_file": name, "kind": "reference", "modified_at": file["modified_at"], "rows_rejected": 0}
@@ -130,11 +128,14 @@ def take(
             found, not_kept = without_erased(reference.read_reference(path), erased)
             taken = _write(spark, found, row, audit)
         except reference.SnapshotRejected as error:
-            is_stray = not file["known_sha256"] and not reference.is_reference(path)
-            refused = row | {"content": None if whole and erased.holds(whole) else whole, "is_stray": is_stray}
-            if error.reason == "older_than_shown":
-                refused["sha256"] = None  # which is tried again, when the shown one is taken back
-            return _rejected(refused, error.reason, erased.redacted(error.detail))
+            record = row | {"content": None if whole and erased.holds(whole) else whole}
+            if error.reason == OLDER_THAN_SHOWN:
+                record["sha256"] = None  # which is tried again, when the shown one is taken back
+            refused = _rejected(record, error.reason, erased.redacted(error.detail))
+            if file["may_be_stray"] and reference.is_other_database(path):
+                refused.file["status"] = "ignored"
+                refused.error, refused.warnings = None, [f"{name} is no reference file: ignored"]
+            return refused
     rejected = [{"source_file": name, **each._asdict()} for each in found.rejected]
     taken.rejected = pa.Table.from_pylist(rejected, REJECTED)
     taken.warnings = [f"{name}: {text}" for text in found.warnings]
@@ -199,11 +200,14 @@ def shown(spark: SparkSession, name: str) -> DataFrame:
     return tables.read(spark, history, _places_shown(spark, history, current)).where(is_shown).drop("load_id")
 
 
-def _shown_rows(spark: SparkSession, name: str, only: Collection[str] | None = None) -> pa.Table:
+def shown_rows(
+    spark: SparkSession, name: str, where: pc.Expression | None = None, only: Collection[str] | None = None
+) -> pa.Table:
     """The same, in memory, but for the date of the snapshot."""
     history, current = f"silver.{name}_history", _current(spark)
     is_shown = pc.field("load_id").is_null() | (pc.field("load_id") == (current["load_id"] if current else None))
-    return tables.read_rows(spark, history, _places_shown(spark, history, current), is_shown, only)
+    condition = is_shown if where is None else is_shown & where
+    return tables.read_rows(spark, history, _places_shown(spark, history, current), condition, only)
 
 
 def _places_shown(spark: SparkSession, history: str, current: dict[str, Any] | None) -> Locations:
@@ -231,7 +235,7 @@ def _write(spark: SparkSession, found: reference.Reference, file: dict[str, Any]
         current["snapshot_date"] > snapshot_date or (file_shown and file_shown["modified_at"] > file["modified_at"])
     ):
         raise reference.SnapshotRejected(
-            "older_than_shown",
+            OLDER_THAN_SHOWN,
             f"it is of {snapshot_date}, and the snapshot of {current['snapshot_date']} is shown: if that one is wrong,"
             " roll its load back, or deliver this file with a new modification time",
         )
@@ -241,7 +245,7 @@ def _write(spark: SparkSession, found: reference.Reference, file: dict[str, Any]
         rows = _of_load(table, audit.load_id, tables.schema(spark, history))
         if current and current["snapshot_date"] == snapshot_date:
             # It stays in place until the pointer moves to the new one.
-            rows = pa.concat_tables([rows, _of_load(_shown_rows(spark, name), current["load_id"], rows.schema)])
+            rows = pa.concat_tables([rows, _of_load(shown_rows(spark, name), current["load_id"], rows.schema)])
         taken.locations[history] = tables.write_rows(spark, rows, history, audit.load_id, snapshot_date)
     _judge(spark, taken.locations, found, audit)
     held = tables.all_locations(spark, REGIONS)
@@ -265,7 +269,7 @@ def _of_load(rows: pa.Table, load_id: str, schema: pa.Schema) -> pa.Table:
 def _judge(spark: SparkSession, written: dict[str, Locations], found: reference.Reference, audit: Audit) -> None:
     """Judge what was written. Raises SnapshotRejected where a critical expectation fails."""
     agreement = found.tables["agreement"]
-    before = _shown_rows(spark, "agreement", ["agreement_id"]).num_rows
+    before = shown_rows(spark, "agreement", only=["agreement_id"]).num_rows
     of_agreement: Measures = {
         "unknown_products": _unknown(agreement["product_id"], found.tables["product"]["product_id"]),
         "unknown_meterpoints": _unknown(agreement["meterpoint_id"], found.tables["meterpoint"]["meterpoint_id"]),
@@ -275,7 +279,9 @@ def _judge(spark: SparkSession, written: dict[str, Locations], found: reference.
     failed: list[str] = []
     for name in found.tables:
         history = f"silver.{name}_history"
+        [(day, _)] = written[history].items()
         rows = tables.read_rows(spark, history, written[history], pc.field("load_id") == audit.load_id)
+        rows = rows.append_column("snapshot_date", pa.repeat(date.fromisoformat(day), rows.num_rows))
         measures = measure_in_memory(rows, suite_of(f"silver.{name}"))
         rejected, rows_of_file = sum(each.table_name == name for each in found.rejected), found.rows[name]
         few = rejected <= FEW_REJECTED and 2 * rejected < rows_of_file

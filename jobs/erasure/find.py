@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
-from jobs import tables
+from jobs import snapshots, tables
 from jobs.erasure import state as erasures
 from jobs.erasure.state import Pending
 from jobs.erasure.who import CONTENT, OF_ROWS, TEXTS, Who, who_of
@@ -143,10 +143,9 @@ def _tenancies(spark: SparkSession, accounts: frozenset[str]) -> dict[str, list[
     tables.each_file(spark, AGREEMENTS, places, columns, None, see)
     theirs = {row["agreement_id"]: row for _, row in sorted(held, key=lambda each: each[0])}.values()
     of_these = pc.field("meterpoint_id").isin(pa.array(sorted({row["meterpoint_id"] for row in theirs}), pa.string()))
-    last = {value: places[value] for value in sorted(places)[-1:]}
     others = [
         row
-        for row in tables.read_rows(spark, AGREEMENTS, last, of_these, columns).to_pylist()
+        for row in snapshots.shown_rows(spark, "agreement", of_these, columns).to_pylist()
         if row["account_id"] is None or spelling(row["account_id"]) not in accounts
     ]
     found: dict[str, list[tuple[date, date]]] = defaultdict(list)

@@ -289,6 +289,38 @@ def test_a_reference_file_that_cannot_be_read_does_not_keep_readings_out(
     assert lake.value("SELECT display_name IS NULL FROM silver.product WHERE product_id = 'P5'")
 
 
+def test_a_newer_file_that_cannot_be_taken_is_told_and_keeps_no_older_one_out(new_lake: Callable[[], Lake]) -> None:
+    lake, hour = new_lake(), timedelta(hours=1)
+    folder = lake.landing.folder
+    lake.landing.reference([Agreement(1, "a")], ["a"])
+    whole = (folder / "case_study.db").read_bytes()
+    with closing(sqlite3.connect(folder / "photos.sqlite")) as connection, connection:
+        connection.execute("CREATE TABLE photo (name TEXT)")
+    lake.landing.touch("photos.sqlite", hour)
+    lake.landing.raw("empty.db", b"", after=2 * hour)
+    lake.landing.raw("cut.db", whole[:3000], after=3 * hour)
+    lake.landing.raw("cut_later.db", whole[:6000], after=4 * hour)
+    lake.landing.raw("other.db", b"something else", after=5 * hour)
+    lake.landing.raw("busy.db", whole, after=6 * hour)
+    lake.landing.raw("busy.db-wal", b"committed")
+
+    summary = lake.load()
+
+    assert summary.snapshot_date is not None
+    assert [error.split(": ")[:2] for error in summary.errors] == [
+        ["busy.db", "in_use"],
+        *([name, "not_sqlite"] for name in ("other.db", "cut_later.db", "cut.db", "empty.db")),
+    ]
+    assert [text for text in summary.warnings if "photos" in text] == ["photos.sqlite is no reference file: ignored"]
+    assert lake.value("SELECT count(*) FROM silver.agreement") == 1
+    # What a person names is meant.
+    named = lake.load(kind="reload", again=["photos.sqlite", "cut.db"])
+    assert [error.split(": ")[:2] for error in named.errors] == [
+        ["cut.db", "not_sqlite"],
+        ["photos.sqlite", "table_missing"],
+    ]
+
+
 def test_a_load_too_large_for_memory_records_all_that_a_small_one_does(
     new_lake: Callable[[], Lake], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -204,16 +204,28 @@ def test_totals_stay_where_a_rollback_of_the_expiry_is_killed(new_lake: Callable
     ]
 
 
-def test_an_expiry_waits_for_an_erasure_that_was_killed(new_lake: Callable[[], Lake]) -> None:
+@pytest.mark.parametrize(
+    ("is_finished", "told"),
+    [(False, "an erasure was killed"), (True, "an erasure left totals to be built anew")],
+    ids=["before it was done", "before it restated"],
+)
+def test_an_expiry_waits_for_an_erasure_that_was_killed(
+    new_lake: Callable[[], Lake], is_finished: bool, told: str
+) -> None:
     lake = new_lake()
     lake.landing.readings("a.json", [*day("abcdef1", "2021-01-31", 1), *day("b", "2021-01-31", 1)])
     lake.load()
-    what, _ = erased.find(lake.spark, lake.settings, erased.Request(("abcdef1",), (), "asked for", "somebody"))
+    request = erased.Request(("abcdef1",), (), "asked for", "somebody", restate=True)
+    what, found = erased.find(lake.spark, lake.settings, request)
     erase.begin(lake.settings, what)
+    if is_finished:
+        erase.finish(lake.spark, lake.settings, lambda _: None, found)
 
-    with pytest.raises(LakeError, match="an erasure was killed"):
+    with pytest.raises(LakeError, match=told):
         expire.run(lake.spark, keeping(lake, readings=1), find(lake, readings=1), lambda _: None)
 
     lake.run()
     assert lake.rows("SELECT DISTINCT meterpoint_id FROM silver.readings") == [("b",)]
     assert expire.run(lake.spark, keeping(lake, readings=1), find(lake, readings=1), lambda _: None)
+    lake.run()
+    assert lake.rows("SELECT DISTINCT meterpoint_count FROM gold.half_hourly_consumption") == [(1,)]

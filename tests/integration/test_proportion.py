@@ -6,9 +6,11 @@ Dates of these tests are small, and are taken for large ones.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from jobs import tables
@@ -92,6 +94,15 @@ def test_gold_says_what_the_landing_place_says(state: str, story: SimpleNamespac
 
 def late(*days: str) -> list[str]:
     return [f"{each}/late" for each in days]
+
+
+def test_rows_by_meterpoint_are_in_order(story: SimpleNamespace) -> None:
+    """So that a query for one meterpoint skips most of a date, if it is large."""
+    for folder in story.first.folders[DAILY_METERPOINT].values():
+        for file in Path(folder.removeprefix("file:")).glob("*.parquet"):
+            names = pq.read_table(file, columns=["meterpoint_id"], partitioning=None)["meterpoint_id"].to_pylist()
+            assert names == sorted(names)
+            assert len(names) == len(METERPOINTS) - 1  # nobody was late yet
 
 
 def test_a_late_meterpoint_writes_no_base(story: SimpleNamespace) -> None:

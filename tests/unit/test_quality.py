@@ -592,7 +592,9 @@ def test_measure__should_give_every_measure_exactly(spark: SparkSession) -> None
     assert measures["mean_kwh"] == pytest.approx(0.1235)
 
 
-@pytest.mark.parametrize("sql", ["max(region", "max(regoin)", "no_such(region)", "max(region) = 'London'"])
+@pytest.mark.parametrize(
+    "sql", ["max(region", "max(regoin)", "no_such(region)", "max(region) = 'London'", "count_if(region LIKE 'L\\\\_%')"]
+)
 def test_measure_that_cannot_be_taken__should_be_told_with_its_table(
     spark: SparkSession, sql: str, tmp_path: Path
 ) -> None:

@@ -550,11 +550,15 @@ def test_value_of_two_megabytes__should_end_nothing(tmp_path: Path) -> None:
 
 def test_file_of_other_tables__should_be_told_from_a_reference_file(tmp_path: Path) -> None:
     other = changed(tmp_path / "other.db", "CREATE TABLE photo (name TEXT)")
+    database(tmp_path / "a.db")
     (tmp_path / "text.db").write_text("no database")
 
-    assert reference.is_reference(database(tmp_path / "a.db"))
-    assert not reference.is_reference(other)
-    assert not reference.is_reference(tmp_path / "text.db")
+    (tmp_path / "empty.db").touch()
+    (tmp_path / "cut.db").write_bytes(other.read_bytes()[:3000])
+
+    assert reference.is_other_database(other)
+    for name in ("a.db", "text.db", "empty.db", "cut.db"):
+        assert not reference.is_other_database(tmp_path / name)
 
 
 def test_case_insensitive_keys__should_be_different_keys_here_too(tmp_path: Path) -> None:
