@@ -323,8 +323,10 @@ def _plan(spark: SparkSession, settings: Settings, wish: Wish, interrupted: bool
         )
         for files in (found.readings, found.reference)
     )
+    order = {file.source_file: place for place, file in enumerate(found.reference)}
+    newest_first = sorted(reference.to_pylist(), key=lambda row: order[row["path"]])
     # What a person names is no stray.
-    return plan._replace(readings=readings, reference=[row | {"may_be_stray": False} for row in reference.to_pylist()])
+    return plan._replace(readings=readings, reference=[row | {"may_be_stray": False} for row in newest_first])
 
 
 def _without_refused(

@@ -314,9 +314,10 @@ def test_a_newer_file_that_cannot_be_taken_is_told_and_keeps_no_older_one_out(ne
     assert [text for text in summary.warnings if "photos" in text] == ["photos.sqlite is no reference file: ignored"]
     assert lake.value("SELECT count(*) FROM silver.agreement") == 1
     # What a person names is meant.
-    named = lake.load(kind="reload", again=["photos.sqlite", "cut.db"])
+    named = lake.load(kind="reload", again=["empty.db", "photos.sqlite", "cut.db"])
     assert [error.split(": ")[:2] for error in named.errors] == [
         ["cut.db", "not_sqlite"],
+        ["empty.db", "not_sqlite"],
         ["photos.sqlite", "table_missing"],
     ]
 
