@@ -20,13 +20,13 @@ up: ## Build and start the stack; returns when every service is healthy
 	@docker/up
 
 user: ## Add a user of the SQL endpoint: NAME=ana, and ROLE=steward for ids, ROLE=engineer for every schema; prints the password
-	@docker/lake users add "$(or $(NAME),$(error give NAME=…))" --role "$(or $(ROLE),analyst)" --generate
+	@docker/lake users add "$(or $(NAME),$(error say whom: make user NAME=ana))" --role "$(or $(ROLE),analyst)" --generate
 
 users: ## List the users of the SQL endpoint (ARGS="passwd ana", ARGS="role ana steward", ARGS="remove ana")
 	@docker/lake users $(or $(ARGS),list)
 
 certificate: ## Have the SQL endpoint speak TLS, with a new certificate for NAME=lake.example.org
-	@docker/lake certificate generate "$(or $(NAME),$(error give NAME=…))"
+	@docker/lake certificate generate "$(or $(NAME),$(error say for which host: make certificate NAME=lake.example.org))"
 	@docker compose restart sql-endpoint
 
 dashboard: ## Start Superset with an example dashboard, in the stack

@@ -227,7 +227,7 @@ def packages(address: str = PACKAGES) -> Finding:
     """Whether this machine reaches what images are built from, through a proxy that speaks TLS itself, too."""
     try:
         with urllib.request.urlopen(address, timeout=10):
-            return Finding("ok", "packages", "those of Python can be had")
+            return Finding("ok", "packages", "Python packages can be downloaded")
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             text = (
@@ -235,9 +235,13 @@ def packages(address: str = PACKAGES) -> Finding:
                 " /usr/local/share/ca-certificates, and `sudo docker/base-image --force` brings it into the images"
             )
             return Finding("trouble", "packages", text)
-        return Finding("warning", "packages", "those of Python cannot be had, so nothing can be built or installed now")
+        return Finding(
+            "warning", "packages", "Python packages cannot be downloaded, so nothing can be built or installed now"
+        )
     except OSError:
-        return Finding("warning", "packages", "those of Python cannot be had, so nothing can be built or installed now")
+        return Finding(
+            "warning", "packages", "Python packages cannot be downloaded, so nothing can be built or installed now"
+        )
 
 
 def look(environment: Mapping[str, str]) -> list[Finding]:

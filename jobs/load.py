@@ -209,6 +209,8 @@ def run(
         if restated:
             plan = plan._replace(mart_dates=plan.mart_dates | (restated & tables.partitions(spark, READINGS)))
         if not (plan.readings.num_rows or plan.reference or plan.dropped or plan.mart_dates or interrupted):
+            for note in plan.notes:
+                tell(note)
             return None
         quality.preload()
         earlier = [*ledger.recorded_loads(spark), *([writer] if writer else [])]
@@ -365,7 +367,8 @@ def _notes(found: landing.Landing, erased: Erased) -> list[str]:
     if not found.ignored:
         return []
     more = f" and {len(found.ignored) - EXAMPLES:,} more" if len(found.ignored) > EXAMPLES else ""
-    return [f"ignored, by their names no input: {', '.join(map(erased.redacted, found.ignored[:EXAMPLES]))}{more}"]
+    names = ", ".join(map(erased.redacted, found.ignored[:EXAMPLES]))
+    return [f"not read, because their names are not those of readings or reference files: {names}{more}"]
 
 
 def _dates_between(spark: SparkSession, first: date | None, last: date | None) -> set[str]:

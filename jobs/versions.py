@@ -114,6 +114,7 @@ def apply_versions(
 
     A file that was applied in part, by a run that was killed, is applied again: every statement is made to be
     repeatable, or, where it adds a column, is done if the column is there, or if a view has taken the table's place.
+    Raises VersionError, which names the file, where a statement is at fault.
     """
     applied: dict[tuple[str, int], str] = {}
     if tables.exists(spark, VERSIONS):
@@ -134,7 +135,7 @@ def apply_versions(
                     spark.sql(statement)
                 except AnalysisException as error:
                     if not _was_done(error, statement, views):
-                        raise
+                        raise VersionError(f"{version.path}: {str(error).splitlines()[0]}") from error
                 tables.forms_changed()
     if new:
         _record(spark, new)

@@ -1,5 +1,5 @@
 -- Which share of the expected half hours came in a month?
-SELECT sum(received_readings) / sum(expected_readings) AS received_share
+SELECT sum(received_readings) / nullif(sum(expected_readings), 0) AS received_share
 FROM gold.daily_completeness
 WHERE date BETWEEN DATE '2021-01-01' AND DATE '2021-01-31';
 

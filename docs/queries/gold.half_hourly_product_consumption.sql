@@ -7,7 +7,7 @@ ORDER BY product_display_name, interval_start_utc;
 -- Which share of its energy does each product use in the evening peak, from 16:00 to 19:00?
 SELECT
   product_display_name,
-  sum(consumption_kwh) FILTER (WHERE hour(interval_start) BETWEEN 16 AND 18) / sum(consumption_kwh) AS evening_share
+  sum(consumption_kwh) FILTER (WHERE hour(interval_start) BETWEEN 16 AND 18) / nullif(sum(consumption_kwh), 0) AS evening_share
 FROM gold.half_hourly_product_consumption
 WHERE date BETWEEN DATE '2021-01-01' AND DATE '2021-01-31'
 GROUP BY product_display_name

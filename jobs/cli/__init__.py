@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from inspect import getdoc
 
 import typer
 from pydantic import ValidationError
@@ -35,6 +36,19 @@ app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(periods.app, name="periods")
 app.add_typer(access.users, name="users")
 app.add_typer(access.certificate, name="certificate")
+
+
+def _unwrap_help(app: typer.Typer) -> None:
+    """Help is broken into lines by whoever prints it, not where lines of the code end."""
+    for command in app.registered_commands:
+        paragraphs = (getdoc(command.callback) or "").split("\n\n")
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    for group in app.registered_groups:
+        if group.typer_instance:
+            _unwrap_help(group.typer_instance)
+
+
+_unwrap_help(app)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from jobs import overview
 from jobs.cli.terminal import AsJson, console, day, fail, say, warn
-from jobs.cli.work import NOTHING_LOADED, anything_loaded, runner, say_nothing_loaded
+from jobs.cli.work import anything_loaded, runner, say_nothing_loaded
 from jobs.overview import Overview
 from jobs.query import Format
 from jobs.settings import Settings
@@ -33,7 +33,7 @@ def status(as_json: AsJson = False) -> None:
     if at_work:
         warn(f"a run is at work; this is what was there at {found['as_of']} UTC, before it")
     if not found["loaded"]:
-        say(NOTHING_LOADED)
+        say_nothing_loaded(as_json=False)
     else:
         print_overview(found)
     if until:

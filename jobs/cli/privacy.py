@@ -58,6 +58,7 @@ def erase(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     show: Annotated[bool, typer.Option("--list", help="Say what was erased: when, by whom, why; never what.")] = False,
     as_json: AsJson = False,
+    name: Annotated[str | None, typer.Option(hidden=True, help="What messages call the file.")] = None,
     key_lost: Annotated[
         bool, typer.Option("--key-lost", help="Have loads go on although the key of erased ids is lost.")
     ] = False,
@@ -67,7 +68,7 @@ def erase(
     First it says what would go, and asks. Later deliveries and restored backups do not bring them back. It cannot be
     rolled back, nor can loads from before it.
     """
-    named = _named(meterpoint, account, file) if not (show or key_lost) else ((), ())
+    named = _named(meterpoint, account, file, name) if not (show or key_lost) else ((), ())
     if not (show or key_lost):
         _check_reason(reason, dry_run=dry_run)
     require_loads(Settings())
@@ -171,12 +172,12 @@ def _check_reason(reason: str | None, *, dry_run: bool) -> None:
 
 
 def _named(
-    meterpoints: list[str] | None, accounts: list[str] | None, file: str | None
+    meterpoints: list[str] | None, accounts: list[str] | None, file: str | None, name: str | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Ids that were typed, and those of a file."""
     found = {"meterpoint": list(meterpoints or ()), "account": list(accounts or ())}
     if file:
-        name = "standard input" if file == "-" else file
+        name = name or ("standard input" if file == "-" else file)
         try:
             content = sys.stdin.buffer.read(LARGEST_LIST + 1) if file == "-" else Path(file).read_bytes()
             text = content.decode("utf-8-sig")

@@ -31,12 +31,12 @@ def print_end(job: "Job", summary: "Summary | None") -> None:
         say(f"rejected: {rejection}")
     if summary.rejections:
         rejected = summary.readings_rejected + summary.files.get("rejected", 0)
-        some = f"These are {len(summary.rejections)} of {rejected:,}. " if len(summary.rejections) < rejected else ""
-        say(f"{some}All of them: `lake quarantine list`; whole: tables quarantine.readings and quarantine.files")
+        some = f"Shown: {len(summary.rejections)} of {rejected:,}. " if len(summary.rejections) < rejected else ""
+        say(f"{some}All: `lake quarantine list`; in full: tables quarantine.readings and quarantine.files")
     for warning in summary.warnings:
         warn(warning)
     say(f"Quality report: {job.settings.reports_url or job.settings.reports / 'index.html'}")
-    if summary.published and summary.readings_loaded:
+    if summary.published and summary.readings_loaded > summary.readings_rejected:
         say('Next: `lake sql -e "SELECT * FROM gold.daily_product_consumption LIMIT 10"`')
     for text in summary.errors:
         fail(text)

@@ -1,5 +1,6 @@
 """What commands that work on the lakehouse have in common: settings, the lock, Spark, and errors in a line each."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -25,7 +26,6 @@ if TYPE_CHECKING:  # Spark takes a second to import, which --help must not pay f
 
 # Seconds after which is told again how far a stage is: on a terminal, and where each text is one more line.
 EACH, EACH_LINE = 1.0, 30.0
-NOTHING_LOADED = "Nothing was loaded yet: `lake run`"
 
 
 class Job:
@@ -34,13 +34,14 @@ class Job:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.stages: dict[str, float] = {}
+        self.at_work = "no stage"  # or the name of the stage that was entered last
         self.changed = True  # whether the lakehouse may be another one afterwards
         self._kept = overview.kept(settings)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Show | None]:
         """Show that a stage is at work, and then its seconds. It may say how far it is, but for lines of JSON."""
-        began = time.monotonic()
+        began, self.at_work = time.monotonic(), name
         if logs.is_json():
             yield None
         else:
@@ -137,9 +138,9 @@ def job() -> Iterator[Job]:
         raise fail(str(error), TRY_AGAIN if passing else 1) from None
     except (PySparkException, Py4JError) as error:
         log = "" if settings.metastore else f"; more in {settings.state}/spark.log"
-        last = next(reversed(this.stages), "no stage") if this else "no stage"
-        lineage.failed(f"Spark failed after {last!r}", warn)
-        raise fail(f"Spark failed after {last!r}: {_cause(error)}{log}", TRY_AGAIN) from None
+        stage = this.at_work if this else "no stage"
+        lineage.failed(f"Spark failed in {stage!r}", warn)
+        raise fail(f"Spark failed in {stage!r}: {_cause(error)}{log}", TRY_AGAIN) from None
     except BaseException as error:  # a person stops it, or a fault of the code
         lineage.failed(type(error).__name__, warn)
         raise
@@ -195,7 +196,10 @@ def anything_loaded(query: "Runner", *, as_json: bool = False) -> bool:
 
 def say_nothing_loaded(*, as_json: bool) -> None:
     """For a person; for a program, which reads JSON, an empty list."""
-    say(NOTHING_LOADED)
+    settings = Settings()
+    # A slip in it looks like a new lakehouse.
+    where = f" (LAKE_STATE is {settings.state})" if "LAKE_STATE" in os.environ and not settings.metastore else ""
+    say(f"Nothing was loaded yet{where}: `lake run`")
     if as_json:
         print("[]")
 
@@ -207,6 +211,8 @@ def below_landing(file: str) -> str:
     that only its last part can be told.
     """
     landing = Settings().landing
+    if Path(file).is_dir() or Path(landing, file).is_dir():
+        raise fail(f"{file} is a folder: name its files, as in {file.rstrip('/')}/*.json")
     path = str(Path(file).resolve()) if Path(file).exists() else file
     path = path.removeprefix(f"{landing}/").removeprefix("./")
     for start in (f"{landing.rsplit('/', 1)[-1]}/", "landing/"):

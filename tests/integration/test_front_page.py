@@ -58,6 +58,8 @@ def test_a_load_is_kept_as_it_was(story: Story) -> None:
     assert first.files == {"loaded": 3, "rejected": 1}
     assert (first.first_date, first.last_date, first.dates) == (date(2021, 10, 31), date(2021, 11, 1), 2)
     assert any("notes.txt" in note for note in first.notes)
+    assert story.lake.run() is None
+    assert any("notes.txt" in text for text in story.lake.told)
     assert {check.table for check in first.checks} >= {"silver.readings", "mart.half_hourly"}
     assert first.stages["build marts"] > 0
 

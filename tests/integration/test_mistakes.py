@@ -43,7 +43,7 @@ def story(new_lake: Callable[[], Lake]) -> Story:
 CASES: dict[str, tuple[list[str], int]] = {
     "error: there is nothing to retract": (["retract", "readings/b.jsn"], 1),
     "error: readings/gone.json": (["reload", "landing/readings/gone.json"], 1),
-    "error: nobody": (["erase", "--meterpoint", "nobody", "--reason", "asked for"], 1),
+    "error: 0432df65f8": (["erase", "--meterpoint", "0432df65f8", "--reason", "asked for"], 1),
     "error: … came after": (["rollback", "--load", "{first}"], 1),
     "error: … was rolled back before": (["rollback", "--load", "{second}"], 1),
     "error: readings/b.json": (["quarantine", "show", "landing/readings/b.json"], 1),

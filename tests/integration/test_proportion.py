@@ -98,11 +98,13 @@ def late(*days: str) -> list[str]:
 
 def test_rows_by_meterpoint_are_in_order(story: SimpleNamespace) -> None:
     """So that a query for one meterpoint skips most of a date, if it is large."""
-    for folder in story.first.folders[DAILY_METERPOINT].values():
-        for file in Path(folder.removeprefix("file:")).glob("*.parquet"):
-            names = pq.read_table(file, columns=["meterpoint_id"], partitioning=None)["meterpoint_id"].to_pylist()
-            assert names == sorted(names)
-            assert len(names) == len(METERPOINTS) - 1  # nobody was late yet
+    folders = story.first.folders[DAILY_METERPOINT]
+    files = [file for day in DATES for file in Path(folders[day].removeprefix("file:")).glob("*.parquet")]
+    for file in files:
+        names = pq.read_table(file, columns=["meterpoint_id"], partitioning=None)["meterpoint_id"].to_pylist()
+        assert names == sorted(names)
+        assert len(names) == len(METERPOINTS) - 1  # nobody was late yet
+    assert len(files) == len(DATES)
 
 
 def test_a_late_meterpoint_writes_no_base(story: SimpleNamespace) -> None:

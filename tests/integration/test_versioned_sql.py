@@ -46,6 +46,15 @@ def test_a_file_that_was_changed_after_it_was_applied_is_refused(lake: Lake, sql
         lake.run()
 
 
+def test_a_fault_in_a_new_version_is_told_with_its_file(lake: Lake, sql: Path) -> None:
+    (sql / "gold" / "V900__faulty.sql").write_text("CREATE VIEW gold.faulty AS SELECT nope FROM silver.readings;\n")
+
+    with pytest.raises(VersionError, match=r"^sql/gold/V900__faulty\.sql: \[UNRESOLVED_COLUMN.*nope") as error:
+        lake.run()
+
+    assert "\n" not in str(error.value)
+
+
 def test_a_new_version_is_applied_by_the_next_run_and_once(lake: Lake, sql: Path) -> None:
     (sql / "gold" / "V900__half_hours.sql").write_text(
         "-- One row: a half hour.\n"

@@ -129,7 +129,7 @@ esac
         (["periods", "show"], "-T jobs periods show", ""),
         (
             ["erase", "--file", "my periods.csv", "--reason", "by  letter", "--yes"],
-            "--env LAKE_USER=me -T jobs erase --file - --reason by  letter --yes",
+            "--env LAKE_USER=me -T jobs erase --file - --reason by  letter --yes --name my periods.csv",
             "scheme,…\n",
         ),
         (["erase", "--file", "gone.csv"], "--env LAKE_USER=me -T jobs erase --file gone.csv", ""),

@@ -62,7 +62,9 @@ def rich_loads() -> list[LoadFacts]:
             RejectedFile("readings/2026-11-27/" + "a-very-long-name-" * 6 + ".json", "not_json: it is not UTF-8"),
         ),
         noticed={"hourly_values": 4},
-        notes=("ignored, by their names no input: notes.txt, readings/readme.md",),
+        notes=(
+            "not read, because their names are not those of readings or reference files: notes.txt, readings/readme.md",
+        ),
         changes=(DateChange(NEWEST - day, 48, 3, 0), DateChange(NEWEST - 9 * day, 912, 17, 2)),
     )
     more = [
