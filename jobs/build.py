@@ -245,8 +245,9 @@ def _write_whole(
 
     def by_meterpoint() -> tuple[Locations, sums.Parts]:
         rows = marts.daily_meterpoint_consumption(readings, known, dates)
-        # In this order a query for one meterpoint skips most of a file.
-        new = tables.write(rows.sortWithinPartitions(*PAIR), DAILY_METERPOINT, load_id, whole)
+        # A query for one meterpoint opens a file a date, unless that is large, and skips most of it.
+        ordered = rows.hint("rebalance", "date").sortWithinPartitions(*PAIR)
+        new = tables.write(ordered, DAILY_METERPOINT, load_id, whole)
         days = marts.daily_sums(tables.read(spark, DAILY_METERPOINT, new), reference.regions)
         # Whatever was corrected of these dates is in their new base.
         root, column = tables.root_and_column(spark, DAILY_METERPOINT)
