@@ -20,6 +20,9 @@ FILE = "alarms.json"
 SECONDS = 15  # a receiver that does not answer must not hold up the scheduler
 KEPT = 100  # messages kept for a receiver that does not answer; the oldest go
 
+# A text names files and meterpoints, which senders call as they like: a chat must find no link or markup in it.
+PLAIN = str.maketrans({"<": "(", ">": ")", "[": "(", "]": ")", "`": "'", "@": "(at)"})
+
 Message = dict[str, str]
 
 
@@ -131,6 +134,6 @@ def _mail(settings: Settings, message: Message) -> None:
 
 
 def _line(message: Message) -> str:
-    if message["event"] == "ended":
-        return f"[lake] ended: {message['check']}: {message['text']}"
-    return f"[lake] {message['status']}: {message['check']}: {message['text']}"
+    text = message["text"].translate(PLAIN).replace("://", ": //")
+    status = "ended" if message["event"] == "ended" else message["status"]
+    return f"[lake] {status}: {message['check']}: {text}"

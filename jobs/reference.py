@@ -6,11 +6,12 @@ two million others from readers. How many may be left out is for the suites to s
 
 import hashlib
 import json
+import os
 import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import date
 from functools import lru_cache, partial
 from itertools import groupby
@@ -24,14 +25,26 @@ import pyarrow.compute as pc
 
 from jobs.readings.rules import LONGEST_ID, fault_of_id
 
+
+def _memory() -> int:
+    """Bytes of memory that the machine has, or the container, where that has less."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for limit in ("memory.max", "memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # "max" is no limit
+            found.append(int(Path("/sys/fs/cgroup", limit).read_text()))
+    return min(found)
+
+
 MAGIC = b"SQLite format 3\0"
 WRITE_AHEAD = 2  # bytes 18 and 19 of the header say so
 LONGEST_VALUE = 1_000_000  # bytes
 # A view may never end, and needs no bytes for its rows. It is stopped after so many, a table after those of a country,
 # and any statement after so many seconds.
-MOST_ROWS, MOST_ROWS_OF_TABLE, MOST_SECONDS = 5_000_000, 30_000_000, 600
+MOST_ROWS, MOST_ROWS_OF_TABLE, MOST_SECONDS = 1_000_000, 30_000_000, 600
 STEPS = 1_000  # of SQLite's machine between two looks at the clock; one step may take long
-MOST_VALUES = 1024**3  # bytes of all values of a table, which are held in memory
+# Bytes of all values of a file. They are held in memory, for a while twice, beside Java: of a file that has more the
+# system would end the load, and each load after it.
+MOST_VALUES = _memory() // 8
 LONGEST_DATE = 32  # characters of a date that is remembered
 # Rows that are read together, bytes after which they are no more, and rows after which that is looked at.
 BATCH, BATCH_BYTES, LOOK = 20_000, 16 * 1024 * 1024, 50
@@ -39,7 +52,7 @@ FOREVER = (date.max - date(1970, 1, 1)).days
 SMALLEST_VALUE = 8  # bytes that a number or a null counts
 MOST_REJECTED, MOST_OF_REJECTED = 100_000, 256 * 1024 * 1024  # rows of a file, and characters of them as JSON
 # Bytes that SQLite itself takes, in the whole process. Once set, the limit can be lowered, not raised.
-MOST_HEAP = 1024**3
+MOST_HEAP = min(1024**3, MOST_VALUES)
 CACHE = 16 * 1024  # KiB; the file may ask for more
 
 # Why a file is rejected; docs/rules.md says what each means and what to do.
@@ -200,7 +213,10 @@ class Rejections:
         self.characters += len(row.row_json)
         if len(self.rows) > MOST_REJECTED or self.characters > MOST_OF_REJECTED:
             limits = f"{MOST_REJECTED:,} rows or {MOST_OF_REJECTED:,} characters"
-            raise SnapshotRejected("too_large", f"the rows at fault are more than {limits}; the last: {row.detail}")
+            # Without the row: analysts, who see no ids, can read why a load took no snapshot.
+            raise SnapshotRejected(
+                "too_large", f"the rows at fault are more than {limits}; the last is of {row.table_name}"
+            )
 
 
 class Content(NamedTuple):
@@ -230,7 +246,8 @@ def read_reference(path: Path, *, seconds: float = MOST_SECONDS) -> Reference:
         with closing(_connect(path, seconds)) as connection:
             _require_health(connection, path.stat().st_size)
             _require_form(connection)
-            contents = {table: _read_table(connection, table, rejected) for table in SOURCES}
+            sizes: list[int] = []
+            contents = {table: _read_table(connection, table, rejected, sizes) for table in SOURCES}
             rows = {
                 table: content.rows.num_rows + sum(each.table_name == table for each in rejected.rows)
                 for table, content in contents.items()
@@ -300,8 +317,9 @@ def _require_form(connection: sqlite3.Connection) -> None:
             raise SnapshotRejected("column_missing", f"table {table} has no column {', '.join(missing)}")
 
 
-def _read_table(connection: sqlite3.Connection, table: str, rejected: Rejections) -> Content:
-    """The rows of a table without a fault of their own; the others are added to `rejected`."""
+def _read_table(connection: sqlite3.Connection, table: str, rejected: Rejections, sizes: list[int]) -> Content:
+    """The rows of a table without a fault of their own; the others are added to `rejected`, and the bytes of values to
+    `sizes`, which has those of other tables."""
     columns = SOURCES[table]
     names = ", ".join(column.name for column in columns)
     rowid = _rowid(connection, table)
@@ -310,17 +328,19 @@ def _read_table(connection: sqlite3.Connection, table: str, rejected: Rejections
     most = MOST_ROWS_OF_TABLE if rowid else MOST_ROWS
     found = connection.execute(f"SELECT {number_of}, {names} FROM {table} {order} LIMIT {most + 1}")
     originals: list[Sequence[Any]] = []  # of what has no rowid, by which they could be asked for
-    parts, place, size = [], 0, 0
+    parts, place = [], 0
     for rows, bytes_of_rows in _batches(found):
         numbers, *delivered = zip(*rows, strict=True)
         if not rowid:
             numbers = tuple(range(place + 1, place + len(rows) + 1))
             originals += (row[1:] for row in rows)
-        place, size = place + len(rows), size + bytes_of_rows
+        place += len(rows)
+        sizes.append(bytes_of_rows)
         if place > most:
             raise SnapshotRejected("too_large", f"{table} has more than {most:,} rows")
-        if size > MOST_VALUES:
-            raise SnapshotRejected("too_large", f"the values of {table} have more than {MOST_VALUES:,} bytes")
+        if sum(sizes) > MOST_VALUES:
+            detail = f"its values have more than {MOST_VALUES:,} bytes, an eighth of the memory here"
+            raise SnapshotRejected("too_large", detail)
         parts.append(_by_column(table, numbers, delivered) or _by_row(table, numbers, delivered, rejected))
 
     def original(number: int) -> Sequence[Any]:

@@ -12,6 +12,7 @@ CERTIFICATE = HOME / "endpoint.pem"
 
 SECRET_KEY = os.environ["LAKE_DASHBOARD_SECRET"]
 SQLALCHEMY_DATABASE_URI = f"sqlite:///{HOME / 'superset.db'}"
+MAX_CONTENT_LENGTH = 16 * 1024 * 1024  # of a request, which is kept in memory
 RATELIMIT_STORAGE_URI = "memory://"  # there is one process
 # Pages load nothing from elsewhere and report to nobody; Superset's own list allows maps, examples and a usage counter.
 TALISMAN_CONFIG = {

@@ -117,6 +117,17 @@ def test_webhook_and_mail_get_each_alarm_once(tmp_path: Path) -> None:
     assert "Subject: [lake] ended: delivery" in mails[1]
 
 
+def test_names_that_a_sender_chose__should_be_no_markup_in_a_chat(tmp_path: Path) -> None:
+    names = "<!channel>, [x](http://evil.example), <https://evil.example|here>, @all, `x`"
+    with webhook([200]) as (url, posted):
+        tell(Settings(state=tmp_path, alarm_webhook=url), [Finding("silent", Level.warning, names)], NOW)
+
+    assert posted[0]["text"] == (
+        "[lake] warning: silent: (!channel), (x)(http: //evil.example), (https: //evil.example|here), (at)all, 'x'"
+    )
+    assert posted[0]["detail"] == names
+
+
 def test_a_receiver_that_fails_gets_all_later_and_holds_up_no_other(tmp_path: Path) -> None:
     status = [500]
     with webhook(status) as (url, posted), mail_server() as (smtp, mails):

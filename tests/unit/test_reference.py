@@ -491,7 +491,10 @@ def test_table_of_more_rows_than_are_held__should_be_refused(
 
 def test_numbers_and_nulls__should_count_as_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = database(
-        tmp_path / "a.db", product=[{"display_name": None, "is_variable": None, "id": number} for number in range(3)]
+        tmp_path / "a.db",
+        product=[{"display_name": None, "is_variable": None, "id": number} for number in range(3)],
+        meterpoint=[],
+        agreement=[],
     )
     bytes_of_values = 3 * (len("p1") + 3 * reference.SMALLEST_VALUE)
     monkeypatch.setattr(reference, "MOST_VALUES", bytes_of_values)
@@ -500,7 +503,10 @@ def test_numbers_and_nulls__should_count_as_bytes(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(reference, "MOST_VALUES", bytes_of_values - 1)
 
     found = refused(path)
-    assert (found.reason, found.detail) == ("too_large", "the values of product have more than 77 bytes")
+    assert (found.reason, found.detail) == (
+        "too_large",
+        "its values have more than 77 bytes, an eighth of the memory here",
+    )
 
 
 @pytest.mark.parametrize(("bound", "size"), [("MOST_REJECTED", 2), ("MOST_OF_REJECTED", 100)])
