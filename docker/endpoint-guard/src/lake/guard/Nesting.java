@@ -1,5 +1,8 @@
 package lake.guard;
 
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.antlr.v4.runtime.CharStreams;
@@ -15,7 +18,10 @@ final class Nesting {
   private static final int DEEPEST = 300;
   private static final int COMMENTS = 50;
   private static final Pattern COMMENT = Pattern.compile("/\\*|\\*/");
-  private static final Pattern OPENS = Pattern.compile("[(\\[<~-]|CASE|NOT", Pattern.CASE_INSENSITIVE);
+  private static final Pattern OPENS = Pattern.compile("[(\\[<~!+-]|CASE|NOT", Pattern.CASE_INSENSITIVE);
+
+  private static final Set<Integer> SIGNS =
+      Set.of(SqlBaseLexer.NOT, SqlBaseLexer.BANG, SqlBaseLexer.MINUS, SqlBaseLexer.PLUS, SqlBaseLexer.TILDE);
 
   private Nesting() {}
 
@@ -48,23 +54,34 @@ final class Nesting {
   private static boolean isDeeper(String statement) {
     SqlBaseLexer lexer = new SqlBaseLexer(new UpperCaseCharStream(CharStreams.fromString(statement)));
     lexer.removeErrorListeners(); // the parser will say what is wrong
-    int depth = 0;
-    int types = 0;
+    Deque<Integer> open = new ArrayDeque<>(); // what closes each
     int signs = 0;
     int before = Token.EOF;
     for (int token = next(lexer); token != Token.EOF; token = next(lexer)) {
-      boolean opensType = token == SqlBaseLexer.LT
-          && (before == SqlBaseLexer.ARRAY || before == SqlBaseLexer.MAP || before == SqlBaseLexer.STRUCT);
-      boolean closesType = token == SqlBaseLexer.GT && types > 0;
-      types += opensType ? 1 : closesType ? -1 : 0;
-      depth += switch (token) {
-        case SqlBaseLexer.LEFT_PAREN, SqlBaseLexer.LEFT_BRACKET, SqlBaseLexer.CASE -> 1;
-        case SqlBaseLexer.RIGHT_PAREN, SqlBaseLexer.RIGHT_BRACKET, SqlBaseLexer.END -> -1;
-        default -> opensType ? 1 : closesType ? -1 : 0;
+      int closedBy = switch (token) {
+        case SqlBaseLexer.LEFT_PAREN -> SqlBaseLexer.RIGHT_PAREN;
+        case SqlBaseLexer.LEFT_BRACKET -> SqlBaseLexer.RIGHT_BRACKET;
+        case SqlBaseLexer.CASE -> SqlBaseLexer.END;
+        case SqlBaseLexer.LT -> before == SqlBaseLexer.ARRAY || before == SqlBaseLexer.MAP || before == SqlBaseLexer.STRUCT
+            ? SqlBaseLexer.GT : Token.EOF;
+        default -> Token.EOF;
       };
+      if (closedBy != Token.EOF) {
+        open.push(closedBy);
+      } else {
+        // END closes nothing but a CASE: a column may be called `end`. What is open inside a bracket ends with it: one
+        // may be called `case`, too.
+        boolean isBracket = token == SqlBaseLexer.RIGHT_PAREN || token == SqlBaseLexer.RIGHT_BRACKET;
+        while (isBracket && !open.isEmpty() && (open.peek() == SqlBaseLexer.END || open.peek() == SqlBaseLexer.GT)) {
+          open.pop();
+        }
+        if (!open.isEmpty() && open.peek() == token) {
+          open.pop();
+        }
+      }
       // One after the other, each is an operand of the one before.
-      signs = token == SqlBaseLexer.NOT || token == SqlBaseLexer.MINUS || token == SqlBaseLexer.TILDE ? signs + 1 : 0;
-      if (depth > DEEPEST || signs > DEEPEST) {
+      signs = SIGNS.contains(token) ? signs + 1 : 0;
+      if (open.size() > DEEPEST || signs > DEEPEST) {
         return true;
       }
       before = token;
