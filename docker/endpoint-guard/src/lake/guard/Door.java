@@ -522,11 +522,14 @@ final class Door extends ThriftHttpCLIService {
   }
 
   private static void restarts(String user) {
-    long restarts = Restarts.of(user);
+    restarts(user, Restarts.of(user), "look for one that never ends, as a text that is matched with many wildcards");
+    restarts(user, Restarts.forMemory(user), "look for one that takes all of the memory, as rows or columns that double again and again");
+  }
+
+  private static void restarts(String user, long restarts, String advice) {
     if (restarts > 1) {
       throw Guard.error("[LIMIT] statement refused: " + restarts + " times within an hour the endpoint had to end itself because of a"
-          + " statement of " + user + ", and takes none until " + Restarts.until(user).truncatedTo(ChronoUnit.SECONDS)
-          + ": look for one that never ends, as a text that is matched with many wildcards");
+          + " statement of " + user + ", and takes none until " + Restarts.until(user).truncatedTo(ChronoUnit.SECONDS) + ": " + advice);
     }
   }
 

@@ -13,14 +13,15 @@ import java.util.List;
  * Whose statements this process, or one before it, had to end itself for. It is kept in the file {@code spark.lake.restarts},
  * a line each: when, why, and whose. Without it somebody who repeats such a statement would end the endpoint again and again.
  *
- * <p>Who runs what cannot be stopped is known for sure. Who took the memory is a guess, which limits less.
+ * <p>Who runs what cannot be stopped is known for sure. Who took the memory is a guess, which limits less: once. It is no
+ * guess any more when the same user has it twice.
  */
 final class Restarts {
   private static final Duration REMEMBERED = Duration.ofHours(1);
 
   private static final String STUCK = "stuck";
   private static final String GREEDY = "greedy";
-  /** Statements at once of a user who may have taken the memory; of one who may have twice, a quarter of it, and so on. */
+  /** Statements at once of a user who may have taken the memory. */
   private static final int OF_GREEDY = 8;
 
   private record Restart(Instant at, String why, String user) {}
@@ -68,10 +69,14 @@ final class Restarts {
     return count(user, STUCK);
   }
 
+  /** How many there were, within that time, for memory. */
+  static long forMemory(String user) {
+    return count(user, GREEDY);
+  }
+
   /** Statements that the user may run at once, of so many. */
   static int most(String user, int usual) {
-    long greedy = count(user, GREEDY);
-    return of(user) > 0 ? 1 : greedy > 0 ? Math.max(1, OF_GREEDY >> Math.min(10, 2 * (greedy - 1))) : usual;
+    return of(user) > 0 ? 1 : forMemory(user) > 0 ? OF_GREEDY : usual;
   }
 
   private static long count(String user, String why) {
