@@ -26,6 +26,15 @@ RESTARTS = "/var/lib/lake/state/endpoint_restarts"
 SMALL = "SELECT count(*) FROM gold.daily_product_consumption WHERE date = DATE '2021-01-02'"
 MEDIUM = "SELECT date, count(*), sum(consumption_kwh) FROM silver.readings GROUP BY date ORDER BY date"
 DOUBLING = ", ".join(f"c{n} AS (SELECT * FROM c{n - 1} UNION ALL SELECT * FROM c{n - 1})" for n in range(1, 29))
+ROLLUP = "ROLLUP (" + ", ".join(f"id + {n}" for n in range(100)) + ")"
+
+
+def nested(levels: int, select: str, first: str) -> str:
+    """A query in a query in a query."""
+    for level in range(levels):
+        first = f"SELECT {select.format(level, level + 1)} FROM ({first})"
+    return first
+
 
 # What each is told at once.
 REFUSED = {
@@ -36,7 +45,34 @@ REFUSED = {
     "brackets": "SELECT " + "(" * 20_000 + "1" + ")" * 20_000,
     "types": "SELECT cast(NULL AS " + "array<" * 400 + "int" + ">" * 400 + ")",
     "comments": "SELECT " + "/*" * 400 + "*/" * 400 + " 1",
+    "brackets behind columns called end": "SELECT " + "1 AS end, " * 20_000 + "(" * 20_000 + "1" + ")" * 20_000,
     "signs": "SELECT " + "NOT " * 400 + "true",
+    "other signs": "SELECT " + "!" * 400 + "true",
+    "plus signs": "SELECT " + "+ " * 400 + "1",
+    "stars that double": f"SELECT count(*) FROM ({nested(24, '*, *', 'SELECT 1 AS a')})",
+    "stars of a field that double": f"SELECT s FROM ({nested(24, 'struct(s.*, s.*) AS s', 'SELECT struct(1) AS s')})",
+    "columns that double": "SELECT count(*) FROM "
+    f"({nested(28, 'a{0} + a{0} AS a{1}', 'SELECT id AS a0 FROM range(9)')}) WHERE a28 > 0",
+    "columns of WITH that double": "WITH t0 (a) AS (SELECT id FROM range(9)), "
+    + ", ".join(f"t{n} (a) AS (SELECT a + a FROM t{n - 1})" for n in range(1, 29))
+    + " SELECT count(*) FROM t28 WHERE a > 0",
+    "columns of UNION that double": "WITH t0 AS (SELECT id AS a FROM range(9)), "
+    + ", ".join(f"t{n} AS (SELECT 1 AS a UNION ALL SELECT a + a AS b FROM t{n - 1})" for n in range(1, 29))
+    + " SELECT count(*) FROM t28 WHERE a > 0",
+    "columns that double in one SELECT": "SELECT count(*) FROM (SELECT date AS a0, "
+    + ", ".join(f"concat(a{n}, a{n}) AS a{n + 1}" for n in range(28))
+    + " FROM silver.readings) WHERE a28 > ''",
+    "columns that double along a pipe": "FROM range(9) |> SELECT id AS a"
+    + " |> SET a = a + a" * 28
+    + " |> WHERE a > 0",
+    "columns that double from side to side": "SELECT * FROM range(9), LATERAL (SELECT id + id AS a0)"
+    + "".join(f", LATERAL (SELECT a{n} + a{n} AS a{n + 1})" for n in range(28)),
+    "structs that double": nested(28, "struct(a, a) AS a", "SELECT 1 AS a"),
+    "windows of a second": "SELECT window(current_timestamp(), '1 day', '1 second')",
+    "windows that nobody knows": "SELECT window(current_timestamp(), '1 day', concat('1', ' second'))",
+    "windows by another name": "SELECT IDENTIFIER('window')(current_timestamp(), '1 day', '1 second')",
+    "grouping sets that multiply": f"SELECT count(*) FROM range(1) GROUP BY {ROLLUP}, {ROLLUP}, {ROLLUP}",
+    "a cube in grouping sets": f"SELECT 1 FROM range(1) GROUP BY GROUPING SETS ({ROLLUP.replace('ROLLUP', 'CUBE')})",
     "a row of gigabytes": "SELECT repeat('x', 30000000), id FROM range(1)",
 }
 # What ends with an error, sooner or later.
@@ -285,9 +321,11 @@ def test_nobody_has_all_connections_sessions_or_statements(stack: Stack) -> None
 
 def test_what_cannot_be_stopped_ends_the_endpoint_and_its_user_is_limited(stack: Stack) -> None:
     stack.add_user("looper", "analyst")
-    stack.add_user("repeater", "analyst")
-    note = f"printf '{int(time.time() * 1000)} stuck repeater\\n%.0s' 1 2 >>{RESTARTS}"
-    stack.compose("exec", "-T", "sql-endpoint", "sh", "-c", note)
+    refused = {"repeater": "stuck", "glutton": "greedy"}
+    for user, why in refused.items():
+        stack.add_user(user, "analyst")
+        note = f"printf '{int(time.time() * 1000)} {why} {user}\\n%.0s' 1 2 >>{RESTARTS}"
+        stack.compose("exec", "-T", "sql-endpoint", "sh", "-c", note)
     connection = stack.connect("looper")
     answer = connection.client.ExecuteStatement(
         ttypes.TExecuteStatementReq(connection.sessionHandle, ENDLESS, runAsync=True)
@@ -321,9 +359,11 @@ def test_what_cannot_be_stopped_ends_the_endpoint_and_its_user_is_limited(stack:
             assert first.client.ExecuteStatement(long).operationHandle
             with pytest.raises(OperationalError, match=r"\[LIMIT\] statement refused: 1 of looper at once"):
                 second.cursor().execute("SELECT 1")
-        # The client's first statement is USE.
-        with pytest.raises(OperationalError, match=r"\[LIMIT\] statement refused: 2 times within an hour the endpoint"):
-            stack.connect("repeater")
+        for user in refused:
+            # The client's first statement is USE.
+            with pytest.raises(OperationalError, match=r"\[LIMIT\] statement refused: 2 times within an hour"):
+                stack.connect(user)
+        assert stack.query("SELECT 1", "analyst") == [(1,)]
     finally:
         stack.compose("exec", "-T", "sql-endpoint", "rm", "-f", RESTARTS, check=False)
 

@@ -93,7 +93,7 @@ final class Check {
 
   /** Checks what the parser made: names are as the client wrote them. */
   void parsed(Object plan) throws ParseException {
-    PlanSize.check(plan);
+    PlanSize.check(plan, this::named);
     walk(plan, false);
     if (subqueryInFunction) {
       permitAsWritten(plan);
@@ -236,6 +236,14 @@ final class Check {
       throw Guard.refuse("IDENTIFIER() of anything but a string");
     }
     return parser.parseMultipartIdentifier(literal.value().toString());
+  }
+
+  private Seq<String> named(Expression expression) {
+    try {
+      return identifier(expression);
+    } catch (ParseException error) {
+      throw Guard.sneaky(error);
+    }
   }
 
   private void function(List<String> name, Object arguments) {

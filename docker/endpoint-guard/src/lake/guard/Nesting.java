@@ -11,15 +11,16 @@ import org.apache.spark.sql.catalyst.parser.SqlBaseLexer;
 import org.apache.spark.sql.catalyst.parser.UpperCaseCharStream;
 
 /**
- * How deep a statement is nested. Spark's parser has no stack for much more, and takes minutes and all of the memory to
- * find that out; what it has learnt of such a statement it keeps.
+ * What Spark's parser itself has no stack or memory for: how deep a statement is nested, and its CUBEs and ROLLUPs, which it
+ * writes out where they are in GROUPING SETS. It takes minutes and all of the memory to find that out; what it has learnt of
+ * such a statement it keeps.
  */
 final class Nesting {
   private static final int DEEPEST = 300;
   private static final int COMMENTS = 50;
   private static final Pattern COMMENT = Pattern.compile("/\\*|\\*/");
   private static final Pattern OPENS = Pattern.compile("[(\\[<~!+-]|CASE|NOT", Pattern.CASE_INSENSITIVE);
-
+  private static final Pattern GROUPS = Pattern.compile("CUBE|ROLLUP", Pattern.CASE_INSENSITIVE);
   private static final Set<Integer> SIGNS =
       Set.of(SqlBaseLexer.NOT, SqlBaseLexer.BANG, SqlBaseLexer.MINUS, SqlBaseLexer.PLUS, SqlBaseLexer.TILDE);
 
@@ -38,6 +39,9 @@ final class Nesting {
       throw Guard.error("[LIMIT] statement refused: it is nested more than " + DEEPEST
           + " deep: use IN in the place of many OR, and WITH in the place of subqueries");
     }
+    if (GROUPS.matcher(statement).find()) {
+      PlanSize.checkGroupingSets(groupingSets(statement));
+    }
   }
 
   private static int comments(String statement) {
@@ -52,8 +56,7 @@ final class Nesting {
   }
 
   private static boolean isDeeper(String statement) {
-    SqlBaseLexer lexer = new SqlBaseLexer(new UpperCaseCharStream(CharStreams.fromString(statement)));
-    lexer.removeErrorListeners(); // the parser will say what is wrong
+    SqlBaseLexer lexer = lexer(statement);
     Deque<Integer> open = new ArrayDeque<>(); // what closes each
     int signs = 0;
     int before = Token.EOF;
@@ -87,6 +90,35 @@ final class Nesting {
       before = token;
     }
     return false;
+  }
+
+  /** Of all CUBE (…) and ROLLUP (…) by themselves. */
+  private static long groupingSets(String statement) {
+    SqlBaseLexer lexer = lexer(statement);
+    long sets = 0;
+    int kind = Token.EOF; // of the one that is open
+    int depth = 0;
+    int elements = 0;
+    for (int token = next(lexer); token != Token.EOF; token = next(lexer)) {
+      if (depth == 0 && (token == SqlBaseLexer.CUBE || token == SqlBaseLexer.ROLLUP)) {
+        kind = token;
+        elements = 1;
+      } else if (kind != Token.EOF) {
+        depth += token == SqlBaseLexer.LEFT_PAREN ? 1 : token == SqlBaseLexer.RIGHT_PAREN ? -1 : 0;
+        elements += token == SqlBaseLexer.COMMA && depth == 1 ? 1 : 0;
+        if (depth == 0) {
+          sets += token != SqlBaseLexer.RIGHT_PAREN ? 0 : kind == SqlBaseLexer.CUBE ? 1L << Math.min(30, elements) : elements + 1;
+          kind = Token.EOF;
+        }
+      }
+    }
+    return sets;
+  }
+
+  private static SqlBaseLexer lexer(String statement) {
+    SqlBaseLexer lexer = new SqlBaseLexer(new UpperCaseCharStream(CharStreams.fromString(statement)));
+    lexer.removeErrorListeners(); // the parser will say what is wrong
+    return lexer;
   }
 
   /** The type of the next token of the default channel: comments and spaces are in another. */
