@@ -51,7 +51,8 @@ class Audit:
         verdict = quality.judge(
             suite, known, load_id=self.load_id, loaded_at=self.loaded_at, reports=self.reports, accept=self.accept
         )
-        self.verdicts.append(verdict)
+        # Where a snapshot failed, the next one is judged in its place.
+        self.verdicts = [*(each for each in self.verdicts if each.table != table), verdict]
         return verdict
 
 

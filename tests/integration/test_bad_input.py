@@ -292,6 +292,9 @@ def test_a_reference_file_that_cannot_be_read_does_not_keep_readings_out(
 def test_a_newer_file_that_cannot_be_taken_is_told_and_keeps_no_older_one_out(new_lake: Callable[[], Lake]) -> None:
     lake, hour = new_lake(), timedelta(hours=1)
     folder = lake.landing.folder
+    lake.landing.reference([], ["a"])
+    (folder / "case_study.db").rename(folder / "nothing.db")
+    lake.landing.touch("nothing.db", 7 * hour)
     lake.landing.reference([Agreement(1, "a")], ["a"])
     whole = (folder / "case_study.db").read_bytes()
     with closing(sqlite3.connect(folder / "photos.sqlite")) as connection, connection:
@@ -308,11 +311,14 @@ def test_a_newer_file_that_cannot_be_taken_is_told_and_keeps_no_older_one_out(ne
 
     assert summary.snapshot_date is not None
     assert [error.split(": ")[:2] for error in summary.errors] == [
+        ["nothing.db", "expectation_failed"],
         ["busy.db", "in_use"],
         *([name, "not_sqlite"] for name in ("other.db", "cut_later.db", "cut.db", "empty.db")),
     ]
     assert [text for text in summary.warnings if "photos" in text] == ["photos.sqlite is no reference file: ignored"]
     assert lake.value("SELECT count(*) FROM silver.agreement") == 1
+    judged = [row[0] for row in lake.rows("SELECT table_name FROM ops.validations")]
+    assert len(judged) == len(set(judged))
     # What a person names is meant.
     named = lake.load(kind="reload", again=["empty.db", "photos.sqlite", "cut.db"])
     assert [error.split(": ")[:2] for error in named.errors] == [
