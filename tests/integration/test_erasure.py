@@ -191,25 +191,6 @@ def test_an_account_takes_its_agreements_and_the_readings_of_their_dates_and_no_
     assert (summary.receipt.reasons, summary.readings_loaded) == ({"erased": 48}, 50)
 
 
-def test_of_a_meterpoint_with_two_accounts_each_has_the_dates_that_the_shown_snapshot_gives_it(
-    new_lake: Callable[[], Lake],
-) -> None:
-    """Whatever an earlier snapshot of its day, or a later one that was rolled back, says."""
-    lake, first = new_lake(), "2020-01-01"
-    agreements = [Agreement(1, GONE, first, account_id="account-A"), Agreement(2, GONE, "2021-02-01", account_id="B")]
-    lake.landing.readings("a.json", day(GONE, "2021-01-31") + day(GONE, "2021-02-01"))
-    lake.landing.reference([Agreement(1, GONE, first, account_id="account-C")], [GONE])
-    lake.load()
-    lake.landing.reference(agreements, [GONE], after=timedelta(hours=1))
-    lake.load()
-    lake.landing.reference([*agreements, Agreement(3, OTHER)], [GONE, OTHER], after=timedelta(days=2))
-    lake.undo(lake.load().load_id)
-
-    erased(lake, accounts=("account-A",))
-
-    assert lake.rows("SELECT DISTINCT date FROM silver.readings") == [(date(2021, 2, 1),)]
-
-
 def test_totals_are_restated_and_files_of_the_landing_place_go_where_a_person_wants_it(lake: Lake) -> None:
     name = LATER[0]
     before = lake.value("SELECT sum(consumption_kwh) FROM gold.half_hourly_consumption WHERE date = '2021-10-30'")
@@ -366,3 +347,22 @@ def test_an_unknown_id_is_an_error_with_the_names_that_are_near(lake: Lake) -> N
         find.find(lake.spark, lake.settings, find.Request((f"{OTHER}0",), (), "why", "who"))
     with pytest.raises(LakeError, match="must not name whom"):
         find.find(lake.spark, lake.settings, find.Request((OTHER,), (), f"as {OTHER.upper()} asked", "who"))
+
+
+def test_of_a_meterpoint_with_two_accounts_each_has_the_dates_that_the_shown_snapshot_gives_it(
+    new_lake: Callable[[], Lake],
+) -> None:
+    """Whatever an earlier snapshot of its day, or a later one that was rolled back, says."""
+    lake, first = new_lake(), "2020-01-01"
+    agreements = [Agreement(1, GONE, first, account_id="account-A"), Agreement(2, GONE, "2021-02-01", account_id="B")]
+    lake.landing.readings("a.json", day(GONE, "2021-01-31") + day(GONE, "2021-02-01"))
+    lake.landing.reference([Agreement(1, GONE, first, account_id="account-C")], [GONE])
+    lake.load()
+    lake.landing.reference(agreements, [GONE], after=timedelta(hours=1))
+    lake.load()
+    lake.landing.reference([*agreements, Agreement(3, OTHER)], [GONE, OTHER], after=timedelta(days=2))
+    lake.undo(lake.load().load_id)
+
+    erased(lake, accounts=("account-A",))
+
+    assert lake.rows("SELECT DISTINCT date FROM silver.readings") == [(date(2021, 2, 1),)]

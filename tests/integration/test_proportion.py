@@ -96,20 +96,6 @@ def late(*days: str) -> list[str]:
     return [f"{each}/late" for each in days]
 
 
-def test_a_date_by_meterpoint_is_one_file_in_order(new_lake: Callable[[], Lake]) -> None:
-    """So that a query for one meterpoint over a year opens few files, and skips most of each."""
-    lake = new_lake()
-    lake.landing.readings("all.json", [row for each in DATES for name in "dbca" for row in day(name, each)])
-    lake.spark.conf.set("spark.sql.adaptive.enabled", "true")  # as in all loads but those of tests
-    lake.load()
-    lake.spark.conf.set("spark.sql.adaptive.enabled", "false")
-
-    for folder in lake.folders(DAILY_METERPOINT).values():
-        [file] = Path(folder.removeprefix("file:")).glob("*.parquet")
-        names = pq.read_table(file, columns=["meterpoint_id"], partitioning=None)["meterpoint_id"].to_pylist()
-        assert names == ["a", "b", "c", "d"]
-
-
 def test_a_late_meterpoint_writes_no_base(story: SimpleNamespace) -> None:
     written = {table: story.late.written(story.first, table) for table in tables.LAYERED}
 
@@ -249,3 +235,17 @@ def test_a_date_of_which_much_was_corrected_is_written_anew(story: SimpleNamespa
     assert tables.is_empty(lake.folders(DAILY_METERPOINT)[f"{DATES[0]}/late"])
     assert [row[1:3] == row[3:] for row in totals(lake)] == [True] * 3
     assert lake.value(f"SELECT max(consumption_kwh) FROM silver.readings WHERE date = '{DATES[0]}'") == 2
+
+
+def test_a_date_by_meterpoint_is_one_file_in_order(new_lake: Callable[[], Lake]) -> None:
+    """So that a query for one meterpoint over a year opens few files, and skips most of each."""
+    lake = new_lake()
+    lake.landing.readings("all.json", [row for each in DATES for name in "dbca" for row in day(name, each)])
+    lake.spark.conf.set("spark.sql.adaptive.enabled", "true")  # as in all loads but those of tests
+    lake.load()
+    lake.spark.conf.set("spark.sql.adaptive.enabled", "false")
+
+    for folder in lake.folders(DAILY_METERPOINT).values():
+        [file] = Path(folder.removeprefix("file:")).glob("*.parquet")
+        names = pq.read_table(file, columns=["meterpoint_id"], partitioning=None)["meterpoint_id"].to_pylist()
+        assert names == ["a", "b", "c", "d"]
