@@ -12,7 +12,7 @@ from jobs.spark import pseudonym_key
 PROTECT = PROJECT / "docker" / "endpoint-guard" / "src" / "lake" / "guard" / "Protect.java"
 COLUMN = re.compile(r"^\s+(\w+) (?:[A-Z][A-Z<>, ()0-9]* )?COMMENT '", re.MULTILINE)
 # Names that might hold an id of a person, home or contract.
-DOUBTFUL = re.compile(r"(^|_)(id|file|files|hash|json|content|detail|note|error|name|path|account|address|postcode)$")
+DOUBTFUL = re.compile(r"(^|_)(id|file|files|hash|json|content|detail|note|name|path|account|address|postcode)$")
 # Of products, loads, tables, keys of hashes; counts of files.
 OPEN = {
     *("product_id", "id", "display_name", "product_display_name", "table_name", "name", "warnings_by_name"),

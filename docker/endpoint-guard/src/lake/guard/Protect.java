@@ -42,8 +42,7 @@ final class Protect extends Rule<LogicalPlan> {
       .stream().collect(Collectors.toUnmodifiableMap(column -> column, column -> Pseudonyms.of(KEY, column)));
   /** Columns of ids, of one meterpoint, agreement or account. Those that have no pseudonym are null. */
   private static final Set<String> IDS =
-      Set.of("meterpoint_id", "source_file", "agreement_id", "account_id", "row_json", "content", "detail", "note",
-          "error");
+      Set.of("meterpoint_id", "source_file", "agreement_id", "account_id", "row_json", "content", "detail", "note");
   /** Marks, in a table below its projection, what must not be used elsewhere. */
   private static final String RAW = "lake.raw";
 
