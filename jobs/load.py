@@ -181,11 +181,17 @@ class Plan(NamedTuple):
 
 @tables.remembered()
 def run(
-    spark: SparkSession, settings: Settings, stage: Stage, wish: Wish | None = None, tell: Tell = lambda _: None
+    spark: SparkSession,
+    settings: Settings,
+    stage: Stage,
+    wish: Wish | None = None,
+    tell: Tell = lambda _: None,
+    note: Tell = lambda _: None,
 ) -> Summary | None:
     """Load what is new in the landing place, or do what a person asked for. None if there is nothing to do.
 
-    `tell` gets what a person should know beside, a sentence each.
+    `tell` gets what a person should know beside, a sentence each; `note`, where nothing is new, what is odd about the
+    landing place, which changes nothing.
     Raises LakeError where it cannot be done: nothing was changed then.
     """
     wish = wish or Wish()
@@ -209,8 +215,8 @@ def run(
         if restated:
             plan = plan._replace(mart_dates=plan.mart_dates | (restated & tables.partitions(spark, READINGS)))
         if not (plan.readings.num_rows or plan.reference or plan.dropped or plan.mart_dates or interrupted):
-            for note in plan.notes:
-                tell(note)
+            for text in plan.notes:
+                note(text)
             return None
         quality.preload()
         earlier = [*ledger.recorded_loads(spark), *([writer] if writer else [])]

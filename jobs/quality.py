@@ -181,16 +181,20 @@ def _for_duckdb(query: str) -> str:
     """Raises ParseError for SQL that is none, and for what is not known to give the same there."""
     from sqlglot import ParseError, exp, parse_one
 
-    aggregates = (exp.Count, exp.CountIf, exp.Max, exp.Min, exp.Sum)
-    functions = (
+    same = (
         exp.And,
         exp.Case,
         exp.Coalesce,
+        exp.Count,
+        exp.CountIf,
         exp.If,
         exp.Length,
         exp.Lower,
+        exp.Max,
+        exp.Min,
         exp.Nullif,
         exp.Or,
+        exp.Sum,
         exp.Trim,
         exp.Upper,
     )
@@ -198,7 +202,7 @@ def _for_duckdb(query: str) -> str:
     tree = parse_one(query, dialect="spark")
     for node in tree.walk():
         is_literal = isinstance(node, exp.Cast) and isinstance(node.this, exp.Literal)  # DATE '2021-01-01'
-        if isinstance(node, unsure) and not (is_literal or isinstance(node, (*aggregates, *functions))):
+        if isinstance(node, unsure) and not (is_literal or isinstance(node, same)):
             raise ParseError(f"{node.sql('spark')} may have another value in DuckDB")
 
     def translated(node: exp.Expr) -> exp.Expr:

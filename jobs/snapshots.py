@@ -73,10 +73,11 @@ def take_first(
     tried: list[Taken] = []
     for file in files:
         taken = take(spark, file, file_system, folder, audit, erased or Erased())
-        is_too_old = taken.file.get("reason") == OLDER_THAN_SHOWN
-        if not (tried and is_too_old):
-            tried.append(taken)
-        if is_too_old or not taken.file.get("reason"):
+        reason = taken.file.get("reason")
+        if tried and reason == OLDER_THAN_SHOWN:
+            break
+        tried.append(taken)
+        if reason in (None, OLDER_THAN_SHOWN):
             break
     return tried
 
@@ -126,7 +127,7 @@ def take(
         whole = path.read_bytes() if row["size_bytes"] <= LARGEST_IN_QUARANTINE else None
         try:
             found, not_kept = without_erased(reference.read_reference(path), erased)
-            taken = _write(spark, found, row, audit)
+            taken = _write(spark, found, row, shown, audit)
         except reference.SnapshotRejected as error:
             record = row | {"content": None if whole and erased.holds(whole) else whole}
             if error.reason == OLDER_THAN_SHOWN:
@@ -226,11 +227,16 @@ def content(spark: SparkSession, name: str, locations: dict[str, Locations], loa
     return tables.read(spark, history, locations[history]).where(F.col("load_id") == load_id).drop("load_id")
 
 
-def _write(spark: SparkSession, found: reference.Reference, file: dict[str, Any], audit: Audit) -> Taken:
+def _write(
+    spark: SparkSession,
+    found: reference.Reference,
+    file: dict[str, Any],
+    file_shown: dict[str, Any] | None,
+    audit: Audit,
+) -> Taken:
     """Raises SnapshotRejected where a critical expectation fails, or a newer snapshot is shown."""
     snapshot_date = _local_date(file)
     current = _current(spark)
-    file_shown = shown_file(spark)
     if current and (
         current["snapshot_date"] > snapshot_date or (file_shown and file_shown["modified_at"] > file["modified_at"])
     ):

@@ -138,11 +138,12 @@ def work_on(wish: "Wish", *, sample: bool = False) -> None:
         if sample:
             _sample_if_new(spark, this.settings)
         told: list[str] = []
-        summary = load.run(spark, this.settings, this.stage, wish, told.append)
+        noted: list[str] = []
+        summary = load.run(spark, this.settings, this.stage, wish, told.append, noted.append)
         this.changed = bool(summary or told)
         if not summary and "://" in this.settings.landing and wish.kind == "load":
             _warn_of_empty_store(this.settings)
-    for text in told:
+    for text in told + noted:
         say(text)
     print_end(this, summary)
 

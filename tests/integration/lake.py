@@ -159,7 +159,9 @@ class Lake:
     def run(self, **wish: Any) -> load.Summary | None:
         """A run, which may find nothing new. What a person asks for is told as load.Wish has it."""
         self.told: list[str] = []
-        return load.run(self.spark, self.settings, lambda _: nullcontext(), load.Wish(**wish), self.told.append)
+        return load.run(
+            self.spark, self.settings, lambda _: nullcontext(), load.Wish(**wish), self.told.append, self.told.append
+        )
 
     def undo(self, load_id: str) -> load.Summary:
         """Roll a load back."""
