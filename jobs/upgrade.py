@@ -4,6 +4,7 @@ regions by date and no marts by region, tables without layers."""
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from functools import partial
+from typing import NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -35,37 +36,46 @@ BY_DATE = {
 }
 
 
+class Lacking(NamedTuple):
+    """What an older version did not write."""
+
+    claims: bool
+    marts_by_year: bool
+    regions: bool
+    region_marts: bool
+
+
 def run(spark: SparkSession) -> None:
     """Write what an older version did not have, once, as a load of the kind upgrade. Readers see the same."""
     for table in tables.LAYERED:
         # The same folders under another name: nothing is written, and readers have the older table until it is dropped.
         if found := tables.locations_without_layers(spark, table):
             tables.publish(spark, table, found)
-    dates = tables.partitions(spark, READINGS)
-    without_claims = bool(dates) and not tables.partitions(spark, CLAIMS)
-    marts_by_date = bool(dates) and tables.exists(spark, BY_DATE[HALF_HOURLY])
-    without_regions = bool(tables.partitions(spark, METERPOINT_HISTORY)) and not tables.partitions(spark, REGIONS)
-    without_region_marts = bool(dates) and not tables.partitions(spark, HALF_HOURLY_REGION)
-    if not (without_claims or marts_by_date or without_regions or without_region_marts):
+    if not any(_lacking(spark, tables.partitions(spark, READINGS), tables.partitions(spark, METERPOINT_HISTORY))):
+        return
+    # A load that was killed while it switched tables has some with dates and others without, in any version.
+    dates = tables.dates_of(_recorded(spark, READINGS))
+    lacking = _lacking(spark, dates, _recorded(spark, METERPOINT_HISTORY))
+    if not any(lacking):
         return
     previous = writer.writer(spark)
     started_at = datetime.now(UTC)
     load_id = writer.new_load_id(started_at, loads.recorded_loads(spark))
     writer.become_writer(spark, load_id, after=previous)
     new: dict[str, Locations] = {}
-    if without_claims:
+    if lacking.claims:
         new[CLAIMS] = tables.write(_claims(spark).repartition("date"), CLAIMS, load_id, dates)
-    if marts_by_date:
+    if lacking.marts_by_year:
         for mart, old in BY_DATE.items():
             copied = _like(spark, mart, spark.table(old))
             new[mart] = tables.write_years(copied, mart, load_id, tables.holding(mart, dates))
         new |= _by_year(spark, load_id, dates, [DAILY_COMPLETENESS], partial(_days, spark))
     of_regions = spark.table(REGIONS)
-    if without_regions:
+    if lacking.regions:
         rows = regions.of_history(spark, loads.recorded_loads(spark))
         new[REGIONS] = tables.write_rows(spark, rows, REGIONS, load_id, regions.PARTITION)
         of_regions = tables.read(spark, REGIONS, new[REGIONS])
-    if without_region_marts:
+    if lacking.region_marts:
         new |= _by_year(spark, load_id, dates, [HALF_HOURLY_REGION, DAILY_REGION], partial(_sums, spark, of_regions))
     # Recorded first: until all is published, the next run does it again.
     loads.append_publications(spark, new, {}, {}, load_id)
@@ -81,6 +91,26 @@ def run(spark: SparkSession) -> None:
         writer.publish(spark, table, locations, load_id)
 
 
+def _lacking(spark: SparkSession, dates: Collection[str], history: Collection[str]) -> Lacking:
+    """`dates` that have readings, and partitions of the meterpoints' `history`."""
+    return Lacking(
+        claims=bool(dates) and not tables.partitions(spark, CLAIMS),
+        marts_by_year=bool(dates) and tables.exists(spark, BY_DATE[HALF_HOURLY]),
+        regions=bool(history) and not tables.partitions(spark, REGIONS),
+        region_marts=bool(dates) and not tables.partitions(spark, HALF_HOURLY_REGION),
+    )
+
+
+def _recorded(spark: SparkSession, table: str) -> Locations:
+    """Where loads that came to their end left a table's partitions."""
+    recorded = set(loads.recorded_loads(spark))
+    before = loads.before_dead_run(spark, recorded, loads.switches(spark, recorded), table)
+    held = tables.all_locations(spark, table)
+    return {
+        value: before.get(value, folder) for value, folder in held.items() if not tables.is_empty(before.get(value, ""))
+    }
+
+
 def _claims(spark: SparkSession) -> DataFrame:
     """The claims of readings: of each file the version counts that gave them.
 
@@ -88,10 +118,7 @@ def _claims(spark: SparkSession) -> DataFrame:
     with the next version of their file.
     """
     of_files = spark.table(LOAD_FILES).select("load_id", "source_file", "modified_at")
-    # Of dates that a run had begun to switch and died: what was there before. The next load puts them right.
-    recorded = set(loads.recorded_loads(spark))
-    before = loads.before_dead_run(spark, recorded, loads.switches(spark, recorded), READINGS)
-    held = tables.all_locations(spark, READINGS) | before
+    held = _recorded(spark, READINGS)
     return (
         tables.read(spark, READINGS, {day: folder for day, folder in held.items() if not tables.is_empty(folder)})
         .groupBy("source_file", "meterpoint_id", "load_id", "date")

@@ -250,3 +250,15 @@ def dead_run(lake: Lake) -> tables.Locations:
         [{"load_id": "20200101T000000-dead00", "began_at": None}], tables.schema(lake.spark, tables.PUBLISHING)
     )
     return tables.write_rows(lake.spark, rows, tables.PUBLISHING, "20200101T000000-dead00", "last")
+
+
+@pytest.mark.parametrize("table", ["ops.claims", "mart.half_hourly_by_region", "silver.meterpoint_regions"])
+def test_a_first_load_that_died_is_none_of_an_older_version(new_lake: Callable[[], Lake], table: str) -> None:
+    lake = new_lake()
+    lake.landing.readings("a.json", day("a", "2021-01-01"))
+    lake.landing.reference([Agreement(1, "a")], ["a"])
+    die_before_publishing(lake, table)
+
+    lake.load()
+
+    assert lake.rows("SELECT kind FROM gold.load_history") == [("load",)]
