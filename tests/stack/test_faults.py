@@ -348,7 +348,7 @@ def test_the_metastore_never_answers_the_call_that_publishes(
         run = lake_with(stack, "run", LAKE_METASTORE=f"thrift://{host}")
         assert struck(stack, container)["lost"] >= 5
 
-    assert_ended_with_a_clear_error(run, "Spark failed in 'validate'")
+    assert_ended_with_a_clear_error(run, "Spark failed in 'publish'")
     assert stack.query("SELECT publishing_load_id IS NULL FROM gold.data_freshness") == [(False,)]
     assert_next_run_makes_up_for_it(stack)
     assert reader.wrong == []
