@@ -129,8 +129,8 @@ def start_session(settings: Settings) -> SparkSession:
     for key, value in (spark_conf(settings) | JOBS).items():
         builder = builder.config(key, value)
     java_options = [
-        *_java_options(patience=20),
         "-XX:GCTimeRatio=4",  # collect for up to a fifth of the time before the heap grows: a third less memory
+        *_java_options(patience=20),
         f"-Dlog4j2.configurationFile={(ASSETS / 'log4j2.properties').as_uri()}",
         f"-Dlake.log={settings.state}/spark.log",
         f"-Dderby.stream.error.file={settings.state}/derby.log",
