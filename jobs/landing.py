@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
+from jobs import stores
+
 LARGEST_READINGS = 128 * 1024 * 1024  # bytes of a readings file
 LARGEST_REFERENCE = 16 * 1024**3
 PIECE = 64 * 1024  # bytes of a local file that are asked for at once
@@ -202,10 +204,11 @@ def open_file(file_system: FileSystem, root: str, name: str, largest: int) -> Op
     path = f"{root}/{name}"
     if isinstance(file_system, LocalFileSystem):
         return _open_local(path, root, largest)
-    info = file_system.get_file_info(path)
-    if (info.size or 0) > largest:
-        raise _too_large(info.size, largest)
-    return Opened(file_system.open_input_stream(path, compression=None), info.mtime)
+    stream, size, modified_at = stores.open_file(file_system, path)
+    if size > largest:
+        stream.close()
+        raise _too_large(size, largest)
+    return Opened(stream, modified_at)
 
 
 def _open_local(path: str, root: str, largest: int) -> Opened:

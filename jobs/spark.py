@@ -141,6 +141,11 @@ def start_session(settings: Settings) -> SparkSession:
     try:
         spark.catalog.databaseExists("default")
     except PySparkException as error:
+        if "S3AFileSystem not found" in str(error):
+            raise RuntimeError(
+                f"the warehouse {settings.warehouse} takes Spark's client for S3, which is not installed: see"
+                " docs/operations.md, Elsewhere"
+            ) from error
         metastore = settings.metastore or f"in {settings.state}"
         raise RuntimeError(f"the metastore {metastore} does not answer") from error
     cluster.prepare(spark, settings)

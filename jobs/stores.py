@@ -1,7 +1,8 @@
 """Where files lie: a local disk or an object store, through Arrow's file systems."""
 
 import time
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from pyarrow import BufferReader, NativeFile
@@ -36,6 +37,23 @@ def open_folder(location: str, s3_endpoint: str | None) -> tuple[FileSystem, str
     return LocalFileSystem(), unquote(parts.path) if parts.scheme == "file" else location
 
 
+class Stored(NamedTuple):
+    """A file that is open for reading, its size in bytes, and when it was modified (UTC)."""
+
+    stream: NativeFile
+    size: int
+    modified_at: datetime
+
+
+def open_file(file_system: FileSystem, path: str) -> Stored:
+    """Open a file. An object store tells all about it then: to ask first would be one request in three."""
+    if isinstance(file_system, PyFileSystem) and isinstance(file_system.handler, _SmallFilesWhole):
+        return file_system.handler.open(path)
+    stream = file_system.open_input_stream(path, compression=None)
+    info = file_system.get_file_info(path)
+    return Stored(stream, info.size, info.mtime)
+
+
 class _SmallFilesWhole(FileSystemHandler):  # type: ignore[misc]
     """An object store as it is, but for small files: they are read whole, in one request, and again if that fails.
 
@@ -47,8 +65,13 @@ class _SmallFilesWhole(FileSystemHandler):  # type: ignore[misc]
         self.store = store
 
     def open_input_file(self, path: str) -> NativeFile:
+        return self.open(path).stream
+
+    def open(self, path: str) -> Stored:
         file = self.store.open_input_file(path)
-        return BufferReader(_read_whole(file)) if file.size() <= SMALL else file
+        modified_at = datetime.fromisoformat(file.metadata()["Last-Modified"].decode())
+        stream = BufferReader(_read_whole(file)) if file.size() <= SMALL else file
+        return Stored(stream, file.size(), modified_at)
 
     def open_input_stream(self, path: str) -> NativeFile:
         return self.open_input_file(path)

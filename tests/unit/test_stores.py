@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pyarrow as pa
@@ -19,11 +20,14 @@ class Busy(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     files: dict[str, bytes]
     refusals: int
+    asked: list[str]
 
     def do_HEAD(self) -> None:
+        Busy.asked.append("HEAD")
         self._answer(200, b"", len(self.files[self.path]))
 
     def do_GET(self) -> None:
+        Busy.asked.append("GET")
         if Busy.refusals:
             Busy.refusals -= 1
             self._answer(503, REFUSAL, len(REFUSAL))
@@ -48,7 +52,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setattr("time.sleep", lambda _: None)
-    Busy.files, Busy.refusals = {}, 0
+    Busy.files, Busy.refusals, Busy.asked = {}, 0, []
     with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -67,6 +71,18 @@ def test_small_file__should_be_read_once_more_where_the_refusal_is_longer_than_w
         with open_input(f"{folder}/file") as file:
             assert file.read() == bytes(size)
         assert Busy.refusals == 0
+
+
+@pytest.mark.parametrize("size", [0, 5_000, stores.SMALL + 1])
+def test_open_file__should_tell_size_and_time_without_a_request_of_its_own(address: str, size: int) -> None:
+    Busy.files = {"/bucket/file": bytes(size)}
+    store, folder = stores.open_folder("s3a://bucket", address)
+
+    file = stores.open_file(store, f"{folder}/file")
+    content = file.stream.read()
+
+    assert (content, file.size, file.modified_at) == (bytes(size), size, datetime(2021, 11, 1, 7, 30, tzinfo=UTC))
+    assert Busy.asked.count("HEAD") == 1
 
 
 def test_few_bytes_of_a_small_parquet_file__should_be_read_from_a_busy_store(address: str) -> None:
