@@ -141,7 +141,7 @@ def start_session(settings: Settings) -> SparkSession:
     try:
         spark.catalog.databaseExists("default")
     except PySparkException as error:
-        if "S3AFileSystem not found" in str(error):
+        if "://" in settings.warehouse and "hadoop-aws" not in spark_class_path():
             raise RuntimeError(
                 f"the warehouse {settings.warehouse} takes Spark's client for S3, which is not installed: see"
                 " docs/operations.md, Elsewhere"
