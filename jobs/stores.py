@@ -65,13 +65,12 @@ class _SmallFilesWhole(FileSystemHandler):  # type: ignore[misc]
         self.store = store
 
     def open_input_file(self, path: str) -> NativeFile:
-        return self.open(path).stream
+        return _whole_if_small(self.store.open_input_file(path))
 
     def open(self, path: str) -> Stored:
         file = self.store.open_input_file(path)
         modified_at = datetime.fromisoformat(file.metadata()["Last-Modified"].decode())
-        stream = BufferReader(_read_whole(file)) if file.size() <= SMALL else file
-        return Stored(stream, file.size(), modified_at)
+        return Stored(_whole_if_small(file), file.size(), modified_at)
 
     def open_input_stream(self, path: str) -> NativeFile:
         return self.open_input_file(path)
@@ -114,6 +113,10 @@ class _SmallFilesWhole(FileSystemHandler):  # type: ignore[misc]
 
     def open_append_stream(self, path: str, metadata: Any) -> NativeFile:
         return self.store.open_append_stream(path, compression=None, metadata=metadata)
+
+
+def _whole_if_small(file: NativeFile) -> NativeFile:
+    return BufferReader(_read_whole(file)) if file.size() <= SMALL else file
 
 
 def _read_whole(file: NativeFile) -> bytes:

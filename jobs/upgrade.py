@@ -54,7 +54,8 @@ def run(spark: SparkSession) -> None:
     if not any(_lacking(spark, tables.partitions(spark, READINGS), tables.partitions(spark, METERPOINT_HISTORY))):
         return
     # A load that was killed while it switched tables has some with dates and others without, in any version.
-    dates = tables.dates_of(_recorded(spark, READINGS))
+    readings = _recorded(spark, READINGS)
+    dates = tables.dates_of(readings)
     lacking = _lacking(spark, dates, _recorded(spark, METERPOINT_HISTORY))
     if not any(lacking):
         return
@@ -64,7 +65,7 @@ def run(spark: SparkSession) -> None:
     writer.become_writer(spark, load_id, after=previous)
     new: dict[str, Locations] = {}
     if lacking.claims:
-        new[CLAIMS] = tables.write(_claims(spark).repartition("date"), CLAIMS, load_id, dates)
+        new[CLAIMS] = tables.write(_claims(spark, readings).repartition("date"), CLAIMS, load_id, dates)
     if lacking.marts_by_year:
         for mart, old in BY_DATE.items():
             copied = _like(spark, mart, spark.table(old))
@@ -105,22 +106,20 @@ def _recorded(spark: SparkSession, table: str) -> Locations:
     """Where loads that came to their end left a table's partitions."""
     recorded = set(loads.recorded_loads(spark))
     before = loads.before_dead_run(spark, recorded, loads.switches(spark, recorded), table)
-    held = tables.all_locations(spark, table)
-    return {
-        value: before.get(value, folder) for value, folder in held.items() if not tables.is_empty(before.get(value, ""))
-    }
+    added = {value for value, folder in before.items() if tables.is_empty(folder)}
+    held = tables.all_locations(spark, table) | before
+    return {value: folder for value, folder in held.items() if value not in added}
 
 
-def _claims(spark: SparkSession) -> DataFrame:
-    """The claims of readings: of each file the version counts that gave them.
+def _claims(spark: SparkSession, readings: Locations) -> DataFrame:
+    """The claims of readings in the given folders: of each file the version counts that gave them.
 
     Readings of a file that another file's outweighed were not kept by that version: they are not contested, and come
     with the next version of their file.
     """
     of_files = spark.table(LOAD_FILES).select("load_id", "source_file", "modified_at")
-    held = _recorded(spark, READINGS)
     return (
-        tables.read(spark, READINGS, {day: folder for day, folder in held.items() if not tables.is_empty(folder)})
+        tables.read(spark, READINGS, {day: folder for day, folder in readings.items() if not tables.is_empty(folder)})
         .groupBy("source_file", "meterpoint_id", "load_id", "date")
         .agg(F.count("*").cast("int").alias("readings"))
         .join(of_files, on=["load_id", "source_file"], how="left")

@@ -31,7 +31,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The one session of this process."""
     folder = tmp_path_factory.mktemp("spark")
     with pytest.MonkeyPatch.context() as patch:
-        # Java lives for some hundred loads here: its optimising compiler need not wait, and its heap may grow.
+        # Java lives for some hundred loads here: its optimising compiler need not wait, and its heap may grow as by
+        # default. Of two options of a name the later counts.
         patch.setattr("jobs.spark._java_options", lambda patience: ["-XX:+UseParallelGC", "-XX:GCTimeRatio=99"])
         settings = Settings(warehouse=str(folder / "warehouse"), state=folder / "state", driver_memory="2g")
         session = start_session(settings)

@@ -30,9 +30,9 @@ def fill(store: Minio) -> list[str]:
         except S3Error as error:
             if error.code == "XMinioStorageFull":
                 return names
-            assert error.code == "IncompleteBody"  # the same piece again, where a connection has a part of it left
+            assert error.code == "IncompleteBody"  # a part of the piece before was left in the connection
         except InvalidResponseError:
-            pass  # or that part is taken for a request
+            pass  # that part was taken for a request
     raise AssertionError(f"{MOST_PIECES} pieces fit")
 
 
