@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
+from pyarrow.dataset import Dataset
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import marts, quality, tables
+from jobs import quality, tables
 from jobs.readings.ingest import Receipt
 from jobs.settings import EXPECTATIONS
 from jobs.silver import Written
@@ -30,7 +31,6 @@ from jobs.tables import (
 # In a small delivery a few bad files are a large share, and a small date loses a large share with a few readings: the
 # shares of expectations are told only beyond these numbers.
 FEW_FILES_AT_FAULT, FEW_REMOVED = 50, 100
-FEW_DATES = 100  # are named in a condition, which needs no join
 
 
 @dataclass
@@ -66,19 +66,9 @@ def measure(table: str, content: DataFrame) -> quality.Measures:
     return quality.measure(content, suite_of(table))
 
 
-def on_dates(spark: SparkSession, places: dict[str, Locations], dates: Collection[str]) -> dict[str, DataFrame]:
-    """Marts in the given folders, of the given dates alone: their partitions may hold others, too."""
-    these = marts.calendar(spark, map(date.fromisoformat, dates)).select("date")
-
-    def of_dates(rows: DataFrame) -> DataFrame:
-        if len(dates) <= FEW_DATES:
-            return rows.where(F.col("date").isin([date.fromisoformat(day) for day in dates]))
-        return rows.join(F.broadcast(these), on="date", how="left_semi")
-
-    return {
-        mart: of_dates(tables.read(spark, mart, folders)) if mart in BY_YEAR else tables.read(spark, mart, folders)
-        for mart, folders in places.items()
-    }
+def by_year(spark: SparkSession, places: dict[str, Locations], dates: Collection[str]) -> dict[str, Dataset]:
+    """Marts by year in the given folders, of the given dates alone: their partitions hold others, too."""
+    return {mart: tables.content(spark, mart, places[mart], tables.is_of_dates(dates)) for mart in BY_YEAR}
 
 
 def lost_of_other_dates(spark: SparkSession, places: dict[str, Locations], dates: Collection[str]) -> dict[str, int]:
@@ -144,25 +134,31 @@ def rest_of(spark: SparkSession, dates: Collection[str], before: DataFrame, dail
 
 
 def measure_marts(
-    built: dict[str, DataFrame], readings: DataFrame, meterpoints: DataFrame | None, rest: Rest | None = None
+    sums: dict[str, Dataset],
+    daily: DataFrame,
+    readings: DataFrame,
+    meterpoints: DataFrame | None,
+    rest: Rest | None = None,
 ) -> tuple[dict[str, quality.Measures], dict[str, quality.Measures]]:
     """What the suites measure of marts, by mart, and what they are given of the readings that these were built from.
 
-    `meterpoints` are those of the reference snapshot, None if there is none. Of the mart by meterpoint `built` lacks
-    the `rest`, which the sums have.
+    `sums` are the marts by year, `daily` is that by meterpoint, which lacks the `rest` that the sums have, and
+    `meterpoints` are those of the reference snapshot, None if there is none.
     """
     rest = rest or Rest()
-    read = built[DAILY_METERPOINT].where("reading_count > 0")
+    read = daily.where("reading_count > 0")
     unknown = read.limit(0) if meterpoints is None else read.join(meterpoints, "meterpoint_id", "left_anti")
-    measured, others = quality.measure_all(
-        [(content, suite_of(mart)) for mart, content in built.items()],
-        [
-            readings.agg(F.count("*").alias("rows"), _kwh().alias("kwh")),
-            read.agg(_kwh_without_agreement().alias("kwh_without_agreement"), F.count("*").alias("meterpoints_read")),
-            unknown.agg(F.count_distinct("meterpoint_id").alias("unknown_meterpoints")),
-        ],
+    other_frames = [
+        readings.agg(F.count("*").alias("rows"), _kwh().alias("kwh")),
+        read.agg(_kwh_without_agreement().alias("kwh_without_agreement"), F.count("*").alias("meterpoints_read")),
+        unknown.agg(F.count_distinct("meterpoint_id").alias("unknown_meterpoints")),
+    ]
+    measures: dict[str, quality.Measures]
+    measures, ([of_daily], others) = at_once(
+        lambda: {mart: quality.measure_in_memory(rows, suite_of(mart)) for mart, rows in sums.items()},
+        lambda: quality.measure_all([(daily, suite_of(DAILY_METERPOINT))], other_frames),
     )
-    measures = dict(zip(built, measured, strict=True))
+    measures[DAILY_METERPOINT] = of_daily
     kwh_of_sums: Any = measures[HALF_HOURLY]["consumption_kwh"]
     counted = {name: value for other in others for name, value in other.items()}
     with_rest = Rest(
@@ -182,7 +178,7 @@ def measure_marts(
         "silver_consumption_kwh": counted["kwh"],
         "unknown_meterpoints": counted["unknown_meterpoints"],
     }
-    return measures, {mart: of_meterpoints if mart == DAILY_METERPOINT else of_sums for mart in built}
+    return measures, {mart: of_meterpoints if mart == DAILY_METERPOINT else of_sums for mart in tables.MARTS}
 
 
 def _kwh_without_agreement() -> Column:

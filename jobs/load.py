@@ -445,13 +445,14 @@ def _measure_marts(
     spark: SparkSession, written: Written, built: Built, meterpoints: DataFrame | None
 ) -> tuple[dict[str, quality.Measures], dict[str, quality.Measures]]:
     """Of dates that were corrected, the meterpoints that changed are judged, and sums with what others give to them."""
-    marts = audit.on_dates(spark, {mart: built.locations[mart] for mart in MARTS}, built.dates)
+    sums = audit.by_year(spark, built.locations, built.dates)
     readings = tables.read(spark, READINGS, build.places_of_readings(spark, built.whole, written.locations))
     if not (built.before and built.after):
-        return audit.measure_marts(marts, readings, meterpoints)
-    marts[DAILY_METERPOINT] = build.changed_rows(spark, built)
+        daily = tables.read(spark, DAILY_METERPOINT, built.locations[DAILY_METERPOINT])
+        return audit.measure_marts(sums, daily, readings, meterpoints)
     rest = audit.rest_of(spark, built.corrected, built.before.readings, built.before.daily)
-    return audit.measure_marts(marts, readings.unionByName(built.after.readings), meterpoints, rest)
+    with_corrected = readings.unionByName(built.after.readings)
+    return audit.measure_marts(sums, build.changed_rows(spark, built), with_corrected, meterpoints, rest)
 
 
 def _summary(

@@ -2,9 +2,9 @@
 
 Great Expectations run on Spark data takes a job or more for each expectation, which for millions of readings is
 many times the cost of the load itself. So each table is *measured* in one Spark action, which gives one row of named
-numbers, and genuine expectations *judge* that row. Tables of a reference file are in memory anyway, and measured there
-by DuckDB. Measures, limits and the reason of each are in `expectations/<table>.json`, one native Great Expectations
-suite a table:
+numbers, and genuine expectations *judge* that row. What the driver has in memory, tables of a reference file and the
+marts by year, is measured by DuckDB. Measures, limits and the reason of each are in `expectations/<table>.json`, one
+native Great Expectations suite a table:
 
 - `meta.measures`: name → Spark SQL aggregate over the table's rows.
 - `meta.groups`: the rows grouped `by` columns, with `columns` aggregated for each group and `measures` over the
@@ -41,6 +41,7 @@ from jobs.wording import told
 if TYPE_CHECKING:  # Great Expectations takes seconds to import, which a run with nothing to do must not pay for
     import pyarrow as pa
     from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
+    from pyarrow.dataset import Dataset
     from pyspark.sql import DataFrame
 
 Measure = int | float | Decimal | date | str | None
@@ -145,8 +146,8 @@ def measure_all(
     return measures, list(rows)
 
 
-def measure_in_memory(rows: pa.Table, suite: Suite) -> Measures:
-    """Take all measures of a table that is in memory, without Spark, which takes seconds for its first action.
+def measure_in_memory(content: pa.Table | Dataset, suite: Suite) -> Measures:
+    """Take all measures of a table that is in memory, or small. Spark takes seconds for its first action.
 
     DuckDB takes them; expressions are translated for it. Raises SuiteError for one that it does not know.
     """
@@ -155,7 +156,8 @@ def measure_in_memory(rows: pa.Table, suite: Suite) -> Measures:
 
     measures: Measures = {}
     with duckdb.connect(config={"enable_external_access": False}) as database:
-        database.register("content", rows)
+        database.execute("SET TimeZone = 'UTC'")
+        database.register("content", content)
         for name, query in _queries(suite):
             try:
                 [measures[name]] = database.execute(_for_duckdb(query)).fetchall()[0]
@@ -171,7 +173,7 @@ def _queries(suite: Suite) -> Iterator[tuple[str, str]]:
     for name, sql in suite.measures.items():
         yield name, f"SELECT {sql} FROM content"
     for grouping in suite.groups:
-        columns = ", ".join(f"{sql} AS `{column}`" for column, sql in grouping["columns"].items())
+        columns = ", ".join([*grouping["by"], *(f"{sql} AS `{column}`" for column, sql in grouping["columns"].items())])
         groups = f"SELECT {columns} FROM content GROUP BY {', '.join(grouping['by'])}"
         for name, sql in grouping["measures"].items():
             yield name, f"SELECT {sql} FROM ({groups})"
@@ -182,7 +184,9 @@ def _for_duckdb(query: str) -> str:
     from sqlglot import ParseError, exp, parse_one
 
     same = (
+        exp.Abs,
         exp.And,
+        exp.Avg,
         exp.Case,
         exp.Coalesce,
         exp.Count,
@@ -194,20 +198,24 @@ def _for_duckdb(query: str) -> str:
         exp.Min,
         exp.Nullif,
         exp.Or,
+        exp.StrToUnix,  # of a time: a text is an error
         exp.Sum,
         exp.Trim,
+        exp.TsOrDsAdd,  # days
         exp.Upper,
     )
     unsure = (exp.Func, exp.Like, exp.ILike, exp.Div, exp.Mod)
     tree = parse_one(query, dialect="spark")
     for node in tree.walk():
-        is_literal = isinstance(node, exp.Cast) and isinstance(node.this, exp.Literal)  # DATE '2021-01-01'
-        if isinstance(node, unsure) and not (is_literal or isinstance(node, same)):
+        # DATE '2021-01-01', and the date of a time: in both the session's time zone is UTC.
+        is_known_cast = isinstance(node, exp.Cast) and (isinstance(node.this, exp.Literal) or node.is_type(*_TIMES))
+        if isinstance(node, unsure) and not (is_known_cast or isinstance(node, same)):
             raise ParseError(f"{node.sql('spark')} may have another value in DuckDB")
 
     def translated(node: exp.Expr) -> exp.Expr:
-        # Of no rows DuckDB counts null, Spark 0.
-        return exp.Coalesce(this=node, expressions=[exp.Literal.number(0)]) if isinstance(node, exp.CountIf) else node
+        if isinstance(node, exp.CountIf):  # of no rows DuckDB counts null, Spark 0
+            return exp.Coalesce(this=node, expressions=[exp.Literal.number(0)])
+        return exp.func("epoch", node.this) if isinstance(node, exp.StrToUnix) else node
 
     return tree.transform(translated).sql("duckdb")
 
@@ -237,6 +245,7 @@ def _rows(frames: Sequence[DataFrame]) -> list[dict[str, Any]]:
     return [_typed(json.loads(rows[position], parse_float=Decimal), frame) for position, frame in enumerate(frames)]
 
 
+_TIMES = ("date", "timestamp")
 _OF_MEASURES = (int, float, Decimal, str, date, type(None))
 _FROM_TEXT: dict[str, Callable[[Any], Measure]] = {
     "integer": int,

@@ -154,12 +154,13 @@ def _audit(spark: SparkSession, judge: audit.Audit, before: dict[str, Locations]
     }
     restored = tables.dates_of(before.get(READINGS, {}))
     readings = {value: folder for value, folder in places.pop(READINGS).items() if not tables.is_empty(folder)}
-    marts = audit.on_dates(spark, places, dates)
-    counted = marts[DAILY_METERPOINT].where(F.col("date").isin([date.fromisoformat(day) for day in restored]))
+    daily = tables.read(spark, DAILY_METERPOINT, places[DAILY_METERPOINT])
+    counted = daily.where(F.col("date").isin([date.fromisoformat(day) for day in restored]))
     expected = counted.agg(F.coalesce(F.sum("reading_count"), F.lit(0))).collect()[0][0]
     of_readings = audit.measure(READINGS, tables.read(spark, READINGS, tables.of_dates(readings, restored)))
     audit.judge_readings(judge, of_readings, expected=expected)
-    measured = audit.measure_marts(marts, tables.read(spark, READINGS, readings), None)
+    sums = audit.by_year(spark, places, dates)
+    measured = audit.measure_marts(sums, daily, tables.read(spark, READINGS, readings), None)
     audit.judge_marts(judge, *measured, audit.lost_of_other_dates(spark, places, dates))
 
 

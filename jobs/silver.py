@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from pyspark.sql import functions as F
 
 from jobs import expire, tables
 from jobs.progress import Done, Show, shown
-from jobs.readings import correct, ingest, task
+from jobs.readings import correct, ingest, join, task
 from jobs.readings.erased import Erased
 from jobs.readings.ingest import (
     CLAIMS_SCHEMA,
@@ -272,6 +273,8 @@ def merge_dates(
         written = _merge(spark, place, receipt, held, fresh, to_merge, retraction, reread, taken_back, only_held)
     corrected = _correct(spark, place, held, new_dates, {day: sizes[day] for day in totals}, taken_back)
     _delete_parts(place, (to_merge | totals.keys()) & new_dates)
+    if len(receipt.attempts) > 1 or receipt.readings.total() >= ingest.MOST_ROWS:
+        _join(spark, place, receipt, direct)
     locations: dict[str, Locations] = {table: {} for table in (READINGS, CONTESTED, CLAIMS)}
     for table, count in ((READINGS, "readings"), (CONTESTED, "contested"), (CLAIMS, "claims")):
         root, column = tables.root_and_column(spark, table)
@@ -406,6 +409,18 @@ def _delete_parts(place: Place, dates: Collection[str]) -> None:
             place.lake.delete_file(info.path)
         if parts and len(parts) == len(found) and place.lake.type_name == "local":  # an object store has no folders
             place.lake.delete_dir(folder)
+
+
+def _join(spark: SparkSession, place: Place, receipt: Receipt, dates: Collection[str]) -> None:
+    """Make few files of what some tasks wrote of each date."""
+    work = partial(join.join_date, place)
+    with ThreadPoolExecutor(THREADS) as pool:
+        if sum(receipt.readings[day] for day in dates) <= LITTLE_ROWS or not dates:
+            not_needed = list(pool.map(work, dates))
+        else:
+            tasks = min(len(dates), TASKS_A_CORE * spark.sparkContext.defaultParallelism)
+            not_needed = spark.sparkContext.parallelize(sorted(dates), tasks).map(work).collect()
+        list(pool.map(place.lake.delete_file, chain.from_iterable(not_needed)))
 
 
 def _fresh(spark: SparkSession, table: str, load_id: str, dates: Collection[str]) -> Locations:

@@ -15,7 +15,7 @@ import re
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date
 from functools import cache, partial
 from typing import Any, NamedTuple, cast
@@ -31,7 +31,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
-from jobs.readings.ingest import ROW_GROUP, write_file
+from jobs.readings.ingest import PARQUET, ROW_GROUP
 from jobs.stores import open_folder
 
 Locations = dict[str, str]  # partition value to folder
@@ -299,19 +299,37 @@ def rewrite(
     root, column = root_and_column(spark, table)
     columns, target = schema(spark, table), folder_of(root, column, value, folder)
     file_system, files = _files_in(spark, location)
-    place, is_empty_now = _folder(spark, target)[1], True
+    place = _folder(spark, target)[1]
     if files and file_system.type_name == "local":
         file_system.create_dir(place, recursive=True)
-    for file in files:
-        path = f"{place}/{file.base_name}"
-        rows = pq.read_table(file.path, filesystem=file_system, schema=columns, partitioning=None)
-        cleaned = clean(rows)
-        if cleaned is rows:
-            file_system.copy_file(file.path, path)
-        elif cleaned.num_rows:
-            write_file(file_system, place, file.base_name, cleaned)
-        is_empty_now &= not cleaned.num_rows
-    return folder_of(root, column, value) if is_empty_now else target
+    left = [_rewrite_file(file_system, file.path, f"{place}/{file.base_name}", columns, clean) for file in files]
+    return target if any(left) else folder_of(root, column, value)
+
+
+def _rewrite_file(
+    file_system: FileSystem, path: str, target: str, columns: pa.Schema, clean: Callable[[pa.Table], pa.Table]
+) -> int:
+    """Returns how many rows are left. A group of rows is in memory at a time."""
+    file = dataset.ParquetFileFormat().make_fragment(path, filesystem=file_system)
+    groups = file.split_by_row_group(schema=columns)
+    left, changed = 0, False
+    with ExitStack() as stack:
+        for number, group in enumerate(groups):
+            rows = group.to_table(schema=columns)
+            cleaned = clean(rows)
+            left += cleaned.num_rows
+            if cleaned is not rows and not changed:
+                changed = True
+                writer = stack.enter_context(pq.ParquetWriter(target, columns, filesystem=file_system, **PARQUET))
+                for earlier in groups[:number]:
+                    writer.write_table(earlier.to_table(schema=columns))
+            if changed and cleaned.num_rows:
+                writer.write_table(cleaned)
+    if not changed:
+        file_system.copy_file(path, target)
+    elif not left:
+        file_system.delete_file(target)
+    return left
 
 
 def each_file(
@@ -453,6 +471,16 @@ def read_rows(
         list(pool.map(corrected, late.keys(), late.values()))
         found = [rows for parts in pool.map(rows_of, locations.keys(), locations.values()) for rows in parts]
     return pa.concat_tables(found) if found else read.empty_table()
+
+
+def content(spark: SparkSession, table: str, locations: Locations, where: pc.Expression) -> dataset.Dataset:
+    """Rows of given partitions of a table without layers, which are read when they are wanted."""
+    columns = schema(spark, table)
+    paths = [file.path for found in _files_in_all(spark, locations) for file in found]
+    if not paths:
+        return dataset.dataset(columns.empty_table())
+    file_system = _folder(spark, root_and_column(spark, table)[0])[0]
+    return dataset.dataset(paths, columns, format="parquet", filesystem=file_system, partitioning=None).filter(where)
 
 
 def in_batches(

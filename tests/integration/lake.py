@@ -206,9 +206,10 @@ class Lake:
 
 
 def as_if_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have Spark's tasks read and merge what is so little that the driver would do it alone."""
+    """Have some of Spark's tasks read and merge what is so little that the driver would do it alone."""
     monkeypatch.setattr(silver, "LITTLE_FILES", 0)
     monkeypatch.setattr(silver, "LITTLE_ROWS", -1)
+    monkeypatch.setattr(silver, "FEW_FILES", 1)
 
 
 def as_if_large(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,13 @@
-"""What the metastore says of partitions, and how long that holds."""
+"""What the metastore says of partitions, and how long that holds; files that are written without some rows."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
+from pyarrow.fs import LocalFileSystem
 from pyspark.sql import SparkSession
 
 from jobs import tables
@@ -73,3 +77,33 @@ def test_remembered__should_hand_out_what_the_caller_may_change(spark: SparkSess
         tables.partitions(spark, table).clear()
 
         assert place(spark, table) == "first"
+
+
+@pytest.mark.parametrize(
+    ("gone", "groups"),
+    [([], [2, 2, 1]), ([2], [2, 1, 1]), ([0, 1], [2, 1]), ([4], [2, 2]), ([0, 1, 2, 3, 4], None)],
+)
+def test_rewriting_a_file__should_take_rows_away_a_group_at_a_time(
+    gone: list[int], groups: list[int] | None, tmp_path: Path
+) -> None:
+    columns = pa.schema([("number", pa.int64()), ("told_since_then", pa.string())])
+    rows = pa.table({"number": range(5)})
+    path, target = tmp_path / "before.parquet", tmp_path / "after.parquet"
+    pq.write_table(rows, path, row_group_size=2)
+    sizes = []
+
+    def clean(group: pa.Table) -> pa.Table:
+        sizes.append(group.num_rows)
+        kept = group.filter(~pc.field("number").isin(gone))
+        return kept if kept.num_rows < group.num_rows else group
+
+    left = tables._rewrite_file(LocalFileSystem(), str(path), str(target), columns, clean)
+
+    assert sizes == [2, 2, 1]
+    assert left == 5 - len(gone)
+    assert target.exists() == bool(left)
+    if groups:
+        file = pq.ParquetFile(target)
+        assert [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)] == groups
+        assert file.read()["number"].to_pylist() == [number for number in range(5) if number not in gone]
+        assert (path.read_bytes() == target.read_bytes()) == (not gone)
