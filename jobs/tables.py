@@ -99,6 +99,7 @@ FEW = 40
 SMALL = 1024 * 1024
 PORTION = 16 * 1024 * 1024  # bytes of rows in memory that are written together
 THREADS = 16  # which wait for the store
+PAGE_ROWS = 2_000  # of a file that Spark writes: a reader decodes the pages that may have what it looks for
 BATCH = 1 << 17  # rows that are held of a table that is read by and by
 # How Spark writes a partition as text: its value, its layer if it has one, and where it is.
 PARTITION = re.compile(r"Partition Values: \[\w+=(.*?)(?:, layer=(\w+))?\]\n\s*Location: (.*)")
@@ -241,7 +242,7 @@ def write(df: DataFrame, table: str, load_id: str, values: Iterable[date | str])
     written = {str(value): folder_of(root, column, value, load_id) for value in values}
     layer = {"layer": F.lit("late")} if any(map(is_late, written)) else {}
     rows = df.select(*columns).withColumns(layer | {"load": F.lit(load_id)})
-    rows.write.mode("append").partitionBy(column, *layer, "load").parquet(root)
+    rows.write.option("parquet.page.row.count.limit", PAGE_ROWS).mode("append").partitionBy(column, *layer, "load").parquet(root)
     return written | {value: folder_of(root, column, value) for value in without_files(df.sparkSession, written)}
 
 
