@@ -1,5 +1,6 @@
 """Small queries take a way of their own in the endpoint, without a Spark job, and say the same as any other."""
 
+import json
 import re
 from contextlib import closing
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyhive.exc import OperationalError
 
-from tests.stack.conftest import Stack
+from tests.stack.conftest import REPOSITORY, Stack
 
 VIEW = "gold.half_hourly_product_consumption"
 TYPES = {
@@ -110,6 +111,24 @@ def test_the_files_of_other_patterns_are_not_remembered(stack: Stack) -> None:
         condition = f"CAST(date AS STRING) LIKE ANY ('%1-01-{date[-2:]}', 'x_x')"
         found = stack.query(f"SELECT DISTINCT date FROM gold.half_hourly_consumption WHERE {condition}", "analyst")
         assert [str(row[0]) for row in found] == [date]
+
+
+def test_of_one_meterpoint_or_a_few_a_task_reads_much(stack: Stack) -> None:
+    """Its files are sorted by meterpoint, and of most a task finds out only that they need not be read."""
+    few = ["meterpoint_id = 'a'", "'a' = meterpoint_id", "date > DATE '2021-01-02' AND meterpoint_id IN ('a', 'b')"]
+    many = [
+        "date = DATE '2021-01-02'",
+        "meterpoint_id > 'a'",
+        "meterpoint_id = 'a' OR consumption_kwh > 3",
+        "meterpoint_id = source_file",
+        f"meterpoint_id IN ({', '.join(repr(letter) for letter in 'abcdefghijk')})",
+    ]
+    run = ["run", "--rm", "--no-deps", "-T", "--env", f"CONDITIONS={json.dumps([*few, *many])}"]
+    script = (REPOSITORY / "tests" / "stack" / "sizes_of_tasks.py").read_text()
+
+    said = stack.compose(*run, "--entrypoint", "python", "sql-endpoint", "-", stdin=script).stdout
+
+    assert json.loads(said.splitlines()[-1]) == dict.fromkeys(few, "128m") | dict.fromkeys(many, "2m")
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,12 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
         return new NoLate();
       }
     });
+    extensions.injectPreCBORule(new AbstractFunction1<>() {
+      @Override
+      public Rule<LogicalPlan> apply(SparkSession session) {
+        return new FewTasks();
+      }
+    });
     extensions.injectPlannerStrategy(new AbstractFunction1<>() {
       @Override
       public SparkStrategy apply(SparkSession session) {

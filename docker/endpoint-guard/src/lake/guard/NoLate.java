@@ -87,7 +87,7 @@ final class NoLate extends Rule<LogicalPlan> {
     return files.filterPartitions(seq(conditions)).inputFiles().length == 0;
   }
 
-  private static List<Expression> conditions(Expression condition) {
+  static List<Expression> conditions(Expression condition) {
     if (!(condition instanceof And both)) {
       return List.of(condition);
     }
