@@ -242,7 +242,8 @@ def write(df: DataFrame, table: str, load_id: str, values: Iterable[date | str])
     written = {str(value): folder_of(root, column, value, load_id) for value in values}
     layer = {"layer": F.lit("late")} if any(map(is_late, written)) else {}
     rows = df.select(*columns).withColumns(layer | {"load": F.lit(load_id)})
-    rows.write.option("parquet.page.row.count.limit", PAGE_ROWS).mode("append").partitionBy(column, *layer, "load").parquet(root)
+    writer = rows.write.mode("append").option("parquet.page.row.count.limit", PAGE_ROWS)
+    writer.partitionBy(column, *layer, "load").parquet(root)
     return written | {value: folder_of(root, column, value) for value in without_files(df.sparkSession, written)}
 
 

@@ -40,7 +40,7 @@ def join_date(place: Place, day: str) -> list[str]:
     ):
         folder = f"{root}/date={day}/load={place.load_id}"
         found = place.lake.get_file_info(FileSelector(folder, allow_not_found=True))
-        parts = sorted(info.path for info in found if info.base_name.startswith("part-"))
+        parts = sorted(info.path for info in found if not info.base_name.startswith("joined-"))
         for first in range(0, len(parts), MOST_PARTS):
             some = parts[first : first + MOST_PARTS]
             if len(some) > 1:

@@ -7,6 +7,7 @@ is never read by tasks there.
 
 import json
 import os
+from typing import Any
 
 from jobs.settings import Settings
 from jobs.spark import start_session
@@ -17,7 +18,8 @@ settings = Settings()
 os.environ["PYSPARK_SUBMIT_ARGS"] = f"--driver-class-path {settings.endpoint_guard} pyspark-shell"
 spark = start_session(settings)
 spark.conf.set(SIZE, "2m")
-rule = spark._jvm.lake.guard.FewTasks()
+java: Any = spark._jvm
+rule = java.lake.guard.FewTasks()
 
 
 def size(condition: str) -> str:
