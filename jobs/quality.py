@@ -186,7 +186,6 @@ def _for_duckdb(query: str) -> str:
     same = (
         exp.Abs,
         exp.And,
-        exp.Avg,
         exp.Case,
         exp.Coalesce,
         exp.Count,
@@ -204,12 +203,13 @@ def _for_duckdb(query: str) -> str:
         exp.TsOrDsAdd,  # days
         exp.Upper,
     )
-    unsure = (exp.Func, exp.Like, exp.ILike, exp.Div, exp.Mod)
+    unsure = (exp.Func, exp.Like, exp.ILike, exp.Div, exp.Mod, exp.AtTimeZone)
     tree = parse_one(query, dialect="spark")
     for node in tree.walk():
         # DATE '2021-01-01', and the date of a time: in both the session's time zone is UTC.
         is_known_cast = isinstance(node, exp.Cast) and (isinstance(node.this, exp.Literal) or node.is_type(*_TIMES))
-        if isinstance(node, unsure) and not (is_known_cast or isinstance(node, same)):
+        is_share = isinstance(node, exp.Avg) and isinstance(node.this, exp.If)  # the mean of decimals is another type
+        if isinstance(node, unsure) and not (is_known_cast or is_share or isinstance(node, same)):
             raise ParseError(f"{node.sql('spark')} may have another value in DuckDB")
 
     def translated(node: exp.Expr) -> exp.Expr:

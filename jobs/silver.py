@@ -273,10 +273,8 @@ def merge_dates(
         written = _merge(spark, place, receipt, held, fresh, to_merge, retraction, reread, taken_back, only_held)
     corrected = _correct(spark, place, held, new_dates, {day: sizes[day] for day in totals}, taken_back)
     _delete_parts(place, (to_merge | totals.keys()) & new_dates)
-    new_rows = {day: counts["readings"] for day, counts in written.items()}
-    if len(receipt.attempts) > 1 or receipt.readings.total() >= ingest.MOST_ROWS:
-        new_rows |= {day: receipt.readings[day] for day in direct}
-    _join(spark, place, new_rows)
+    if direct and (len(receipt.attempts) > 1 or receipt.readings.total() >= ingest.MOST_ROWS):
+        _join(spark, place, {day: receipt.readings[day] for day in direct})
     locations: dict[str, Locations] = {table: {} for table in (READINGS, CONTESTED, CLAIMS)}
     for table, count in ((READINGS, "readings"), (CONTESTED, "contested"), (CLAIMS, "claims")):
         root, column = tables.root_and_column(spark, table)
@@ -416,8 +414,8 @@ def _delete_parts(place: Place, dates: Collection[str]) -> None:
 def _join(spark: SparkSession, place: Place, rows: Mapping[str, int]) -> None:
     """Make few files of what some tasks wrote of each date; `rows` says how many readings these have."""
     work = partial(join.join_date, place)
-    with ThreadPoolExecutor(THREADS) as pool:
-        if sum(rows.values()) <= LITTLE_ROWS or not rows:
+    with ThreadPoolExecutor(ingest.WRITERS) as pool:
+        if sum(rows.values()) <= LITTLE_ROWS:
             not_needed = list(pool.map(work, rows))
         else:
             tasks = min(len(rows), TASKS_A_CORE * spark.sparkContext.defaultParallelism)

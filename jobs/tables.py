@@ -342,7 +342,7 @@ def each_file(
     where: pc.Expression | None,
     see: Callable[[str, pa.Table], None],
 ) -> None:
-    """Show `see` the rows of each file, with its partition. One file's rows are held at a time, by some threads."""
+    """Show `see` the rows of all files, with their partitions, some rows at a time, by some threads."""
     columns = schema(spark, table)
     read = [name for name in columns.names if name in only]
 
@@ -350,7 +350,8 @@ def each_file(
         file_system, files = _files_in(spark, location)
         for file in files:
             content = dataset.dataset(file.path, columns, format="parquet", filesystem=file_system, partitioning=None)
-            see(value, content.to_table(columns=read, filter=where))
+            for batch in content.to_batches(columns=read, filter=where, batch_size=BATCH, batch_readahead=2):
+                see(value, pa.Table.from_batches([batch]))
 
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(of_folder, locations.keys(), locations.values()))

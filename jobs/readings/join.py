@@ -8,10 +8,12 @@ each is in memory.
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSelector, FileSystem
+from pyspark import TaskContext
 
 from jobs.readings.ingest import (
     CLAIMS_SCHEMA,
@@ -31,8 +33,10 @@ ROW_GROUPS, LARGEST_ROW_GROUP = 40, 500_000
 def join_date(place: Place, day: str) -> list[str]:
     """Write what tasks wrote of a date once more, as few files. Returns paths of the files that are not needed then.
 
-    These stay until all dates are done: a task that is tried again reads them again.
+    These stay until all dates are done: a task that is tried again reads them again, and deletes what it had begun.
     """
+    context = TaskContext.get()
+    attempt = context.attemptNumber() if context else 0
     not_needed = []
     for root, schema, order in (
         (place.readings, READINGS_SCHEMA, ORDER_OF_READINGS),
@@ -40,11 +44,14 @@ def join_date(place: Place, day: str) -> list[str]:
     ):
         folder = f"{root}/date={day}/load={place.load_id}"
         found = place.lake.get_file_info(FileSelector(folder, allow_not_found=True))
-        parts = sorted(info.path for info in found if not info.base_name.startswith("joined-"))
+        for info in found:
+            if info.base_name.startswith("joined-"):
+                place.lake.delete_file(info.path)
+        parts = sorted(info.path for info in found if info.base_name.startswith("part-"))
         for first in range(0, len(parts), MOST_PARTS):
             some = parts[first : first + MOST_PARTS]
             if len(some) > 1:
-                _write_joined(place.lake, some, f"{folder}/joined-{first}.parquet", schema, order)
+                _write_joined(place.lake, some, f"{folder}/joined-{first}-{attempt}.parquet", schema, order)
                 not_needed += some
     return not_needed
 
@@ -71,16 +78,22 @@ def merged(parts: Iterable[Iterator[pa.Table]], order: list[str]) -> Iterator[pa
     held = [(rows, rest) for rest in parts if (rows := next(rest, None)) is not None]
     while held:
         # What was not read yet is of this meterpoint, or of later ones.
-        last = min(rows["meterpoint_id"][-1].as_py() for rows, _ in held)
+        lasts = [rows["meterpoint_id"][-1].as_py() for rows, _ in held]
+        last = min(lasts)
         ready, left = [], []
-        for rows, rest in held:
-            end = bisect_right(rows["meterpoint_id"], last, key=lambda name: name.as_py())
+        for (rows, rest), own_last in zip(held, lasts, strict=True):
+            # All of a part that ends here, whatever it holds: so there is an end, and no row is lost.
+            end = rows.num_rows if own_last == last else bisect_right(rows["meterpoint_id"], last, key=_text)
             ready.append(rows.slice(0, end))
             following = rows.slice(end) if end < rows.num_rows else next(rest, None)
             if following is not None:
                 left.append((following, rest))
         held = left
         yield pa.concat_tables(ready).sort_by([(name, "ascending") for name in order])
+
+
+def _text(name: pa.Scalar) -> Any:
+    return name.as_py()
 
 
 def of_size(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:

@@ -1,8 +1,8 @@
-"""How much of silver.readings a task of the SQL endpoint reads, by what a query asks for.
+"""How much of a table a task of the SQL endpoint reads, by what a query asks for.
 
-Takes a JSON list of conditions from the environment, and prints a JSON object: condition to size. Run by
-tests/stack/test_small_queries.py with what the endpoint's container has: a table that is as small as that of the tests
-is never read by tasks there.
+Takes a JSON list of tables with conditions from the environment, and prints a JSON object: each with its size. Run by
+tests/stack/test_small_queries.py with what the endpoint's container has: tables that are as small as those of the tests
+are never read by tasks there.
 """
 
 import json
@@ -22,10 +22,10 @@ java: Any = spark._jvm
 rule = java.lake.guard.FewTasks()
 
 
-def size(condition: str) -> str:
-    rows = spark.table("silver.readings_by_layer").where(condition)
+def size(wanted: str) -> str:
+    rows = spark.sql(f"SELECT * FROM {wanted}")
     read = rule.apply(rows._jdf.queryExecution().optimizedPlan()).collectLeaves().head()
     return str(read.relation().sparkSession().conf().get(SIZE))
 
 
-print(json.dumps({condition: size(condition) for condition in json.loads(os.environ["CONDITIONS"])}))
+print(json.dumps({wanted: size(wanted) for wanted in json.loads(os.environ["WANTED"])}))

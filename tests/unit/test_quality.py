@@ -593,7 +593,16 @@ def test_measure__should_give_every_measure_exactly(spark: SparkSession) -> None
 
 
 @pytest.mark.parametrize(
-    "sql", ["max(region", "max(regoin)", "no_such(region)", "max(region) = 'London'", "count_if(region LIKE 'L\\\\_%')"]
+    "sql",
+    [
+        "max(region",
+        "max(regoin)",
+        "no_such(region)",
+        "max(region) = 'London'",
+        "count_if(region LIKE 'L\\\\_%')",
+        "avg(length(region))",
+        "count_if(from_utc_timestamp(region, 'Europe/London') IS NULL)",
+    ],
 )
 def test_measure_that_cannot_be_taken__should_be_told_with_its_table(
     spark: SparkSession, sql: str, tmp_path: Path

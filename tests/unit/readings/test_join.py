@@ -134,14 +134,22 @@ def test_single_part__should_stay_as_it_is(place: Place) -> None:
     assert [path.name for path in folder.iterdir()] == ["part-0-0-0.parquet"]
 
 
-def test_joining_once_more__should_give_the_same(place: Place) -> None:
-    """A task that died is tried again."""
+def test_rows_that_are_in_no_order__should_all_be_there_at_the_end() -> None:
+    names = [["b", "c", "a"], ["a", "b"]]
+    parts = ([pa.Table.from_pylist([reading(name) for name in part], READINGS_SCHEMA)] for part in names)
+
+    content = list(join.merged(map(iter, parts), ORDER_OF_READINGS))
+
+    assert sorted(name for table in content for name in table["meterpoint_id"].to_pylist()) == ["a", "a", "b", "b", "c"]
+
+
+def test_task_that_is_tried_again__should_leave_nothing_of_the_attempt_that_died(place: Place) -> None:
     folder = written(place, [[reading("b")], [reading("a")]])
+    begun = folder / "joined-0-7.parquet"
+    begun.write_bytes(b"half a file")
+
     join.join_date(place, DAY)
+
     [joined] = folder.glob("joined-*")
-    first = joined.read_bytes()
-
-    join.join_date(place, DAY)
-
-    assert [joined] == list(folder.glob("joined-*"))
-    assert joined.read_bytes() == first
+    assert joined.name == "joined-0-0.parquet"
+    assert pq.read_table(joined, partitioning=None).to_pylist() == [reading("a"), reading("b")]
