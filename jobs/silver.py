@@ -1,9 +1,9 @@
 """The readings of a load, from files to folders that can be published: silver.readings and what stands beside it.
 
 Tasks write what they read straight to its end place (jobs/readings/ingest.py), where their files become one
-(jobs/readings/join.py). Only dates of which something is there
-already, or which two files speak of for one meterpoint, are merged then (jobs/readings/merge.py); where that concerns a
-small part of a large date, this part alone (jobs/readings/correct.py).
+(jobs/readings/join.py). Only dates of which something is there already, or which two files speak of for one meterpoint,
+are merged then (jobs/readings/merge.py); where that concerns a small part of a large date, this part alone
+(jobs/readings/correct.py).
 """
 
 from collections.abc import Callable, Collection, Mapping
