@@ -154,9 +154,9 @@ def measure_marts(
         unknown.agg(F.count_distinct("meterpoint_id").alias("unknown_meterpoints")),
     ]
     measures: dict[str, quality.Measures]
-    measures, ([of_daily], others) = at_once(
+    measures, (of_daily, others) = at_once(
         lambda: {mart: quality.measure_in_memory(rows, suite_of(mart)) for mart, rows in sums.items()},
-        lambda: quality.measure_all([(daily, suite_of(DAILY_METERPOINT))], other_frames),
+        lambda: quality.measure_with(daily, suite_of(DAILY_METERPOINT), other_frames),
     )
     measures[DAILY_METERPOINT] = of_daily
     kwh_of_sums: Any = measures[HALF_HOURLY]["consumption_kwh"]

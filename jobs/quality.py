@@ -130,20 +130,17 @@ def acceptable(folder: Path) -> set[str]:
 
 def measure(df: DataFrame, suite: Suite) -> Measures:
     """Take all measures of a table. The session's time zone must be UTC."""
-    return measure_all([(df, suite)])[0][0]
+    return measure_with(df, suite)[0]
 
 
-def measure_all(
-    tables: Sequence[tuple[DataFrame, Suite]], others: Sequence[DataFrame] = ()
-) -> tuple[list[Measures], list[dict[str, Any]]]:
-    """Take all measures of tables, and the row of other frames that have one each, in one Spark action: to plan and
+def measure_with(
+    df: DataFrame, suite: Suite, others: Sequence[DataFrame] = ()
+) -> tuple[Measures, list[dict[str, Any]]]:
+    """Take all measures of a table, and the row of other frames that have one each, in one Spark action: to plan and
     start one takes longer than to measure a small table."""
-    frames = [frame for df, suite in tables for frame in _frames(df, suite)]
-    rows = iter(_rows([*frames, *others]))
-    measures: list[Measures] = [
-        dict(item for _ in range(1 + len(suite.groups)) for item in next(rows).items()) for _, suite in tables
-    ]
-    return measures, list(rows)
+    own = _frames(df, suite)
+    rows = _rows([*own, *others])
+    return {name: value for row in rows[: len(own)] for name, value in row.items()}, rows[len(own) :]
 
 
 def measure_in_memory(content: pa.Table | Dataset, suite: Suite) -> Measures:

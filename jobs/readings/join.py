@@ -8,7 +8,7 @@ each is in memory.
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from typing import Any
+from operator import methodcaller
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -83,17 +83,17 @@ def merged(parts: Iterable[Iterator[pa.Table]], order: list[str]) -> Iterator[pa
         ready, left = [], []
         for (rows, rest), own_last in zip(held, lasts, strict=True):
             # All of a part that ends here, whatever it holds: so there is an end, and no row is lost.
-            end = rows.num_rows if own_last == last else bisect_right(rows["meterpoint_id"], last, key=_text)
+            end = (
+                rows.num_rows
+                if own_last == last
+                else bisect_right(rows["meterpoint_id"], last, key=methodcaller("as_py"))
+            )
             ready.append(rows.slice(0, end))
             following = rows.slice(end) if end < rows.num_rows else next(rest, None)
             if following is not None:
                 left.append((following, rest))
         held = left
         yield pa.concat_tables(ready).sort_by([(name, "ascending") for name in order])
-
-
-def _text(name: pa.Scalar) -> Any:
-    return name.as_py()
 
 
 def of_size(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
