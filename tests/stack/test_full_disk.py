@@ -1,6 +1,7 @@
 """The object store's disk is full while a load writes."""
 
 import io
+from collections.abc import Iterator
 
 from minio import Minio, S3Error
 from minio.error import InvalidResponseError
@@ -13,27 +14,31 @@ from tests.stack.test_faults import (
     lake_with,
 )
 
-PIECE, MOST_PIECES = 2**20, 1000
+PIECES, MOST_PIECES = (2**20, 2**16, 2**12, 1), 1000
 
 
 def fill(store: Minio) -> list[str]:
-    """Put objects into the bucket until no more fits. Returns their names.
+    """Put objects into the bucket until not one byte fits. Returns their names.
 
-    A store that is full refuses a piece before it has read all of it.
+    A store that has no room for a large piece still takes a small one, and a small load is small ones.
     """
-    names: list[str] = []
+    return [name for size in PIECES for name in pieces_that_fit(store, size)]
+
+
+def pieces_that_fit(store: Minio, size: int) -> Iterator[str]:
+    """Put objects of so many bytes into the bucket until no more fits; a full store refuses one before it is read."""
     for number in range(MOST_PIECES):
-        name = f"filler/{number}"
+        name = f"filler/{size}-{number}"
         try:
-            store.put_object("lake", name, io.BytesIO(bytes(PIECE)), PIECE)
-            names.append(name)
+            store.put_object("lake", name, io.BytesIO(bytes(size)), size)
+            yield name
         except S3Error as error:
             if error.code == "XMinioStorageFull":
-                return names
+                return
             assert error.code == "IncompleteBody"  # a part of the piece before was left in the connection
         except InvalidResponseError:
             pass  # that part was taken for a request
-    raise AssertionError(f"{MOST_PIECES} pieces fit")
+    raise AssertionError(f"{MOST_PIECES} pieces of {size} bytes fit")
 
 
 def test_a_load_on_a_full_disk_ends_with_an_error_and_the_next_one_makes_up_for_it(small: Stack) -> None:
