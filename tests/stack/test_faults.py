@@ -53,9 +53,9 @@ def with_seed(seed: int, count: int) -> list[Point]:
     return [(*point[:3], round(chance.uniform(0, point[3]), 2)) for point in chance.sample(POINTS, count)]
 
 
-# A round: one run after the other is killed, and only then one comes to its end. Two rounds have each point once;
-# `make soak` makes others for as long as one likes.
-ROUNDS = [with_seed(1, len(POINTS))[half::2] for half in (0, 1)]
+# A round: one run after the other is killed, and only then one comes to its end. Two rounds have each point once, four
+# have it twice, at other moments and after other ones; `make soak` makes others for as long as one likes.
+ROUNDS = [with_seed(seed, len(POINTS))[half::2] for seed in (1, 2) for half in (0, 1)]
 
 
 class Deliveries:
