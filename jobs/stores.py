@@ -2,10 +2,14 @@
 
 import time
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from pyarrow import BufferReader, NativeFile
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+from pyarrow import ArrowInvalid, BufferReader, NativeFile, py_buffer
 from pyarrow.fs import (
     AwsStandardS3RetryStrategy,
     FileInfo,
@@ -33,7 +37,7 @@ def open_folder(location: str, s3_endpoint: str | None) -> tuple[FileSystem, str
         # A file of a few MB is one request then, which can be repeated when its answer is lost. The request that
         # completes an upload in parts can not: by then there is no such upload.
         store = S3FileSystem(retry_strategy=patient, allow_delayed_open=True, **where)
-        return PyFileSystem(_SmallFilesWhole(store)), parts.netloc + parts.path
+        return PyFileSystem(_SmallFilesWhole(store, s3_endpoint)), parts.netloc + parts.path
     return LocalFileSystem(), unquote(parts.path) if parts.scheme == "file" else location
 
 
@@ -46,7 +50,7 @@ class Stored(NamedTuple):
 
 
 def open_file(file_system: FileSystem, path: str) -> Stored:
-    """Open a file. An object store tells all about it then: to ask first would be one request in three."""
+    """Open a file. An object store tells all about a small one with its bytes: to ask before takes another request."""
     if isinstance(file_system, PyFileSystem) and isinstance(file_system.handler, _SmallFilesWhole):
         return file_system.handler.open(path)
     stream = file_system.open_input_stream(path, compression=None)
@@ -61,14 +65,26 @@ class _SmallFilesWhole(FileSystemHandler):  # type: ignore[misc]
     (some hundred): it cannot take it in, and then takes the fault for its own.
     """
 
-    def __init__(self, store: FileSystem) -> None:
+    def __init__(self, store: FileSystem, endpoint: str | None) -> None:
         self.store = store
+        self.endpoint = endpoint
 
     def open_input_file(self, path: str) -> NativeFile:
         return _whole_if_small(self.store.open_input_file(path))
 
     def open(self, path: str) -> Stored:
-        file = self.store.open_input_file(path)
+        bucket, _, key = path.partition("/")
+        try:
+            found = obstore.get(_bucket(bucket, self.endpoint), key)
+            if found.meta["size"] <= SMALL:
+                stream = BufferReader(py_buffer(found.bytes()))
+                return Stored(stream, found.meta["size"], found.meta["last_modified"])
+        except (BaseError, OSError, ValueError):
+            pass  # Arrow's client waits for a store that is busy, takes every name, and has one line for an error
+        try:
+            file = self.store.open_input_file(path)
+        except ArrowInvalid as error:  # no name to Arrow, as one with an empty part
+            raise OSError(str(error)) from None
         modified_at = datetime.fromisoformat(file.metadata()["Last-Modified"].decode())
         return Stored(_whole_if_small(file), file.size(), modified_at)
 
@@ -113,6 +129,13 @@ class _SmallFilesWhole(FileSystemHandler):  # type: ignore[misc]
 
     def open_append_stream(self, path: str, metadata: Any) -> NativeFile:
         return self.store.open_append_stream(path, compression=None, metadata=metadata)
+
+
+@lru_cache
+def _bucket(name: str, endpoint: str | None) -> S3Store:
+    """A client that takes a third of the processor time of Arrow's for a small file, and one request instead of two."""
+    is_plain = bool(endpoint and endpoint.startswith("http://"))
+    return S3Store(name, endpoint=endpoint, client_options={"allow_http": is_plain}, retry_config={"max_retries": 0})
 
 
 def _whole_if_small(file: NativeFile) -> NativeFile:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +12,8 @@ import pytest
 
 from jobs import stores
 
+NO_SUCH_KEY = b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
+MODIFIED_AT = datetime(2021, 11, 1, 7, 30, tzinfo=UTC)
 REFUSAL = b"<Error><Code>SlowDown</Code><Message>" + b"Please reduce your request rate. " * 20 + b"</Message></Error>"
 
 
@@ -21,19 +24,28 @@ class Busy(BaseHTTPRequestHandler):
     files: dict[str, bytes]
     refusals: int
     heads: int
+    gets: int  # that were answered
 
     def do_HEAD(self) -> None:
         Busy.heads += 1
-        self._answer(200, b"", len(self.files[self.path]))
+        found = self.files.get(self.path)
+        self._answer(404 if found is None else 200, b"", len(found or b""))
 
     def do_GET(self) -> None:
         if Busy.refusals:
             Busy.refusals -= 1
             self._answer(503, REFUSAL, len(REFUSAL))
             return
-        first, last = self.headers["Range"].removeprefix("bytes=").split("-")
-        content = self.files[self.path][int(first) : int(last) + 1]
-        self._answer(206, content, len(content))
+        Busy.gets += 1
+        whole = self.files.get(self.path)
+        if whole is None:
+            self._answer(404, NO_SUCH_KEY, len(NO_SUCH_KEY))
+        elif asked := self.headers["Range"]:
+            first, last = asked.removeprefix("bytes=").split("-")
+            content = whole[int(first) : int(last) + 1]
+            self._answer(206, content, len(content))
+        else:
+            self._answer(200, whole, len(whole))
 
     def _answer(self, status: int, content: bytes, size: int) -> None:
         self.send_response(status)
@@ -51,7 +63,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setattr("time.sleep", lambda _: None)
-    Busy.files, Busy.refusals, Busy.heads = {}, 0, 0
+    Busy.files, Busy.refusals, Busy.heads, Busy.gets = {}, 0, 0, 0
     with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -72,16 +84,47 @@ def test_small_file__should_be_read_once_more_where_the_refusal_is_longer_than_w
         assert Busy.refusals == 0
 
 
-@pytest.mark.parametrize("size", [0, 5_000, stores.SMALL + 1])
-def test_open_file__should_tell_size_and_time_without_a_request_of_its_own(address: str, size: int) -> None:
-    Busy.files = {"/bucket/file": bytes(size)}
+def opened(address: str, name: str) -> tuple[bytes, int, datetime]:
     store, folder = stores.open_folder("s3a://bucket", address)
+    file = stores.open_file(store, f"{folder}/{name}")
+    return file.stream.read(), file.size, file.modified_at
 
-    file = stores.open_file(store, f"{folder}/file")
-    content = file.stream.read()
 
-    assert (content, file.size, file.modified_at) == (bytes(size), size, datetime(2021, 11, 1, 7, 30, tzinfo=UTC))
+@pytest.mark.parametrize("size", [0, 5_000, stores.SMALL])
+def test_open_file__should_have_all_of_a_small_file_in_one_request(address: str, size: int) -> None:
+    Busy.files = {"/bucket/file": bytes(size)}
+
+    assert opened(address, "file") == (bytes(size), size, MODIFIED_AT)
+    assert (Busy.gets, Busy.heads) == (1, 0)
+
+
+def test_open_file__should_tell_size_and_time_of_a_large_one_before_it_is_read(address: str) -> None:
+    size = stores.SMALL + 1
+    Busy.files = {"/bucket/file": bytes(size)}
+
+    assert opened(address, "file") == (bytes(size), size, MODIFIED_AT)
     assert Busy.heads == 1
+
+
+@pytest.mark.parametrize("name", ["é %20+#?.json", "a tab\there.json"])
+def test_open_file__should_read_a_file_of_any_name(address: str, name: str) -> None:
+    Busy.files = {f"/bucket/{quote(name)}": b"content"}
+
+    assert opened(address, name) == (b"content", 7, MODIFIED_AT)
+
+
+def test_open_file__should_wait_for_a_store_that_is_busy(address: str) -> None:
+    Busy.files, Busy.refusals = {"/bucket/file": b"content"}, 3
+
+    assert opened(address, "file") == (b"content", 7, MODIFIED_AT)
+
+
+@pytest.mark.parametrize("name", ["file", "folder//file"])
+def test_open_file__should_say_in_a_line_that_there_is_none(address: str, name: str) -> None:
+    with pytest.raises(OSError) as raised:
+        opened(address, name)
+
+    assert len(str(raised.value).splitlines()) == 1
 
 
 def test_few_bytes_of_a_small_parquet_file__should_be_read_from_a_busy_store(address: str) -> None:
