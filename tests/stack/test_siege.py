@@ -91,9 +91,18 @@ STREAM = {"set:hiveconf:spark.sql.thriftServer.incrementalCollect": "true"}
 RUNS_LONG = "SELECT count(*) FROM range(0, 1000000000000, 1, 2)"
 # Spark works it out while it plans, in a loop that looks at no interrupt.
 ENDLESS = f"SELECT '{'a' * 60_000}' RLIKE '(.*a){{12}}b'"
-# These take as long to be planned as a query may run.
+# These take long to come to their end: the first is planned as long as a query may run.
 SLOW = {
     "a long AND": "SELECT 1 WHERE " + " AND ".join(["rand() > 0"] * 20_000),
+    "three tables": "SELECT * FROM silver.readings a, silver.readings b, silver.readings c",
+}
+# One row of a table gives a hundred million.
+MULTIPLIED = {
+    "three tables": SLOW["three tables"],
+    "three tables that share few values": "SELECT * FROM silver.readings a JOIN silver.readings b ON a.date = b.date"
+    " JOIN silver.readings c ON b.date = c.date",
+    "a list for each of a list": "SELECT x, y FROM silver.readings LATERAL VIEW explode(sequence(1, 100000)) AS x"
+    " LATERAL VIEW explode(sequence(1, 100000)) AS y",
 }
 
 
@@ -169,6 +178,11 @@ def test_a_statement_that_asks_for_too_much_is_refused_at_once(stack: Stack) -> 
         began = time.monotonic()
         assert told(stack, statement).startswith("[LIMIT]"), name
         assert time.monotonic() - began < LONGEST_WAIT, name
+
+
+@pytest.mark.parametrize("statement", MULTIPLIED.values(), ids=MULTIPLIED)
+def test_rows_that_multiply_come_one_by_one(stack: Stack, statement: str) -> None:
+    assert len(stack.query(f"{statement} LIMIT 1000")) == 1000
 
 
 def test_whoever_has_not_logged_in_keeps_nobody_out(stack: Stack) -> None:

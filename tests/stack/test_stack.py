@@ -295,22 +295,24 @@ def test_a_sender_that_writes_every_day_under_one_name_keeps_its_days(stack: Sta
 
 
 def test_the_landing_place_can_be_in_the_object_store(stack: Stack) -> None:
-    upload = """
+    names = ["a tab\there.json", "store.json", "ü %20+#?.json"]
+    upload = f"""
 import io, json, os
 from minio import Minio
 client = Minio("object-store:9000", os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"], secure=False)
 columns = ["interval_start", "consumption_delta", "meterpoint_id"]
-content = json.dumps({"columns": columns, "data": [["2021-02-02 00:00:00", 1.25, "fromstore1"]]}).encode()
-client.put_object("lake", "landing/readings/store.json", io.BytesIO(content), len(content))
+for number, name in enumerate({names!r}):
+    rows = [[f"2021-02-02 0{{number}}:00:00", 1.25, "fromstore1"]]
+    content = json.dumps({{"columns": columns, "data": rows}}).encode()
+    client.put_object("lake", f"landing/readings/{{name}}", io.BytesIO(content), len(content))
 """
     stack.compose("run", "--rm", "-T", "--no-deps", "--entrypoint", "python", "jobs", "-", stdin=upload)
 
     output = stack.make("run", LAKE_LANDING="s3a://lake/landing").stderr
 
-    assert "1 loaded" in output
-    assert stack.query("SELECT consumption_kwh, source_file FROM silver.readings WHERE date = DATE '2021-02-02'") == [
-        (Decimal("1.250000"), "readings/store.json")
-    ]
+    assert "3 loaded" in output
+    loaded = "SELECT consumption_kwh, source_file FROM silver.readings WHERE date = DATE '2021-02-02' ORDER BY 2"
+    assert stack.query(loaded) == [(Decimal("1.250000"), f"readings/{name}") for name in names]
 
 
 def test_the_scheduler_loads_at_its_time_what_was_dropped_and_says_so_in_a_line(stack: Stack) -> None:

@@ -17,6 +17,7 @@ import org.apache.spark.sql.catalyst.parser.ParserInterface;
 import org.apache.spark.sql.catalyst.parser.SqlStatementSplitResult;
 import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan;
 import org.apache.spark.sql.catalyst.rules.Rule;
+import org.apache.spark.sql.execution.ColumnarRule;
 import org.apache.spark.sql.execution.SparkStrategy;
 import org.apache.spark.sql.execution.command.SetCommand;
 import org.apache.spark.sql.execution.command.ShowNamespacesCommand;
@@ -127,6 +128,12 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
       @Override
       public SparkStrategy apply(SparkSession session) {
         return new HeldExec.Strategy();
+      }
+    });
+    extensions.injectColumnar(new AbstractFunction1<>() {
+      @Override
+      public ColumnarRule apply(SparkSession session) {
+        return new Steps();
       }
     });
     return BoxedUnit.UNIT;
