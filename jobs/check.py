@@ -211,9 +211,10 @@ def ask(
     newest, snapshot = (_date(known["freshness"][name]) for name in ("last_reading_date", "snapshot_date"))
     day = _silent_on(newest, now)
     names = (silent_on or partial(_silent, query))(day) if day else []
+    last = known["loads"][telling([(load["kind"], load["status"]) for load in known["loads"]])]
     told = {
         "asked_on": now.astimezone(UTC).date(),
-        "last_load": tuple(known["loads"][0][name] for name in ("load_id", "status", "error")),
+        "last_load": tuple(last[name] for name in ("load_id", "status", "error")),
         "last_reading_date": newest,
         "snapshot_date": snapshot,
         "rejected": [] if empty >= _REJECTED else _tuples(query(newly_rejected(now))),
@@ -227,6 +228,13 @@ def ask(
         with suppress(QueryError):  # tables of an older version, until the next run
             told["figures"] = metrics.figures(query)
     return {name: plain(value) for name, value in told.items()}
+
+
+def telling(loads: Sequence[tuple[str | None, str]]) -> int:
+    """Which of the newest loads (kind and status, the newest first) says how loading goes: the newest, unless the last
+    that took files failed. These wait, whatever a person did since."""
+    took_files = next((place for place, (kind, _) in enumerate(loads) if kind in (None, "load")), 0)
+    return took_files if loads[took_files][1] == "failed" else 0
 
 
 def _silent(query: "Query", day: date) -> list[str]:

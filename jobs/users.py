@@ -45,7 +45,7 @@ def add(path: Path, name: str, role: Role, password: str) -> None:
         raise UserError(f"{name} is a user of the lakehouse's own")
     with _changed(path) as entries:
         if name in entries:
-            raise UserError(f"there is a user {name} already; 'lake users passwd {name}' changes the password")
+            raise UserError(f"there is a user {name} already: `lake users passwd {name}` changes the password")
         entries[name] = {"role": role.value, **_hashed(password)}
 
 

@@ -146,8 +146,8 @@ class _TLSSocket(TSSLSocket):  # type: ignore[misc]
 
 def first_line(error: object) -> str:
     """What is wrong. The server's errors bring the plan and a stack trace along."""
-    name = r"[\w.$]+(Exception|Error): "
-    text = re.sub(rf"^(Error running query: )?(\[[\w.]+\] (?={name}))?({name})?", "", str(error).strip())
+    name = r"[\w.$]+(Exception|Error):\s+"
+    text = re.sub(rf"^({name})?(Error running query: )?(\[[\w.]+\] (?={name}))?({name})?", "", str(error).strip())
     return text.splitlines()[0] if text else str(error)
 
 

@@ -8,7 +8,7 @@ LIMIT 20;
 SELECT count(*) AS meterpoints, sum(reading_count) AS readings, sum(consumption_kwh) AS consumption_kwh
 FROM gold.unknown_meterpoints;
 
--- Which of them first came in this month? Old ones are slips in ids; new ones may be registered tomorrow.
+-- Which of them first came in this month? Old ones are slips in ids, new ones may be registered tomorrow.
 SELECT meterpoint_id, first_date, reading_count
 FROM gold.unknown_meterpoints
 WHERE first_date >= DATE '2021-01-01'

@@ -153,14 +153,15 @@ def overview(
     if rows or files:  # which costs Spark jobs; mostly there are none
         by_date = spark.sql(check.newly_rejected(now)).collect()
         rows, files = sum(each["rows"] for each in by_date), sum(each["files"] for each in by_date)
+    last = loads[check.telling([(load.kind, load.state) for load in loads])] if loads else None
     facts = check.Facts(
         now=now,
         loaded=bool(loads),
         last_reading_date=newest,
         snapshot_date=snapshot,
-        last_load_id=loads[0].load_id if loads else None,
-        last_load_status=loads[0].state if loads else None,
-        last_load_error=loads[0].error if loads else None,
+        last_load_id=last.load_id if last else None,
+        last_load_status=last.state if last else None,
+        last_load_error=last.error if last else None,
         silent=len(silent),
         silent_examples=silent[: check.SILENT_NAMED],
         newly_rejected_rows=rows,

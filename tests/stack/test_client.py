@@ -45,6 +45,7 @@ def test_values_have_their_types(connection: meterlake.Connection) -> None:
 def test_an_error_is_one_line(connection: meterlake.Connection) -> None:
     cursor = connection.cursor()
     for statement, message in (
+        ("SELEC 1", "Syntax error at or near 'SELEC'"),
         ("SELECT nonsense FROM active_agreements", "nonsense"),
         ("DROP TABLE active_agreements", "[READ_ONLY] read-only endpoint: DROP TABLE is not allowed"),
         ("SELECT raise_error('no')", "no"),

@@ -315,6 +315,13 @@ for number, name in enumerate({names!r}):
     assert stack.query(loaded) == [(Decimal("1.250000"), f"readings/{name}") for name in names]
 
 
+def test_a_sample_can_be_written_into_a_folder_of_the_callers(stack: Stack, tmp_path: Path) -> None:
+    said = stack.make("sample", f"ARGS=--meterpoints 3 --days 1 --out {tmp_path}/new").stderr
+
+    assert "144 readings of 3 meterpoints" in said
+    assert len(list((tmp_path / "new" / "readings").iterdir())) == 3
+
+
 def test_the_scheduler_loads_at_its_time_what_was_dropped_and_says_so_in_a_line(stack: Stack) -> None:
     def runs() -> list[dict[str, Any]]:
         log = stack.compose("logs", "--no-color", "--no-log-prefix", "scheduler").stdout

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobs import overview, schedule_state
-from jobs.check import LONDON, Facts, Level, as_json, expected_date, gather, holds, judge, lake_facts, worst
+from jobs.check import LONDON, Facts, Level, as_json, expected_date, gather, holds, judge, lake_facts, telling, worst
 from jobs.settings import Settings
 
 SETTINGS = Settings()
@@ -114,6 +114,24 @@ def test_a_lake_that_does_not_answer_is_a_fact(tmp_path: Path) -> None:
     assert facts.lake_error
     assert facts.scheduler_heartbeat == NOW
     assert 0 <= facts.free_percent[str(tmp_path)] <= 100
+
+
+@pytest.mark.parametrize(
+    ("loads", "place"),
+    [
+        ([("load", "published"), ("load", "failed")], 0),
+        ([("load", "failed"), ("load", "published")], 0),
+        ([("dismiss", "published"), ("rebuild", "published"), ("load", "failed")], 2),
+        ([("rebuild", "failed"), ("load", "published")], 0),
+        # Its files are known, and a person has dealt with them.
+        ([("dismiss", "published"), ("load", "rejected")], 0),
+        ([("rollback", "rollback"), ("load", "rolled back")], 0),
+        ([("upgrade", "published"), (None, "failed")], 1),
+        ([("rebuild", "published")], 0),
+    ],
+)
+def test_files_that_wait_are_told_whatever_a_person_did_since(loads: list[tuple[str | None, str]], place: int) -> None:
+    assert telling(loads) == place
 
 
 TOLD: dict[str, Any] = {
