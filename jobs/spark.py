@@ -78,7 +78,6 @@ def spark_conf(settings: Settings) -> dict[str, str]:
             "spark.hadoop.hive.metastore.failure.retries": "10",
             "spark.hadoop.hive.metastore.client.connect.retry.delay": "3s",
             "spark.hadoop.hive.metastore.client.socket.timeout": "60s",
-            "spark.hadoop.hive.session.silent": "true",  # or the client's first word is the id of its session
             # Spark's built-in client is older than Hive 4 ("Invalid method name: 'get_table'").
             "spark.sql.hive.metastore.version": "4.0.1",
             "spark.sql.hive.metastore.jars": "path",
