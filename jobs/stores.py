@@ -2,7 +2,7 @@
 
 import time
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -134,8 +134,10 @@ class _SmallFilesWhole(FileSystemHandler):  # type: ignore[misc]
 @lru_cache
 def _bucket(name: str, endpoint: str | None) -> S3Store:
     """A client that takes a third of the processor time of Arrow's for a small file, and one request instead of two."""
-    is_plain = bool(endpoint and endpoint.startswith("http://"))
-    return S3Store(name, endpoint=endpoint, client_options={"allow_http": is_plain}, retry_config={"max_retries": 0})
+    store = partial(S3Store, name, retry_config={"max_retries": 0})
+    if not endpoint:
+        return store()
+    return store(endpoint=endpoint, client_options={"allow_http": endpoint.lower().startswith("http://")})
 
 
 def _whole_if_small(file: NativeFile) -> NativeFile:

@@ -117,10 +117,17 @@ def test_open_file__should_wait_for_a_store_that_is_busy(address: str) -> None:
     Busy.files, Busy.refusals = {"/bucket/file": b"content"}, 3
 
     assert opened(address, "file") == (b"content", 7, MODIFIED_AT)
+    assert Busy.refusals == 0
+
+
+def test_bucket_of_aws__should_need_no_endpoint() -> None:
+    assert stores._bucket("bucket", None) is stores._bucket("bucket", None)
 
 
 @pytest.mark.parametrize("name", ["file", "folder//file"])
 def test_open_file__should_say_in_a_line_that_there_is_none(address: str, name: str) -> None:
+    Busy.files = {"/bucket/folder/file": b"another"}
+
     with pytest.raises(OSError) as raised:
         opened(address, name)
 

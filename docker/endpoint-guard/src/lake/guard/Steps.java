@@ -37,7 +37,7 @@ import scala.reflect.ClassTag$;
  * with three tables of ten thousand rows that are a hundred million. Until then nothing stops it, no LIMIT either, and they
  * are all in memory.
  */
-final class Steps extends ColumnarRule {
+public final class Steps extends ColumnarRule {
   /** Such as make many rows of one. */
   private static final Set<Class<?>> MULTIPLY = Set.of(
       BroadcastHashJoinExec.class, BroadcastNestedLoopJoinExec.class, CartesianProductExec.class, GenerateExec.class,
@@ -69,8 +69,8 @@ final class Steps extends ColumnarRule {
   }
 
   /** Spark generates no code across it. */
-  static final class StepExec extends TopExec {
-    StepExec(SparkPlan child) {
+  public static final class StepExec extends TopExec {
+    public StepExec(SparkPlan child) {
       super(child);
     }
 
@@ -97,6 +97,17 @@ final class Steps extends ColumnarRule {
     @Override
     public SparkPlan withNewChildrenInternal(IndexedSeq<SparkPlan> children) {
       return new StepExec(children.head());
+    }
+
+    /** By this Spark finds what it need do but once. */
+    @Override
+    public boolean equals(Object other) {
+      return other instanceof StepExec that && child.equals(that.child);
+    }
+
+    @Override
+    public int hashCode() {
+      return 31 * child.hashCode();
     }
   }
 
