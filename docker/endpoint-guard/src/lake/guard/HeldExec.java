@@ -77,11 +77,6 @@ public final class HeldExec extends TopExec {
   }
 
   @Override
-  public Seq<SparkPlan> children() {
-    return seq(List.of(child));
-  }
-
-  @Override
   public SparkPlan withNewChildrenInternal(IndexedSeq<SparkPlan> children) {
     return new HeldExec(children.head());
   }

@@ -9,7 +9,6 @@ import org.apache.spark.Partition;
 import org.apache.spark.TaskContext;
 import org.apache.spark.rdd.RDD;
 import org.apache.spark.sql.catalyst.InternalRow;
-import org.apache.spark.sql.catalyst.expressions.Attribute;
 import org.apache.spark.sql.catalyst.expressions.SortOrder;
 import org.apache.spark.sql.catalyst.plans.LeftExistence$;
 import org.apache.spark.sql.catalyst.plans.physical.Partitioning;
@@ -87,11 +86,6 @@ public final class Steps extends ColumnarRule {
     @Override
     public Seq<SortOrder> outputOrdering() {
       return child.outputOrdering();
-    }
-
-    @Override
-    public Seq<SparkPlan> children() {
-      return seq(List.of(child));
     }
 
     @Override

@@ -1,5 +1,8 @@
 package lake.guard;
 
+import static lake.guard.Scala.seq;
+
+import java.util.List;
 import org.apache.spark.rdd.RDD;
 import org.apache.spark.sql.catalyst.InternalRow;
 import org.apache.spark.sql.catalyst.expressions.Attribute;
@@ -7,7 +10,7 @@ import org.apache.spark.sql.execution.SparkPlan;
 import scala.collection.Iterator;
 import scala.collection.immutable.Seq;
 
-/** The top of a query. Its rows are those of the plan below it. */
+/** The top of a query, or of a part of it. Its rows are those of the plan below it. */
 abstract class TopExec extends SparkPlan {
   final SparkPlan child;
 
@@ -19,6 +22,11 @@ abstract class TopExec extends SparkPlan {
   @Override
   public Iterator<InternalRow> executeToIterator() {
     return HeldResults.bounded(super.executeToIterator(), output());
+  }
+
+  @Override
+  public Seq<SparkPlan> children() {
+    return seq(List.of(child));
   }
 
   @Override
