@@ -113,6 +113,17 @@ def test_open_file__should_read_a_file_of_any_name(address: str, name: str) -> N
     assert opened(address, name) == (b"content", 7, MODIFIED_AT)
 
 
+def test_open_file__should_take_no_proxy_of_the_environment(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Busy.files = {"/bucket/file": b"content"}
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+    assert opened(address, "file") == (b"content", 7, MODIFIED_AT)
+    assert (Busy.gets, Busy.heads) == (1, 0)
+
+
 def test_open_file__should_wait_for_a_store_that_is_busy(address: str) -> None:
     Busy.files, Busy.refusals = {"/bucket/file": b"content"}, 3
 
