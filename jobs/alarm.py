@@ -14,10 +14,12 @@ from urllib.parse import urlsplit
 
 from jobs import schedule_state
 from jobs.check import Finding, Level
+from jobs.errors import LakeError
 from jobs.settings import Settings
 
 FILE = "alarms.json"
 SECONDS = 15  # a receiver that does not answer must not hold up the scheduler
+FAILURES = (OSError, ValueError, smtplib.SMTPException)  # of a receiver
 KEPT = 100  # messages kept for a receiver that does not answer; the oldest go
 
 # A text names files and meterpoints, which senders call as they like: a chat must find no link or markup in it.
@@ -77,10 +79,31 @@ def tell(settings: Settings, findings: Sequence[Finding], now: datetime) -> list
                     send(waiting[name][0])
                     del waiting[name][0]
                     schedule_state.write(settings.state, {"active": active, "waiting": waiting}, FILE)
-            except (OSError, ValueError, smtplib.SMTPException) as error:
+            except FAILURES as error:
                 # Without the error's text, which may hold the address: that of a webhook is a secret.
                 errors.append(f"{len(waiting[name])} alarms wait for the {name}: {_reason(error)}")
     return errors
+
+
+def test(settings: Settings, now: datetime) -> list[str]:
+    """Send a message that says that it is a test to each receiver. Returns a line each, how that went.
+
+    Raises LakeError where there is no receiver, or one did not take it.
+    """
+    receivers = _receivers(settings)
+    if not receivers:
+        raise LakeError("no receiver of alarms is set: LAKE_ALARM_WEBHOOK or LAKE_ALARM_SMTP")
+    at = now.isoformat(timespec="seconds")
+    message = {"event": "test", "check": "alarm", "status": "test", "text": "alarms arrive", "at": at, "since": at}
+    failed = []
+    for name, send in receivers.items():
+        try:
+            send(message)
+        except FAILURES as error:
+            failed.append(f"the {name} did not take it: {_reason(error)}")
+    if failed:
+        raise LakeError("; ".join(failed))
+    return [f"sent to the {name}" for name in receivers]
 
 
 def _reason(error: Exception) -> str:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.terminal import AsJson, fail, warn
+from jobs.cli.terminal import AsJson, fail, say, warn
+from jobs.errors import LakeError
 from jobs.settings import Settings
 
 
@@ -59,6 +60,7 @@ def scheduler(
 def check(
     as_json: AsJson = False,
     alarm: Annotated[bool, typer.Option("--alarm", help="Also send alarms that began or ended.")] = False,
+    test_alarm: Annotated[bool, typer.Option("--test-alarm", help="Only send a test to who gets alarms.")] = False,
 ) -> None:
     """Is the data there, right and fresh? Exit status 0 ok, 1 warning, 2 critical, 3 unknown.
 
@@ -68,6 +70,12 @@ def check(
     from jobs import check as checks
 
     settings, now = Settings(), datetime.now(UTC)
+    if test_alarm:
+        try:
+            say("\n".join(alarms.test(settings, now)))
+        except LakeError as error:
+            raise fail(str(error)) from None
+        return
     facts = checks.gather(settings, now)
     findings = checks.judge(facts, settings)
     if as_json:
@@ -83,6 +91,6 @@ def check(
         except OSError as problem:  # alarms are sent all the same
             warn(f"LAKE_METRICS_FILE: {problem}")
     if alarm:
-        for error in alarms.tell(settings, findings, now):
-            warn(error)
+        for text in alarms.tell(settings, findings, now):
+            warn(text)
     raise typer.Exit(int(checks.worst(findings)))

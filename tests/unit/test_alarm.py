@@ -9,8 +9,12 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
+
+from jobs import alarm
 from jobs.alarm import KEPT, changes, tell
 from jobs.check import Finding, Level
+from jobs.errors import LakeError
 from jobs.settings import Settings
 
 NOW = datetime(2026, 6, 10, 8, 30, tzinfo=UTC)
@@ -115,6 +119,23 @@ def test_webhook_and_mail_get_each_alarm_once(tmp_path: Path) -> None:
     assert len(mails) == 2
     assert "To: a@b.org, c@d.org" in mails[0] and "readings of 2026-06-09 are missing" in mails[0]
     assert "Subject: [lake] ended: delivery" in mails[1]
+
+
+def test_test__should_reach_each_receiver_and_say_which_failed(tmp_path: Path) -> None:
+    status = [200]
+    with webhook(status) as (url, posted), mail_server() as (smtp, mails):
+        settings = Settings(
+            state=tmp_path, alarm_webhook=url, alarm_smtp=smtp, alarm_from="lake@example.org", alarm_to="a@b.org"
+        )
+        assert alarm.test(settings, NOW) == ["sent to the webhook", "sent to the mail server"]
+        status[0] = 404
+        with pytest.raises(LakeError, match=r"^the webhook did not take it: HTTPError 404$"):
+            alarm.test(settings, NOW)
+    assert [each["text"] for each in posted] == ["[lake] test: alarm: alarms arrive"]
+    assert len(mails) == 2
+    assert not (tmp_path / "alarms.json").exists()
+    with pytest.raises(LakeError, match="LAKE_ALARM_WEBHOOK"):
+        alarm.test(Settings(state=tmp_path), NOW)
 
 
 def test_names_that_a_sender_chose__should_be_no_markup_in_a_chat(tmp_path: Path) -> None:
