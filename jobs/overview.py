@@ -44,7 +44,7 @@ _LOADS = f"""
     SELECT
       load_id, kind, status, date_format(finished_at, 'yyyy-MM-dd HH:mm:ss') AS finished_at,
       files_loaded + files_rejected AS files, readings_loaded AS readings, readings_rejected AS rejected,
-      dates_published AS dates, warnings, error
+      dates_published AS dates, CAST(snapshot_date AS STRING) AS snapshot_date, warnings, error
     FROM gold.load_history ORDER BY started_at DESC LIMIT {LOADS}
 """
 _WITHHELD = "SELECT load_id, count(*) AS files FROM ops.withheld_files GROUP BY load_id ORDER BY load_id"

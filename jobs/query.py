@@ -77,7 +77,8 @@ class Runner:
                     return Result([], [])
                 return Result([column[0] for column in cursor.description], cursor.fetchall())
         except (meterlake.Error, CertificateError) as error:
-            raise QueryError(str(error)) from None
+            hint = "; it may be starting: `make ps`" if "refused" in str(error) else ""
+            raise QueryError(f"{error}{hint}") from None
 
     def _on_own_session(self, sql: str) -> Result:
         from pyspark.errors import PySparkException

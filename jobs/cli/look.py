@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date as Date
 from typing import Annotated, Any
 
@@ -99,15 +99,18 @@ def print_loads(loads: list[dict[str, Any]]) -> None:
         table.add_column(name, no_wrap=True, justify="left" if name in ("load_id", "what") else "right")
     for load in loads:
         numbers = [f"{load[name] or 0:,}" for name in ("files", "readings", "rejected", "dates", "warnings")]
-        table.add_row(load["load_id"], what_came(load["kind"], load["status"]), *numbers)
+        table.add_row(load["load_id"], what_came(load), *numbers)
     width = table.__rich_measure__(console, console.options.update(max_width=1_000)).maximum
     Console(width=width, highlight=False).print(table)
 
 
-def what_came(kind: str, status: str) -> str:
+def what_came(load: Mapping[str, Any]) -> str:
     """Kind and status of a load in one or two words: of a usual load how it ended, else what it was, too."""
+    kind, status = load["kind"], load["status"]
     if kind == "load":
-        return status
+        # Its only file was a reference file that was rejected, or all of them said what they had said before.
+        is_empty = status == "published" and not load["dates"] and not load.get("snapshot_date", True)
+        return "nothing to publish" if is_empty else status
     return kind if status in ("published", "rollback") else f"{kind} {status}"
 
 

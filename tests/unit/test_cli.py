@@ -303,6 +303,15 @@ def test_summary__should_count_as_warnings_of_expectations_no_others() -> None:
     assert rows["total"] == "3.5 s"
 
 
+def test_load__should_not_be_called_published_where_it_published_nothing() -> None:
+    load = {"kind": "load", "status": "published", "dates": 0, "snapshot_date": None}
+
+    assert look.what_came(load) == "nothing to publish"
+    assert look.what_came(load | {"dates": 1}) == look.what_came(load | {"snapshot_date": "2021-01-01"}) == "published"
+    assert look.what_came(load | {"kind": "dismiss"}) == "dismiss"
+    assert look.what_came(load | {"status": "failed"}) == "failed"
+
+
 def test_table_of_loads__should_stay_whole_on_a_narrow_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     look.print_loads([OVERVIEW["loads"][0] | {"kind": "rebuild"}])
 
