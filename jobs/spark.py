@@ -261,9 +261,8 @@ def endpoint_conf(settings: Settings) -> dict[str, str]:
     return (on_executors if cluster.is_cluster(settings) else alone) | {
         "spark.driver.extraClassPath": str(settings.endpoint_guard),
         "spark.sql.extensions": "lake.guard.Guard",
-        # All queries share the cores alike: without it the first one would have them until it ends.
+        # All users share the cores alike (the guard says how): without it the first query had them until it ends.
         "spark.scheduler.mode": "FAIR",
-        "spark.scheduler.allocation.file": (ASSETS / "fair-pool.xml").as_uri(),
         # What one query may take. Past the last one, which is for what is sent to all tasks, too, Spark itself refuses.
         "spark.extraListeners": "lake.guard.RunLimits,lake.guard.QueryLog",
         "spark.lake.health": str(health_file(settings.endpoint_port)),
@@ -353,6 +352,8 @@ HIVE_CONF = {
     "hive.variable.substitute": "false",
     # Each connection has one: 300 that have not logged in, 150 logins, and those of some addresses (Binary.java).
     "hive.server2.thrift.max.worker.threads": "1000",
+    # Statements that run at once, of all users: one user may have 64 (Door.java).
+    "hive.server2.async.exec.threads": "500",
     # A client that is gone without a word, or keeps a result open that it has read, holds memory. These are Hive's own,
     # which has days in their place.
     "hive.server2.session.check.interval": "5m",

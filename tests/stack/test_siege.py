@@ -6,10 +6,11 @@ Each attack is made once; with `make siege` all of them, again and again and tog
 import os
 import random
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -74,6 +75,10 @@ REFUSED = {
     "grouping sets that multiply": f"SELECT count(*) FROM range(1) GROUP BY {ROLLUP}, {ROLLUP}, {ROLLUP}",
     "a cube in grouping sets": f"SELECT 1 FROM range(1) GROUP BY GROUPING SETS ({ROLLUP.replace('ROLLUP', 'CUBE')})",
     "a row of gigabytes": "SELECT repeat('x', 30000000), id FROM range(1)",
+    "a CASE of thousands": f"SELECT CASE id {' '.join(f'WHEN {n} THEN {n}' for n in range(10_000))} END FROM range(1)",
+    "a map of thousands": "SELECT map(" + ", ".join(f"id + {n}, {n}" for n in range(20_000)) + ") FROM range(1)",
+    "rounds without end": "WITH RECURSIVE r MAX RECURSION LEVEL 1000000 AS"
+    " (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 900000) SELECT max(n) FROM r",
 }
 # What ends with an error, sooner or later.
 GREEDY = {
@@ -89,6 +94,8 @@ GREEDY = {
 HELD = "SELECT id, repeat('x', 500) FROM range(60000)"
 STREAM = {"set:hiveconf:spark.sql.thriftServer.incrementalCollect": "true"}
 RUNS_LONG = "SELECT count(*) FROM range(0, 1000000000000, 1, 2)"
+# Takes two stages of two tasks each, and no time.
+NEEDS_CORES = "SELECT id % 3, count(*) FROM range(0, 9, 1, 2) GROUP BY 1"
 # Spark works it out while it plans, in a loop that looks at no interrupt.
 ENDLESS = f"SELECT '{'a' * 60_000}' RLIKE '(.*a){{12}}b'"
 # These take long to come to their end: the first is planned as long as a query may run.
@@ -178,6 +185,98 @@ def test_a_statement_that_asks_for_too_much_is_refused_at_once(stack: Stack) -> 
         began = time.monotonic()
         assert told(stack, statement).startswith("[LIMIT]"), name
         assert time.monotonic() - began < LONGEST_WAIT, name
+
+
+def answered_within(stack: Stack, seconds: float, statement: str = "SELECT 1", times: int = 5) -> None:
+    """Somebody else asks, again and again."""
+    for _ in range(times):
+        began = time.monotonic()
+        stack.query(statement, "engineer")
+        assert time.monotonic() - began < seconds
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_long_queries_of_others_leave_a_core_for_a_short_one(stack: Stack, count: int) -> None:
+    """Each of the long ones could have both cores for hours, and was there before."""
+    stack.add_user("patient", "analyst")
+    with closing(stack.connect("analyst")) as first, closing(stack.connect("patient")) as second:
+        for connection in (first, second):
+            request = ttypes.TExecuteStatementReq(connection.sessionHandle, RUNS_LONG, runAsync=True)
+            for _ in range(count):
+                assert connection.client.ExecuteStatement(request).operationHandle
+        time.sleep(5)
+        answered_within(stack, 15, NEEDS_CORES)
+
+
+def test_a_condition_on_dates_that_takes_long_is_nobody_elses_trouble(stack: Stack) -> None:
+    """It is worked out for each partition while the query is planned."""
+    slow = "levenshtein(repeat('ab', 15000), repeat(string(date), 4000)) < 0"
+    statement = f"SELECT count(*) FROM silver.readings_by_layer WHERE {slow}"
+    with closing(stack.connect("analyst")) as connection:
+        request = ttypes.TExecuteStatementReq(connection.sessionHandle, statement, runAsync=True)
+        assert connection.client.ExecuteStatement(request).operationHandle
+        time.sleep(1)
+        answered_within(stack, 5, MEDIUM)
+
+
+def test_what_a_client_says_that_it_will_send_takes_no_memory(stack: Stack) -> None:
+    """Each says that a statement of 8 MB comes in a frame of 8 MB, and sends 47 bytes."""
+    stack.add_user("promiser", "analyst")
+    announced = 8 * 1024 * 1024 - 1000
+    name = b"ExecuteStatement"
+    head = struct.pack(">II", 0x80010001, len(name)) + name + struct.pack(">I", 0)
+    head += b"\x0c\x00\x01\x0b\x00\x02" + struct.pack(">I", announced)
+    with ExitStack() as stands:
+        for _ in range(190):
+            connection = stands.enter_context(closing(stack.connect("promiser")))
+            connection._transport._trans.handle.sendall(
+                struct.pack(">I", len(head)) + head + struct.pack(">I", announced) + b"x"
+            )
+        answered_within(stack, 5, MEDIUM)
+
+
+def test_very_long_statements_come_some_at_a_time(stack: Stack) -> None:
+    listed = ", ".join(map(str, range(0, 200_000, 7)))
+    long = f"SELECT id IN ({listed}) FROM range(0, 1000000000000, 1, 2) WHERE id < 0"
+    with closing(stack.connect("analyst")) as connection:
+        for _ in range(2):
+            request = ttypes.TExecuteStatementReq(connection.sessionHandle, long, runAsync=True)
+            assert connection.client.ExecuteStatement(request).operationHandle
+        for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(1), reraise=True):
+            with attempt:
+                assert told(stack, long).startswith("[LIMIT] query refused: statements of more than 64 KiB")
+        answered_within(stack, LONGEST_WAIT, MEDIUM, times=1)
+
+
+def test_statements_that_are_given_up_count_until_they_have_ended(stack: Stack) -> None:
+    """Dozens of connections begin statements that take memory, and cancel them at once, again and again."""
+    stack.add_user("fickle", "analyst")
+    ends, lost = time.monotonic() + 30, []
+
+    def give_up() -> None:
+        try:
+            with closing(stack.connect("fickle")) as connection:
+                client = connection.client
+                request = ttypes.TExecuteStatementReq(connection.sessionHandle, SLOW["three tables"], runAsync=True)
+                while time.monotonic() < ends:
+                    handle = client.ExecuteStatement(request).operationHandle
+                    time.sleep(0.05)
+                    if handle:
+                        client.CancelOperation(ttypes.TCancelOperationReq(handle))
+                        client.CloseOperation(ttypes.TCloseOperationReq(handle))
+        except Exception as error:
+            lost.append(repr(error))
+
+    threads = [threading.Thread(target=give_up) for _ in range(60)]
+    for thread in threads:
+        thread.start()
+    try:
+        while time.monotonic() < ends:
+            answered_within(stack, LONGEST_WAIT, times=1)
+    finally:
+        for thread in threads:
+            thread.join()
+    assert lost == []
 
 
 @pytest.mark.parametrize("statement", MULTIPLIED.values(), ids=MULTIPLIED)

@@ -9,9 +9,11 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.WeakHashMap;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
 import javax.security.auth.callback.Callback;
 import javax.security.auth.callback.CallbackHandler;
 import javax.security.auth.callback.NameCallback;
@@ -24,7 +26,6 @@ import org.apache.hive.service.auth.PlainSaslServer;
 import org.apache.hive.service.server.ThreadFactoryWithGarbageCleanup;
 import org.apache.thrift.EncodingUtils;
 import org.apache.thrift.TProcessor;
-import org.apache.thrift.protocol.TBinaryProtocol;
 import org.apache.thrift.server.TServer;
 import org.apache.thrift.server.TThreadPoolServer;
 import org.apache.thrift.transport.TSaslServerTransport;
@@ -47,6 +48,11 @@ final class Binary {
   private static final int LOGIN_MILLIS = 10_000;
   private static final int LONGEST_LOGIN = 4 << 10;
   static final int LONGEST_MESSAGE = 8 << 20;
+  /** A message of so many bytes is no long one. The others of all users together, and half as much of one user. */
+  private static final int SHORT_MESSAGE = 64 << 10;
+  private static final long MOST_HELD = Runtime.getRuntime().maxMemory() / 32;
+  private static final AtomicLong HELD = new AtomicLong();
+  private static final Map<String, Long> HELD_OF_USERS = new ConcurrentHashMap<>();
   /** Of a list or map that a client sends: Thrift makes room for as many as it is told of. */
   static final int MOST_ENTRIES = 10_000;
   /** From the login to the first request. */
@@ -72,7 +78,7 @@ final class Binary {
     return new TThreadPoolServer(new TThreadPoolServer.Args(inOrder(socket, waiting))
         .processor(processor)
         .transportFactory(new Transports())
-        .protocolFactory(new TBinaryProtocol.Factory(false, true, LONGEST_MESSAGE, MOST_ENTRIES))
+        .protocolFactory(Protocol.factory())
         .executorService(pool));
   }
 
@@ -161,7 +167,13 @@ final class Binary {
     private final TSocket connection;
     private final Credentials credentials;
     private boolean used;
+    /** Bytes of the message, by the lengths of its frames, and those that have come. */
     private int message;
+    private long received;
+    /** Those of them that count for all. */
+    private long held;
+    /** What is to come of a frame. */
+    private int frame;
 
     private Bounded(TSocket connection, Credentials credentials) throws TTransportException {
       super("PLAIN", "CUSTOM", null, Map.of(), credentials, connection);
@@ -183,6 +195,7 @@ final class Binary {
     @Override
     public void close() {
       super.close();
+      release();
       credentials.leave();
     }
 
@@ -210,6 +223,46 @@ final class Binary {
       return new SaslResponse(status, payload);
     }
 
+    /** Thrift would make room for a whole frame as soon as its length is told. Of PLAIN nothing is to be decoded. */
+    @Override
+    public int read(byte[] bytes, int offset, int length) throws TTransportException {
+      if (!isOpen()) {
+        throw new TTransportException("the login has not ended");
+      }
+      while (frame == 0) {
+        frame = readLength();
+      }
+      int read = underlyingTransport.read(bytes, offset, Math.min(length, frame));
+      frame -= read;
+      hold(read);
+      return read;
+    }
+
+    /** Long messages of all connections are in memory together, until they are answered. */
+    private void hold(int read) throws TTransportException {
+      received += read;
+      if (received <= SHORT_MESSAGE) {
+        return;
+      }
+      held += read;
+      long ofAll = HELD.addAndGet(read);
+      long ofUser = HELD_OF_USERS.merge(credentials.user, (long) read, Long::sum);
+      if (ofAll > MOST_HELD || ofUser > MOST_HELD / 2) {
+        QueryLog.log("message refused", credentials.user, "address", credentials.address, "MiB", ofUser >> 20);
+        throw new TTransportException("too many long messages at once");
+      }
+    }
+
+    private void release() {
+      long bytes = held;
+      if (bytes > 0) {
+        HELD.addAndGet(-bytes);
+        HELD_OF_USERS.computeIfPresent(credentials.user, (user, all) -> all > bytes ? all - bytes : null);
+      }
+      held = 0;
+      received = 0;
+    }
+
     /** A message may come in several frames, which are bounded together. */
     @Override
     protected int readLength() throws TTransportException {
@@ -225,6 +278,7 @@ final class Binary {
     @Override
     public void flush() throws TTransportException {
       message = 0;
+      release();
       try {
         super.flush();
       } finally {

@@ -216,16 +216,33 @@ final class CachedCatalog extends HiveExternalCatalog {
     return remember("partitions " + schema + "." + table + " " + some, () -> super.listPartitions(schema, table, some));
   }
 
-  /** The conditions on the layer are not the metastore's: their answer is a part of the one that all layers share. */
+  /**
+   * The conditions on the layer are not the metastore's: their answer is a part of the one that all layers share. Nor are
+   * those that may take long: Spark's client works them out under a lock, and all others wait for it.
+   */
   @Override
   public Seq<CatalogTablePartition> listPartitionsByFilter(
       String schema, String table, Seq<Expression> filters, String timeZone) {
     List<Expression> all = CollectionConverters.asJava(filters);
-    List<Expression> asked = all.stream().filter(condition -> !isHere(condition)).toList();
+    List<Expression> asked = all.stream().filter(condition -> !isHere(condition) && SmallTables.simple(condition)).toList();
+    List<Expression> others = all.stream().filter(condition -> !isHere(condition) && !SmallTables.simple(condition)).toList();
     Seq<CatalogTablePartition> partitions = remember(partitions(schema, table, asked),
         () -> super.listPartitionsByFilter(schema, table, seq(asked), timeZone), answer -> told(asked, answer.size()));
-    return asked.size() == all.size() ? partitions : seq(CollectionConverters.asJava(partitions).stream()
-        .filter(partition -> all.stream().allMatch(condition -> !isHere(condition) || holds(condition, partition))).toList());
+    if (asked.size() == all.size()) {
+      return partitions;
+    }
+    CatalogTable form = others.isEmpty() ? null : getTable(schema, table);
+    return seq(CollectionConverters.asJava(partitions).stream()
+        .filter(partition -> all.stream().allMatch(condition -> !isHere(condition) || holds(condition, partition)))
+        .filter(partition -> others.isEmpty() || holds(form, partition, others, timeZone)).toList());
+  }
+
+  /** One by one, so that the statement can be stopped in between. */
+  private static boolean holds(CatalogTable form, CatalogTablePartition partition, List<Expression> conditions, String timeZone) {
+    if (Thread.currentThread().isInterrupted()) {
+      throw Guard.sneaky(new InterruptedException());
+    }
+    return ExternalCatalogUtils.prunePartitionsByFilter(form, seq(List.of(partition)), seq(conditions), timeZone).nonEmpty();
   }
 
   /** Whether it is layer = '…', or says of a partition column that it is not null: Spark adds that to some reads of a table. */

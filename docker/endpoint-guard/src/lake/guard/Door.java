@@ -93,7 +93,7 @@ final class Door extends ThriftHttpCLIService {
 
   /** Open ones of a user. A dashboard has some dozens. */
   private static final int SESSIONS = 200;
-  /** Statements of a user that run at once: there are threads for a hundred, and a dashboard is one user. */
+  /** Statements of a user that run at once: a dashboard is one user. */
   private static final int RUNNING = 64;
   /** Open ones of a user, which hold results: those of metadata, too. */
   private static final int OPEN = 300;
@@ -298,7 +298,8 @@ final class Door extends ThriftHttpCLIService {
       return new TExecuteStatementResp(refused);
     }
     int most = Restarts.most(user, RUNNING);
-    Places.Place<Operation> place = running.take(user, most);
+    // Those that were given up have their threads and memory as long as they go on.
+    Places.Place<Operation> place = running.take(user, most - RunLimits.current().lingering(user));
     if (place == null) {
       return new TExecuteStatementResp(limited("statement refused: " + most + " of " + user + " at once are allowed"
           + (most == RUNNING ? "" : " within an hour after one that ended the endpoint") + ": wait for an answer"));

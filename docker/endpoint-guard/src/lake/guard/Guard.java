@@ -6,8 +6,10 @@ import java.util.Set;
 import java.util.regex.Pattern;
 import org.apache.hive.service.cli.HiveSQLException;
 import org.apache.spark.SparkConf;
+import org.apache.spark.SparkContext;
 import org.apache.spark.sql.SparkSession;
 import org.apache.spark.sql.SparkSessionExtensions;
+import org.apache.spark.sql.catalyst.CurrentUserContext$;
 import org.apache.spark.sql.catalyst.FunctionIdentifier;
 import org.apache.spark.sql.catalyst.TableIdentifier;
 import org.apache.spark.sql.catalyst.expressions.Expression;
@@ -57,7 +59,7 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
 
   @Override
   public BoxedUnit apply(SparkSessionExtensions extensions) {
-    RunLimits.numberStages();
+    Turns.begin(SparkContext.getOrCreate());
     extensions.injectParser(new AbstractFunction2<>() {
       @Override
       public ParserInterface apply(SparkSession session, ParserInterface parser) {
@@ -203,11 +205,13 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
   /** Spark's parser, with a check of what it makes. Views and SQL functions are parsed by it, too. */
   private record Parser(SparkSession session, ParserInterface parser, CachedCatalog catalog) implements ParserInterface {
     /** A statement begins: views are parsed by parseQuery. */
-    private void begin() {
+    private void begin(String text) {
       checkSettings(session);
       RunLimits.planning(session.sparkContext().getLocalProperty("spark.jobGroup.id"));
       catalog.look();
       session.sparkContext().setLocalProperty(PlanLimits.RESULT, PlanLimits.UNDECIDED);
+      session.sparkContext().setLocalProperty(Turns.USER, CurrentUserContext$.MODULE$.getCurrentUserOrEmpty());
+      HeldResults.planned(session.sparkContext(), text.length());
     }
 
     private LogicalPlan checked(LogicalPlan plan) throws ParseException {
@@ -224,13 +228,13 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
 
     @Override
     public LogicalPlan parsePlan(String text) throws ParseException {
-      begin();
+      begin(text);
       return checked(parser.parsePlan(text));
     }
 
     @Override
     public LogicalPlan parsePlanWithParameters(String text, ParameterContext parameters) throws ParseException {
-      begin();
+      begin(text);
       return checked(parser.parsePlanWithParameters(text, parameters));
     }
 

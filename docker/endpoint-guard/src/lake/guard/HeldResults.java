@@ -31,8 +31,13 @@ import scala.jdk.javaapi.CollectionConverters;
  * <p>Rows are measured as objects: {@link HeldExec} and {@link HereExec} count them as they are made.
  */
 final class HeldResults {
-  /** What a statement takes beside its rows: its plans, mostly. */
+  /** What a statement takes beside its rows: its plans, mostly; and for each character of one that is long. */
   private static final long STATEMENT = 256 << 10;
+  private static final int LONG = 8 << 10;
+  private static final int VERY_LONG = 64 << 10;
+  /** Very long statements of a user that are planned, or run. */
+  private static final int AT_ONCE = 2;
+  private static final long CHARACTER = 300;
   /** What a row's objects take beside its bytes, and each of its columns. */
   private static final long ROW = 64;
   private static final long COLUMN = 32;
@@ -56,6 +61,8 @@ final class HeldResults {
   private long bytes;
   /** Of the rest: plans, and rows that a plan reads from memory. */
   private long besides = STATEMENT;
+  /** The part of it that stays when the rows are given up. */
+  private long plans = STATEMENT;
   private long rows;
   private boolean complete;
   private long touched;
@@ -140,6 +147,30 @@ final class HeldResults {
     return new Counter(result, columns);
   }
 
+  /**
+   * The statement that this thread runs is about to be planned. What is planned cannot be stopped at once, so it is this
+   * one that is refused where others of its user have the room.
+   */
+  static synchronized void planned(SparkContext spark, int characters) {
+    String statement = spark.getLocalProperty("spark.jobGroup.id");
+    if (statement == null || characters <= LONG || RESULTS.containsKey(statement)) {
+      return;
+    }
+    String user = CurrentUserContext$.MODULE$.getCurrentUser();
+    long plans = STATEMENT + CHARACTER * characters;
+    List<HeldResults> others = RESULTS.values().stream().filter(other -> other.user.equals(user)).toList();
+    boolean isGreedy = !others.isEmpty()
+        && others.stream().mapToLong(HeldResults::held).sum() + plans > budget / 2 && total() + plans > budget;
+    if (isGreedy || characters > VERY_LONG
+        && others.stream().filter(other -> !other.complete && other.plans > CHARACTER * VERY_LONG).count() >= AT_ONCE) {
+      throw Guard.error("[LIMIT] query refused: statements of more than " + (VERY_LONG >> 10) + " KiB take much memory, and "
+          + AT_ONCE + " of " + user + " at once are allowed, or as many as there is room for: wait for an answer, and close it");
+    }
+    HeldResults result = of(statement, user);
+    result.plans = plans;
+    result.besides = plans;
+  }
+
   /** The plan of the statement that this thread runs has rows of its own. */
   static void besides(SparkContext spark, long bytes) {
     String statement = spark.getLocalProperty("spark.jobGroup.id");
@@ -156,7 +187,7 @@ final class HeldResults {
   static synchronized void onlyResult(SparkContext spark) {
     HeldResults result = RESULTS.get(spark.getLocalProperty("spark.jobGroup.id"));
     if (result != null && result.dropped == null) {
-      result.besides = STATEMENT;
+      result.besides = result.plans;
     }
   }
 
@@ -241,7 +272,7 @@ final class HeldResults {
       while (dropped == null && total() > budget) {
         HeldResults largest = largest();
         largest.drop("results that are held in memory take more than the " + (budget >> 20)
-            + " MiB that all users have together, and nobody holds more than you do: fetch results and close them, or "
+            + " MiB that all users have together, and nobody holds more than you do: fetch results and close them, say it in fewer words, or "
             + RunLimits.LESS);
         if (largest.complete && largest != this) {
           closes.add(largest.statement);

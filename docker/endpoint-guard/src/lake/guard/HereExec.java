@@ -38,7 +38,7 @@ public final class HereExec extends TopExec {
   /** Or many clients' queries would slow each other down, and share out the memory until none had enough. */
   private static final int AT_ONCE = Runtime.getRuntime().availableProcessors();
   private static final Semaphore TURNS = new Semaphore(AT_ONCE, true);
-  /** So many of one user have or await a turn, or another one's query would come after all of theirs. */
+  /** So many of one user have or await a turn, or another one's query would come after all of theirs; not all that there are. */
   private static final Map<String, Semaphore> OF_USER = Login.bounded();
   /** Memory is accounted by this number. Spark counts its tasks upwards from 0, and some numbers below have a meaning. */
   private static final AtomicLong NUMBERS = new AtomicLong(-1_000_000);
@@ -90,7 +90,7 @@ public final class HereExec extends TopExec {
   /** Null for a result that is not small: it has to be a job's, for which there are limits ({@link RunLimits}). */
   private InternalRow[] collected(RDD<InternalRow> rows) {
     String user = CurrentUserContext$.MODULE$.getCurrentUserOrEmpty();
-    Semaphore mine = OF_USER.computeIfAbsent(user, name -> new Semaphore(AT_ONCE, true));
+    Semaphore mine = OF_USER.computeIfAbsent(user, name -> new Semaphore(Math.max(1, AT_ONCE - 1), true));
     await(mine);
     try {
       await(TURNS);

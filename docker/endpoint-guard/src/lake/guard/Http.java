@@ -19,7 +19,6 @@ import org.apache.hive.service.cli.thrift.ThriftHttpServlet;
 import org.apache.hive.service.server.ThreadFactoryWithGarbageCleanup;
 import org.apache.thrift.TException;
 import org.apache.thrift.TProcessor;
-import org.apache.thrift.protocol.TBinaryProtocol;
 import org.apache.thrift.protocol.TProtocol;
 import org.apache.thrift.transport.TTransportException;
 import org.sparkproject.jetty.ee10.servlet.ServletContextHandler;
@@ -148,7 +147,7 @@ final class Http {
 
   private final class Servlet extends ThriftHttpServlet {
     private Servlet(TProcessor processor, String kind, HiveAuthFactory logins) {
-      super(processor, new TBinaryProtocol.Factory(false, true, Binary.LONGEST_MESSAGE, Binary.MOST_ENTRIES), kind, null, null,
+      super(processor, Protocol.factory(), kind, null, null,
           logins);
     }
 

@@ -25,6 +25,7 @@ import org.apache.spark.sql.catalyst.expressions.BaseGroupingSets;
 import org.apache.spark.sql.catalyst.expressions.Cube;
 import org.apache.spark.sql.catalyst.expressions.Expression;
 import org.apache.spark.sql.catalyst.expressions.GroupingSets;
+import org.apache.spark.sql.catalyst.expressions.In;
 import org.apache.spark.sql.catalyst.expressions.Literal;
 import org.apache.spark.sql.catalyst.expressions.NamedExpression;
 import org.apache.spark.sql.catalyst.expressions.PipeExpression;
@@ -76,6 +77,10 @@ final class PlanSize {
   /** Of a row, where they overlap. */
   private static final long WINDOWS = 1_000;
   private static final int PARTITIONS = 10_000;
+  /** Parts of one expression, but for the list of IN and constants: to compile them takes the square of their number. */
+  private static final int PARTS = 1_000;
+  /** Rounds of a WITH RECURSIVE: each adds to the plan. */
+  private static final int ROUNDS = 1_000;
   /** Columns that TRANSPOSE makes of rows, at the most. */
   private static final int TRANSPOSED = 500;
   /** A text may be the names of so many columns, and a type too. */
@@ -148,6 +153,7 @@ final class PlanSize {
       Size sum = new Size(1, 0, 0);
       for (Object relation : CollectionConverters.asJava(with.cteRelations())) {
         Product named = (Product) relation;
+        rounds((Option<?>) named.productElement(2));
         Part part = part(named.productElement(1), inside);
         known.put(Guard.lower((String) named.productElement(0)), part);
         sum = sum.plus(part.size);
@@ -184,6 +190,12 @@ final class PlanSize {
       }
     }
     return sum;
+  }
+
+  private static void rounds(Option<?> asked) {
+    if (asked.isDefined() && ((Integer) asked.get() < 0 || (Integer) asked.get() > ROUNDS)) {
+      throw Guard.error("[LIMIT] query refused: MAX RECURSION LEVEL is " + asked.get() + ", and " + ROUNDS + " are allowed");
+    }
   }
 
   private Part element(Object node, Scope scope, List<LogicalPlan> without) {
@@ -362,6 +374,11 @@ final class PlanSize {
     if (expression instanceof UnresolvedStarBase star) {
       Part named = star(star, scope);
       return new Part(named.size.plus(expressions(named.columns.size())), Columns.NONE);
+    }
+    if (!(expression instanceof In) && expression.children().size() > PARTS
+        && !CollectionConverters.asJava(expression.children()).stream().allMatch(part -> part instanceof Literal)) {
+      throw Guard.error("[LIMIT] query refused: it has a " + expression.prettyName() + " of more than " + PARTS
+          + " parts: join with VALUES, or use IN");
     }
     Part own = elements(expression, scope, List.of());
     long more = expression instanceof UnresolvedWindowExpression ? window

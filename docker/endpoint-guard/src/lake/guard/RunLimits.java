@@ -1,10 +1,10 @@
 package lake.guard;
 
-import java.lang.reflect.Method;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.HashSet;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
@@ -12,13 +12,11 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.apache.spark.SparkConf;
 import org.apache.spark.SparkContext;
-import org.apache.spark.scheduler.DAGScheduler;
 import org.apache.spark.scheduler.JobSucceeded$;
 import org.apache.spark.scheduler.SparkListener;
 import org.apache.spark.scheduler.SparkListenerEvent;
@@ -47,14 +45,19 @@ import scala.jdk.javaapi.CollectionConverters;
  * which jobs of it run later: a client that fetches slowly uses none. A result is measured here as Spark sends it to the
  * driver, packed; {@link HeldResults} measures it unpacked.
  *
- * <p>Spark's fair pool hands out a core when a task ends, which may take minutes. So when a query has waited for a second
- * without a single task at work, a task of another one is ended; Spark runs that again later, and counts no failure.
+ * <p>Spark hands out a core when a task ends, which may take minutes. So when a query has waited for a second without a
+ * single task at work, a task of another one is ended; Spark runs that again later, and counts no failure. Whose turn it is
+ * then {@link Turns} says.
  */
 public final class RunLimits extends SparkListener {
   static final String LESS = "name dates (WHERE date BETWEEN …), aggregate, or add a LIMIT";
+  static final long STEP_MILLIS = 250;
+  private static final long STEP = TimeUnit.MILLISECONDS.toNanos(STEP_MILLIS);
   private static final long PATIENCE = TimeUnit.SECONDS.toNanos(1);
   /** A query's only task is left alone for so long, or many queries would end each other's work in turn. */
   private static final long TURN = TimeUnit.SECONDS.toNanos(10);
+  /** A query that has used no more seconds of a core waits for a step only, and for no turn; but the oldest task has one. */
+  private static final double LITTLE = 2;
   /** What is stopped and still runs after so long cannot be stopped. */
   private static final long OVERDUE = TimeUnit.SECONDS.toNanos(30);
   /** The most for a user whose statements the process had to end itself for ({@link Restarts}). */
@@ -113,8 +116,17 @@ public final class RunLimits extends SparkListener {
       this.group = group;
     }
 
+    private boolean isSmall() {
+      return Turns.used(group) < LITTLE;
+    }
+
     private boolean runs() {
       return executes || tasks > 0 || lingers();
+    }
+
+    /** For a lock: nothing is wrong with the statement itself. */
+    private boolean waitsForAnother() {
+      return tasks == 0 && thread != null && thread.getState() == Thread.State.BLOCKED;
     }
 
     /** The thread is in the statement still: Spark does not tell when it leaves one that was given up. */
@@ -164,22 +176,7 @@ public final class RunLimits extends SparkListener {
     HeldResults.open(conf);
     limitNanos = TimeUnit.SECONDS.toNanos(conf.getLong("spark.lake.query.seconds", 0));
     limitBytes = conf.getLong("spark.lake.query.resultBytes", Long.MAX_VALUE);
-    clock.scheduleWithFixedDelay(this::makeRoom, 1, 1, TimeUnit.SECONDS);
-  }
-
-  /**
-   * Of stages that have equally little at work, Spark's fair pool takes the one whose number comes first as text: the
-   * oldest, but where numbers get a digit more. There stage 999 would wait as long as there is one of the thousands. So
-   * all numbers get ten digits.
-   */
-  static void numberStages() {
-    try {
-      Method next = DAGScheduler.class.getDeclaredMethod("nextStageId");
-      next.setAccessible(true);
-      ((AtomicInteger) next.invoke(SparkContext.getOrCreate().dagScheduler())).accumulateAndGet(1_000_000_000, Math::max);
-    } catch (ReflectiveOperationException error) {
-      throw new IllegalStateException("this Spark numbers its stages in another way", error);
-    }
+    clock.scheduleWithFixedDelay(this::makeRoom, STEP_MILLIS, STEP_MILLIS, TimeUnit.MILLISECONDS);
   }
 
   @Override
@@ -266,6 +263,7 @@ public final class RunLimits extends SparkListener {
   public synchronized void onTaskEnd(SparkListenerTaskEnd end) {
     Task task = tasks.remove(end.taskInfo().taskId());
     if (task != null) {
+      Turns.used(task.query.user, task.query.group, (System.nanoTime() - task.since) / 1e9);
       task.query.tasks--;
       task.query.waitingSince = System.nanoTime();
     }
@@ -327,6 +325,7 @@ public final class RunLimits extends SparkListener {
       HeldResults.release(timeout.id());
     } else if (event instanceof SparkListenerThriftServerOperationClosed closed) {
       given(queries.remove(closed.id()));
+      Turns.forget(closed.id());
       CachedCatalog.forget(closed.id());
       HeldResults.release(closed.id());
     }
@@ -373,7 +372,7 @@ public final class RunLimits extends SparkListener {
   private synchronized void plannedHere(String group) {
     Thread here = Thread.currentThread();
     // The thread has left what it did before.
-    Stream.concat(queries.values().stream(), lingering.stream()).filter(other -> other.thread == here)
+    all().filter(other -> other.thread == here)
         .forEach(other -> other.thread = null);
     // Its beginning is told by another thread, perhaps later.
     Query query = queries.computeIfAbsent(group, Query::new);
@@ -384,6 +383,16 @@ public final class RunLimits extends SparkListener {
     if (query.stopped != null) {
       throw Guard.error("[LIMIT] query stopped: " + query.stopped);
     }
+  }
+
+  /** With those that were given up, and are closed perhaps: their threads go on to take memory. */
+  private Stream<Query> all() {
+    return Stream.concat(queries.values().stream(), lingering.stream()).distinct();
+  }
+
+  /** How many statements of a user were given up and go on. */
+  synchronized int lingering(String user) {
+    return (int) lingering.stream().filter(query -> query.user.equals(user) && query.lingers()).count();
   }
 
   static RunLimits current() {
@@ -399,7 +408,7 @@ public final class RunLimits extends SparkListener {
       }
       return;
     }
-    queries.values().stream().filter(query -> query.thread != null && query.thread.getId() == thread)
+    all().filter(query -> query.thread != null && query.thread.getId() == thread)
         .forEach(query -> query.allocated += bytes);
   }
 
@@ -419,7 +428,7 @@ public final class RunLimits extends SparkListener {
 
   /** Bytes by user. */
   private Map<String, Double> allocated(Predicate<Query> counts) {
-    return queries.values().stream().filter(counts)
+    return all().filter(counts)
         .collect(Collectors.groupingBy(query -> query.user, Collectors.summingDouble(query -> query.allocated)));
   }
 
@@ -448,9 +457,8 @@ public final class RunLimits extends SparkListener {
     Stream<Query> stubborn = tasks.values().stream()
         .filter(task -> waiting && task.asked != 0 && now - task.asked > STUBBORN)
         .map(task -> task.query);
-    Stream<Query> overdue = Stream.of(queries.values().stream(), tasks.values().stream().map(task -> task.query), lingering.stream())
-        .flatMap(all -> all)
-        .filter(query -> query.stopped != null && query.runs() && now - query.stoppedAt > OVERDUE);
+    Stream<Query> overdue = Stream.concat(all(), tasks.values().stream().map(task -> task.query))
+        .filter(query -> !query.waitsForAnother() && query.stopped != null && query.runs() && now - query.stoppedAt > OVERDUE);
     return Stream.concat(stubborn, overdue).findAny()
         .map(query -> new Culprit(query.user,
             "a query of " + query.user + " cannot be stopped: " + Guard.oneLine(query.statement))).orElse(null);
@@ -463,32 +471,38 @@ public final class RunLimits extends SparkListener {
 
   /** What was allocated counts less with time: a query that ran for hours is not one that takes the memory now. */
   synchronized void age(double share) {
-    queries.values().forEach(query -> query.allocated *= share);
+    all().forEach(query -> query.allocated *= share);
   }
 
   /** The statements that run, and whose they are. */
   synchronized String running() {
-    return queries.values().stream().filter(Query::runs)
+    return all().filter(Query::runs)
         .map(query -> query.user + ": " + Guard.oneLine(query.statement)).collect(Collectors.joining("; "));
   }
 
   private synchronized void makeRoom() {
     long now = System.nanoTime();
+    Turns.age();
     queries.values().removeIf(query -> !query.told && now - query.born > FORGET && untold(query));
-    waiting = queries.values().stream()
-        .anyMatch(query -> query.stages > 0 && query.tasks == 0 && now - query.waitingSince > PATIENCE);
+    List<Query> wait = queries.values().stream()
+        .filter(query -> query.stages > 0 && query.tasks == 0 && now - query.waitingSince > (query.isSmall() ? STEP : PATIENCE))
+        .toList();
+    waiting = !wait.isEmpty();
     if (!waiting) {
       return;
     }
+    boolean isSmall = wait.stream().anyMatch(Query::isSmall);
+    long oldest = tasks.values().stream().mapToLong(Task::since).min().orElse(now);
     // The youngest task of the query that has most of them: the least work is lost.
     Map<String, Integer> ofUser = new HashMap<>();
     tasks.values().forEach(task -> ofUser.merge(task.query.user, 1, Integer::sum));
     Optional<Task> ended = tasks.values().stream()
-        .filter(task -> task.asked == 0 && (task.query.tasks > 1 || now - task.since > task.query.turn))
+        .filter(task -> task.asked == 0 && (task.query.tasks > 1 || now - task.since > task.query.turn
+            || isSmall && task.since > oldest && now - task.since > STEP))
         .max(Comparator.<Task>comparingInt(task -> task.query.tasks)
             .thenComparingInt(task -> ofUser.get(task.query.user)).thenComparingLong(Task::since));
     ended.ifPresent(task -> {
-      if (task.query.tasks == 1) {
+      if (task.query.tasks == 1 && now - task.since > task.query.turn) {
         task.query.turn *= 2; // or some long ones would end each other for ever
       }
       task.asked = now;
@@ -498,6 +512,7 @@ public final class RunLimits extends SparkListener {
 
   /** Whether it has ended. If not, its client closed it before it was planned. */
   private boolean untold(Query query) {
+    Turns.forget(query.group);
     if (query.lingers() && query.stopped == null) {
       query.stopped = GIVEN_UP;
       query.stoppedAt = System.nanoTime();

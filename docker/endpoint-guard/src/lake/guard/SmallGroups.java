@@ -142,7 +142,8 @@ final class SmallGroups extends Rule<LogicalPlan> {
     LogicalPlan plan;
     INSIDE.set(true);
     try {
-      plan = (LogicalPlan) Check.state(session).analyzer().execute(Check.state(session).sqlParser().parseQuery(query));
+      // As nodes of its own: Spark keeps that of a table for the session, and would find the mark on it the next time.
+      plan = (LogicalPlan) Check.state(session).analyzer().execute(Check.state(session).sqlParser().parseQuery(query)).clone();
     } catch (ParseException error) {
       throw new IllegalStateException(error);
     } finally {

@@ -90,6 +90,7 @@ import org.apache.spark.sql.execution.datasources.PartitionedFile;
 import org.apache.spark.sql.execution.datasources.parquet.ParquetFileFormat;
 import org.apache.spark.sql.execution.joins.ShuffledHashJoinExec;
 import org.apache.spark.sql.types.DataTypes;
+import org.apache.spark.sql.types.StringType;
 import org.apache.spark.sql.types.StructType;
 import org.apache.spark.unsafe.types.UTF8String;
 import scala.Function1;
@@ -332,14 +333,19 @@ final class SmallTables extends SparkStrategy {
   }
 
   private static boolean cheap(Expression expression) {
-    return !expression.exists(node -> isLong(node)
+    return !expression.exists(node -> isLong(node) || readsText(node)
         || !SIMPLE.contains(node.getClass()) && !SCALAR.contains(node.getClass()) && !CHEAP.contains(node.getClass())
             && !Pseudonyms.is(node));
   }
 
   private static boolean scalar(Expression expression) {
-    return !expression.exists(node -> isLong(node)
+    return !expression.exists(node -> isLong(node) || readsText(node)
         || !SIMPLE.contains(node.getClass()) && !SCALAR.contains(node.getClass()) && !Pseudonyms.is(node));
+  }
+
+  /** The longer the text is, the longer that takes, and no look at an interrupt is in between. */
+  private static boolean readsText(Expression node) {
+    return node instanceof Cast cast && cast.child().dataType() instanceof StringType && !(cast.dataType() instanceof StringType);
   }
 
   /** A text that was written, or worked out while the query was planned, and that each row would have. */
