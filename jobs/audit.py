@@ -86,7 +86,7 @@ def lost_of_other_dates(spark: SparkSession, places: dict[str, Locations], dates
 
 def lost_of_totals(spark: SparkSession, places: dict[str, Locations], dates: Collection[date]) -> list[float]:
     """What share of the readings in their totals dates would lose that have no readings, because these are kept no
-    longer, when others take their place in `places`; dates that lose few are left out."""
+    longer, when others take their place in `places`. Nothing could make them anew, so few count as well."""
     held = tables.locations(spark, READINGS, dates)
     without = [day for day in dates if tables.is_empty(held.get(str(day), ""))]
     if not without:
@@ -99,7 +99,7 @@ def lost_of_totals(spark: SparkSession, places: dict[str, Locations], dates: Col
     )
     both = before.join(after, "date", join_type="left outer", right_suffix="_after").to_pylist()
     counted = [(row["meterpoint_count_sum"], row["meterpoint_count_sum_after"] or 0) for row in both]
-    return [1 - now / then for then, now in counted if then - now > FEW_REMOVED]
+    return [1 - now / then for then, now in counted if then > now]
 
 
 class Rest(NamedTuple):

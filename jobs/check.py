@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 LONDON = ZoneInfo("Europe/London")
 HEARTBEAT_LIMIT = timedelta(minutes=3)
 SILENT_NAMED = 5  # meterpoints that are named in a message
+RECENT = timedelta(days=10)
 
 
 class Level(IntEnum):
@@ -51,7 +52,9 @@ class Facts:
     busy: bool = False  # embedded: a run is at work, so the lake cannot be asked now
     loaded: bool = True  # whether there ever was a load
     last_reading_date: date | None = None
+    days_read: Collection[date] = ()  # dates of the last RECENT days that have readings
     snapshot_date: date | None = None
+    publishing: str | None = None  # load that has begun to switch tables and has not ended
     last_load_id: str | None = None
     last_load_status: str | None = None
     last_load_error: str | None = None
@@ -97,7 +100,8 @@ def _lake(facts: Facts, settings: Settings) -> list[Finding]:
         return [*found, Finding("delivery", Level.warning, "nothing was loaded yet")]
 
     wanted, newest = expected_date(settings, facts.now), facts.last_reading_date
-    late = newest is None or newest < wanted
+    # One reading of today must not hide that yesterday is missing.
+    late = newest is None or newest < wanted or wanted not in facts.days_read
     text = f"newest readings are of {newest or 'no date'}"
     found.append(
         Finding("delivery", Level.critical, f"{text}; those of {wanted} are missing")
@@ -107,7 +111,11 @@ def _lake(facts: Facts, settings: Settings) -> list[Finding]:
 
     failed = facts.last_load_status in ("failed", "rejected")
     what = facts.last_load_error or facts.last_load_status or "no status"
-    if facts.last_load_error and not failed:  # the readings were published, the reference file was rejected
+    if facts.publishing and not failed:
+        half = "readings and marts may be of different loads until the next `lake run`"
+        text = f"load {facts.publishing} is switching tables, or was killed while it did: {half}"
+        found.append(Finding("load", Level.warning, text))
+    elif facts.last_load_error and not failed:  # the readings were published, the reference file was rejected
         found.append(Finding("load", Level.warning, f"load {facts.last_load_id} rejected a file: {what}"))
     else:
         level = Level.critical if failed else Level.ok
@@ -196,9 +204,11 @@ def ask(
     empty: frozenset[str] = frozenset(),
     known: "Overview | None" = None,
     silent_on: Callable[[date], Sequence[str]] | None = None,
+    read_since: Callable[[date], Collection[date]] | None = None,
 ) -> dict[str, Any]:
     """What the tables tell, in a few small queries, as JSON holds it. What tables of `empty` would give is not asked,
-    nor what is `known` from `lake status`, nor which meterpoints are silent, where `silent_on` tells it of a date.
+    nor what is `known` from `lake status`, nor which meterpoints are silent, where `silent_on` tells it of a date, nor
+    which dates have readings, where `read_since` tells them from a date on.
 
     Raises QueryError.
     """
@@ -216,7 +226,9 @@ def ask(
         "asked_on": now.astimezone(UTC).date(),
         "last_load": tuple(last[name] for name in ("load_id", "status", "error")),
         "last_reading_date": newest,
+        "days_read": sorted((read_since or partial(_read_since, query))(now.astimezone(LONDON).date() - RECENT)),
         "snapshot_date": snapshot,
+        "publishing": known["freshness"]["publishing_load_id"],
         "rejected": [] if empty >= _REJECTED else _tuples(query(newly_rejected(now))),
         "silent_on": day,
         "silent": len(names),
@@ -241,6 +253,11 @@ def _silent(query: "Query", day: date) -> list[str]:
     return [name for (name,) in query(_SILENT.format(day=day, first=day - timedelta(days=7))).rows]
 
 
+def _read_since(query: "Query", first: date) -> list[date]:
+    rows = query(f"SELECT CAST(date AS STRING) FROM mart.daily_completeness WHERE date >= DATE '{first}'").rows
+    return [date.fromisoformat(day) for (day,) in rows]
+
+
 def _tuples(result: "Result") -> list[tuple[Any, ...]]:
     """Rows without names, which JSON would have, too."""
     return [tuple(row) for row in result.rows]
@@ -250,6 +267,8 @@ def holds(told: Mapping[str, Any], now: datetime) -> bool:
     """Whether what was asked before still tells all, of tables that did not change since."""
     if not told.get("loaded", True):
         return True
+    if "days_read" not in told:  # an older version asked
+        return False
     same_day = _date(told["silent_on"]) == _silent_on(_date(told["last_reading_date"]), now)
     return same_day and date.fromisoformat(told["asked_on"]) <= now.astimezone(UTC).date()
 
@@ -263,7 +282,9 @@ def lake_facts(told: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     return {
         **dict(zip(("last_load_id", "last_load_status", "last_load_error"), told["last_load"], strict=True)),
         "last_reading_date": _date(told["last_reading_date"]),
+        "days_read": frozenset(map(date.fromisoformat, told["days_read"])),
         "snapshot_date": _date(told["snapshot_date"]),
+        "publishing": told["publishing"],
         "newly_rejected_rows": sum(rows for rows, _ in rejected),
         "newly_rejected_files": sum(files for _, files in rejected),
         "silent": told["silent"],

@@ -221,7 +221,8 @@ def _replaced_at(
     named = [index for index, (_, folder) in enumerate(switched or []) if tables.is_same(folder, location)]
     if switched and named:
         after = switched[named[-1] + 1 :]
-        # None after it, and not live: a run that was killed has switched the partition; the next one sees to it.
+        # No later switch is recorded, yet the partition names another folder: a killed run switched it. This folder is
+        # kept, for the next load puts the partition right.
         return finished[after[0][0]] if after else None
     load = load.split("_")[0]
     if load in finished:

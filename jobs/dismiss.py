@@ -10,7 +10,7 @@ from jobs.errors import LakeError
 from jobs.ledger import files, loads, writer
 from jobs.settings import Settings
 from jobs.stores import open_folder
-from jobs.tables import LOAD_FILES, LOADS
+from jobs.tables import LOAD_FILES
 
 
 def run(spark: SparkSession, settings: Settings, names: Collection[str], *, gone: bool = False) -> list[str]:
@@ -30,8 +30,7 @@ def run(spark: SparkSession, settings: Settings, names: Collection[str], *, gone
     writer.become_writer(spark, load_id, after=previous)
     rows = [{"source_file": name, "kind": "readings", "status": "dismissed"} for name in sorted(dismissed)]
     loads.append_rows(spark, rows, LOAD_FILES, load_id)
-    load = {"status": "published", "kind": "dismiss", "started_at": started_at, "finished_at": datetime.now(UTC)}
-    loads.append_rows(spark, [load], LOADS, load_id)
+    loads.append_change(spark, load_id, "dismiss", started_at, {})
     return sorted(dismissed)
 
 

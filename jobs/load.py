@@ -69,7 +69,7 @@ from jobs.tables import (
 )
 from jobs.telemetry import lineage
 
-# Of a stage that takes long, what it gives shows how far it is, if somebody watches.
+# A stage gets a Show to report its progress by; None if nobody watches.
 Stage = Callable[[str], AbstractContextManager[Show | None]]
 Tell = Callable[[str], None]
 Kind = Literal["load", "retract", "reload", "rebuild", "rollback", "dismiss", "upgrade", "erase", "expire"]
@@ -77,7 +77,6 @@ Kind = Literal["load", "retract", "reload", "rebuild", "rollback", "dismiss", "u
 # Rows and bytes of a load that its end may hold in memory; more are appended by Spark.
 FEW_ROWS, FEW_BYTES = 200_000, 64 * 1024 * 1024
 FEW_FILES = 500_000
-EXAMPLES = 10
 
 
 @dataclass(frozen=True)
@@ -372,9 +371,8 @@ def _reference_candidates(
 def _notes(found: landing.Landing, erased: Erased) -> list[str]:
     if not found.ignored:
         return []
-    more = f" and {len(found.ignored) - EXAMPLES:,} more" if len(found.ignored) > EXAMPLES else ""
-    names = ", ".join(map(erased.redacted, found.ignored[:EXAMPLES]))
-    return [f"not read, because their names are not those of readings or reference files: {names}{more}"]
+    names = ledger_files.some(list(map(erased.redacted, found.ignored)))
+    return [f"not read, because their names are not those of readings or reference files: {names}"]
 
 
 def _dates_between(spark: SparkSession, first: date | None, last: date | None) -> set[str]:
@@ -397,7 +395,7 @@ def _merge(
         reread = ledger_files.versions_with(spark, files.filter(pc.equal(files["status"], "loaded")))
         reread = reread if reread.num_rows else None
     if reread is not None:
-        # Of dates that are kept no longer files are not heard: what they said before stays until it expires.
+        # Dates before kept_from are not read again, so what files said of them stays until it expires.
         dropped = dropped | silver.held_dates(spark, Retraction(first=place.kept_from), reread)
     return silver.merge_dates(
         spark,
@@ -444,7 +442,7 @@ def _audit(
 def _measure_marts(
     spark: SparkSession, written: Written, built: Built, meterpoints: DataFrame | None
 ) -> tuple[dict[str, quality.Measures], dict[str, quality.Measures]]:
-    """Of dates that were corrected, the meterpoints that changed are judged, and sums with what others give to them."""
+    """Measure what was built. Of corrected dates only changed meterpoints are, and `rest` is what all others give."""
     sums = audit.by_year(spark, built.locations, built.dates)
     readings = tables.read(spark, READINGS, build.places_of_readings(spark, built.whole, written.locations))
     if not (built.before and built.after):

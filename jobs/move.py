@@ -9,10 +9,8 @@ from jobs.tables import LOADS
 
 
 def require_place(spark: SparkSession, settings: Settings) -> None:
-    """Raises LakeError where the tables are elsewhere than the setting says, because what a run writes would go there.
-
-    The same where their files are gone, because a run would take the lakehouse for a new one.
-    """
+    """Raises LakeError if the tables are not in LAKE_WAREHOUSE, where a run would write, or if their files are gone: a
+    run would take the lakehouse for a new one."""
     place = place_of_tables(spark)
     if place and not tables.is_same(place, settings.warehouse):
         raise LakeError(

@@ -78,18 +78,8 @@ def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage, tell
         ledger.append_validations(spark, summary.verdicts, load_id)
         rollback = {"rolled_back_load_id": undone, "target_load_id": target, "in_effect": in_effect}
         ledger.append_rows(spark, [rollback], ROLLBACKS, load_id)
-        load = {
-            "status": "rollback",
-            "kind": "rollback",
-            "started_at": started_at,
-            "finished_at": datetime.now(UTC),
-            "dates_published": len(summary.dates),
-            "mart_dates_published": len(summary.mart_dates),
-            "first_date": min(summary.dates, default=None),
-            "last_date": max(summary.dates, default=None),
-            "warnings": len(summary.warnings),
-        }
-        ledger.append_rows(spark, [load], LOADS, load_id)
+        warnings = len(summary.warnings)
+        ledger.append_change(spark, load_id, "rollback", started_at, before, status="rollback", warnings=warnings)
         lineage.ended(spark, summary.verdicts, published=True, errors=errors, warn=tell)
     with stage("report"):
         quality.build_docs(settings.reports)

@@ -189,7 +189,7 @@ class Settings(BaseSettings):
     @field_validator("http", "pseudonyms", mode="before")
     @classmethod
     def spelled_out(cls, value: object) -> object:
-        """The health check and `make up` read it, too."""
+        """No other spelling is taken: the health check and `make up` read this variable, too, and know no other."""
         if value not in (True, False, "true", "false"):
             raise ValueError("true or false is meant")
         return value
@@ -259,7 +259,8 @@ class Settings(BaseSettings):
         return location
 
 
-# Names that scripts, compose.yaml, the services and the tests read; the jobs do not.
+# No fields of Settings: secrets and what callers say, which are read where they are used, and what scripts,
+# compose.yaml, services and tests read.
 _OTHERS = """
     ALARM_SMTP_PASSWORD BACKUPS BIND BIND_WITHOUT_TLS BUCKET
     COMMAND DASHBOARD_BIND DASHBOARD_CPUS DASHBOARD_MEMORY DASHBOARD_PASSWORD DASHBOARD_PORT

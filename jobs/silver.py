@@ -91,7 +91,7 @@ class Written:
 
     @property
     def whole_dates(self) -> set[str]:
-        """Those of them that were written whole. Of the others some meterpoints were corrected."""
+        """Dates that were written whole. Of the other dates only some meterpoints were corrected."""
         return {value for value in self.locations.get(READINGS, {}) if not tables.is_late(value)}
 
     @property
@@ -327,9 +327,8 @@ def totals_of_large(
     if not large:
         return {}
     years = tables.locations(spark, HALF_HOURLY, tables.holding(HALF_HOURLY, large))
-    wanted = pc.field("date").isin(pa.array(map(date.fromisoformat, large), pa.date32()))
     columns = ("date", "meterpoint_count", "consumption_kwh", "expected_readings")
-    rows = tables.read_rows(spark, HALF_HOURLY, years, wanted, columns)
+    rows = tables.read_rows(spark, HALF_HOURLY, years, tables.is_of_dates(large), columns)
     summed = rows.group_by("date").aggregate(
         [("meterpoint_count", "sum"), ("consumption_kwh", "sum"), ("expected_readings", "min")]
     )
@@ -524,7 +523,7 @@ def _merge_here(
     taken_back: correct.TakenBack | None,
     only_held: bool,
 ) -> list[Any]:
-    """The same without a Spark job, each date as one bucket."""
+    """Merge the dates in this process, each as one bucket. For more, `_merge_by_tasks` does it in Spark."""
 
     def merged(day: str) -> list[Any]:
         def of_held(table: str, kind: str, root: str) -> pa.Table:

@@ -155,7 +155,7 @@ def start_session(settings: Settings) -> SparkSession:
 def _java_options(patience: int) -> list[str]:
     """Rows go through code that runs some million times, but are planned by code that runs some thousand times. Java's
     optimising compiler would take a third of a load's processor time, most of it for the latter: so it waits until code
-    ran `patience` times as often as by default. Nor is the default collector of garbage the one that takes least time.
+    ran `patience` times as often as by default. The parallel garbage collector took less time than the default one.
 
     What each gave is in tests/bench/README.md.
     """

@@ -108,7 +108,7 @@ NO_LOAD = "none"
 
 
 def stored(table: str) -> str:
-    """The table in the metastore that has a table's content. Of one in layers its own name is a view of what counts."""
+    """Name of the metastore's table with the content. The own name of a table in layers is a view of what counts."""
     return f"{table}_by_layer" if table in LAYERED else table
 
 
@@ -264,7 +264,7 @@ def without_files(spark: SparkSession, locations: Locations) -> list[str]:
 
 
 def is_empty(location: str) -> bool:
-    """Whether a folder is that of partitions which hold nothing, and never exists."""
+    """Whether this is the placeholder folder of an empty partition. Nothing is ever written there."""
     return load_of(location) == NO_LOAD
 
 

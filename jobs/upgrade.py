@@ -21,7 +21,6 @@ from jobs.tables import (
     HALF_HOURLY_PRODUCT,
     HALF_HOURLY_REGION,
     LOAD_FILES,
-    LOADS,
     METERPOINT_HISTORY,
     READINGS,
     REGIONS,
@@ -80,14 +79,7 @@ def run(spark: SparkSession) -> None:
         new |= _by_year(spark, load_id, dates, [HALF_HOURLY_REGION, DAILY_REGION], partial(_sums, spark, of_regions))
     # Recorded first: until all is published, the next run does it again.
     loads.append_publications(spark, new, {}, {}, load_id)
-    load = {
-        "status": "published",
-        "kind": "upgrade",
-        "started_at": started_at,
-        "finished_at": datetime.now(UTC),
-        "dates_published": len(dates),
-    }
-    loads.append_rows(spark, [load], LOADS, load_id)
+    loads.append_change(spark, load_id, "upgrade", started_at, new, dates_published=len(dates))
     for table, locations in new.items():
         writer.publish(spark, table, locations, load_id)
 

@@ -103,7 +103,9 @@ class Job:
                 found = overview.ask(query, empty)
                 # Not by a query: for its dates the embedded metastore would be asked for all dates that there are.
                 silent_on = partial(gather.silent_meterpoints, spark)
-                found |= {overview.CHECK: check.ask(self.settings, query, now, empty, found, silent_on)}
+                read_since = partial(gather.read_since, spark)
+                told = check.ask(self.settings, query, now, empty, found, silent_on, read_since)
+                found |= {overview.CHECK: told}
         # With an endpoint the scheduler's checks do it, and a run need not wait.
         if self.settings.metrics_file and not self.settings.endpoint:
             from jobs.telemetry import metrics
@@ -176,7 +178,8 @@ def runner() -> Iterator["Runner"]:
 
 
 def never_loaded(settings: Settings) -> bool:
-    """The same by the warehouse: a metastore may be there because somebody looked."""
+    """Whether no load was recorded, as the warehouse's files show. A metastore alone proves nothing: it is there as
+    soon as somebody has looked."""
     return overview.can_be_kept(settings) and not any(Path(settings.warehouse).glob("ops/loads/load_date=*"))
 
 
@@ -213,7 +216,8 @@ def below_landing(file: str) -> str:
     landing = Settings().landing
     if Path(file).is_dir() or Path(landing, file).is_dir():
         raise fail(f"{file} is a folder: name its files, as in {file.rstrip('/')}/*.json")
-    path = str(Path(file).resolve()) if Path(file).exists() else file
+    # A link is a file of its own, and not the one that it leads to.
+    path = str(Path(Path(file).parent.resolve(), Path(file).name)) if Path(file).exists() else file
     path = path.removeprefix(f"{landing}/").removeprefix("./")
     for start in (f"{landing.rsplit('/', 1)[-1]}/", "landing/"):
         path = path.removeprefix(start)

@@ -161,7 +161,7 @@ def _tenancies(spark: SparkSession, accounts: frozenset[str]) -> dict[str, list[
 
 
 def look(spark: SparkSession, who: Who) -> Found:
-    """Where they are, in all tables. Of readings and their claims only dates are read on which claims name them."""
+    """Find rows and names of `who` in all tables. Readings and claims are read only of dates that claims name."""
     found = Found(who, ledger_writer.writer(spark))
     names: set[str] = set()
     named_dates: set[str] = set()

@@ -168,7 +168,7 @@ def to_restate(state: Path) -> set[str]:
 
 
 def restated(state: Path) -> None:
-    """They were."""
+    """Forget the dates: their marts were built anew."""
     (state / FOLDER / RESTATE).unlink(missing_ok=True)
 
 

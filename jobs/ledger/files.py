@@ -111,6 +111,11 @@ def _with_rows_later_than(spark: SparkSession, files: pa.Table) -> pa.Array:
     names = touched["source_file"].combine_chunks()
     if not len(names):
         return names
+    # What a person took back comes back when it is asked for, and not because a copy got another time.
+    withheld = {row.source_file for row in spark.table("ops.withheld_files").select("source_file").collect()}
+    taken_back = withheld | of_which_something_was_retracted(spark, names.to_pylist())
+    touched = touched.filter(pc.invert(pc.is_in(touched["source_file"], pa.array(sorted(taken_back), pa.string()))))
+    names = touched["source_file"].combine_chunks()
     loads = pc.unique(touched["known_load_id"]).to_pylist()
     places = tables.locations(spark, REJECTED_READINGS, partitions_of(map(day_of, loads)))
     of_these = pc.field("source_file").isin(names) & (pc.field("reason") == LATER_THAN_FILE) & is_of(loads)

@@ -21,7 +21,7 @@ _MOST_A_BYTE = 1040  # a byte of gzip unpacks to at most 1032
 
 
 def columns_and_data(source_file: str, content: bytes) -> tuple[list[str], list[Any]]:
-    """The columns and the rows of a file. Raises FileRejected where there are none to be had."""
+    """The columns and the rows of a file. Raises FileRejected where it cannot be read as a table of readings."""
     name = source_file.lower()
     content = _unzipped(content) if name.endswith(".gz") else content
     if len(content) > LARGEST_UNPACKED:

@@ -26,8 +26,8 @@ class _Waiting(NamedTuple):
 
 
 def parse_file(source_file: str, content: bytes, modified_at: int) -> ParsedFile:
-    """The rows of a file that was modified at `modified_at` (microseconds UTC). Raises FileRejected where there are
-    no rows to be had."""
+    """The rows of a file that was modified at `modified_at` (microseconds UTC). Raises FileRejected where it cannot be
+    read as a table of readings."""
     [(_, good, told)] = parse_files([File(source_file, content, modified_at)])
     if isinstance(told[0], FileRejected):
         raise told[0]

@@ -158,6 +158,7 @@ def overview(
         now=now,
         loaded=bool(loads),
         last_reading_date=newest,
+        days_read={total.date for total in totals[-check.RECENT.days :]},
         snapshot_date=snapshot,
         last_load_id=last.load_id if last else None,
         last_load_status=last.state if last else None,
@@ -222,6 +223,14 @@ def completeness(spark: SparkSession) -> list[DayCompleteness]:
         )
         for row in rows.sort_by("date").to_pylist()
     ]
+
+
+def read_since(spark: SparkSession, first: date) -> list[date]:
+    """Local dates from `first` on that have readings."""
+    places = tables.all_locations(spark, DAILY_COMPLETENESS)
+    recent = {year: folder for year, folder in places.items() if year >= str(first.year)}
+    rows = tables.read_rows(spark, DAILY_COMPLETENESS, recent, pc.field("date") >= first, ["date"])
+    return sorted(rows["date"].to_pylist())
 
 
 def worst_meterpoints(spark: SparkSession, newest: date) -> list[WorstMeterpoint]:

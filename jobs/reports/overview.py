@@ -8,6 +8,7 @@ from itertools import groupby
 
 from jobs.check import LONDON, Finding, Level, worst
 from jobs.reports.facts import LoadFacts, same_warning
+from jobs.wording import counted
 
 DAYS = 91  # shown day by day, which are 13 weeks; what was before them month by month
 RECENT = timedelta(days=30)  # in which rejections are counted and warnings compared
@@ -96,12 +97,8 @@ def verdict(findings: Sequence[Finding]) -> Verdict:
     if level is Level.unknown:
         return Verdict(level, "Nothing is known yet")
     alarms, warnings = ([each.name for each in findings if each.level is of] for of in (Level.critical, Level.warning))
-    title = _counted(len(alarms or warnings), "alarm" if alarms else "warning") + f": {', '.join(alarms or warnings)}"
-    return Verdict(level, f"{title}; {_counted(len(warnings), 'warning')}" if alarms and warnings else title)
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
+    title = counted(len(alarms or warnings), "alarm" if alarms else "warning") + f": {', '.join(alarms or warnings)}"
+    return Verdict(level, f"{title}; {counted(len(warnings), 'warning')}" if alarms and warnings else title)
 
 
 # --- by day and by month -------------------------------------------------------------------------------------------

@@ -348,6 +348,29 @@ def test_a_new_time_of_a_file_brings_the_rows_that_were_later_than_it(new_lake: 
     assert lake.run() is None
 
 
+@pytest.mark.parametrize("by", ["retract", "rollback"])
+def test_what_was_taken_back_does_not_come_again_with_a_new_time_of_its_file(
+    new_lake: Callable[[], Lake], by: str
+) -> None:
+    """Though a row of it was later than the file, and is still."""
+    lake = new_lake()
+    lake.landing.readings("a.json", [*day("a", "2021-01-01"), *day("a", "2021-01-02"), ["2021-11-03 00:00:00", 1, "a"]])
+    first = lake.load()
+    assert first.receipt.reasons == {"interval_start_after_file": 1}
+    if by == "retract":
+        lake.load(kind="retract", retraction=Retraction(files=("readings/a.json",), first=date(2021, 1, 2)))
+    else:
+        lake.undo(first.load_id)
+    before = lake.rows("SELECT date, count(*) FROM silver.readings GROUP BY date")
+
+    lake.landing.touch("readings/a.json", HOUR)
+    lake.run()
+
+    assert lake.rows("SELECT date, count(*) FROM silver.readings GROUP BY date") == before
+    lake.load(kind="reload", again=["readings/a.json"])
+    assert lake.value("SELECT count(*) FROM silver.readings") == 96
+
+
 def test_a_file_that_is_replaced_while_a_load_is_at_work_loses_nothing(
     new_lake: Callable[[], Lake], monkeypatch: pytest.MonkeyPatch
 ) -> None:

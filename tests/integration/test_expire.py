@@ -110,6 +110,11 @@ def test_what_is_read_again_of_such_dates_under_a_higher_setting_does_not_take_t
     [blocking] = summary.blocking
     assert blocking.startswith("ops.load_files: a date loses 75 % of its readings, expected at most 1 %")
     assert totals(lake) == before
+    # Nor does a little take the place of what is little itself.
+    lake.landing.readings("little.json", day("x", "2021-01-31", 0.9), after=timedelta(hours=4))
+    assert lake.load().blocking
+    assert totals(lake) == before
+    (lake.landing.folder / "readings" / "little.json").unlink()
 
 
 def test_what_was_known_of_dates_that_are_kept_no_longer_is_told_no_longer(lake: Lake) -> None:

@@ -16,6 +16,7 @@ NOW = datetime(2026, 6, 10, 9, 0, tzinfo=LONDON)
 GOOD = Facts(
     now=NOW,
     last_reading_date=date(2026, 6, 9),
+    days_read=frozenset({date(2026, 6, 9), date(2026, 6, 8)}),
     snapshot_date=date(2026, 6, 10),
     last_load_id="L1",
     last_load_status="published",
@@ -43,11 +44,14 @@ def test_all_is_well_when_every_fact_is_good() -> None:
         ("delivery", Level.critical, {"last_reading_date": date(2026, 6, 8)}),
         ("delivery", Level.critical, {"last_reading_date": None}),
         ("delivery", Level.ok, {"last_reading_date": date(2026, 6, 10)}),
+        ("delivery", Level.critical, {"last_reading_date": date(2026, 6, 10), "days_read": {date(2026, 6, 10)}}),
         ("delivery", Level.warning, {"loaded": False}),
         ("load", Level.critical, {"last_load_status": "failed", "last_load_error": "too many rejected"}),
         ("load", Level.critical, {"last_load_status": "failed"}),
         ("load", Level.warning, {"last_load_error": "case_study.db: no table agreement"}),
         ("load", Level.ok, {"last_load_status": "rollback"}),
+        ("load", Level.warning, {"publishing": "L2"}),
+        ("load", Level.critical, {"publishing": "L2", "last_load_status": "failed"}),
         ("snapshot", Level.warning, {"snapshot_date": date(2026, 6, 8)}),
         ("snapshot", Level.ok, {"snapshot_date": date(2026, 6, 9)}),
         ("snapshot", Level.warning, {"snapshot_date": None}),
@@ -135,6 +139,8 @@ def test_files_that_wait_are_told_whatever_a_person_did_since(loads: list[tuple[
 
 
 TOLD: dict[str, Any] = {
+    "days_read": ["2026-06-09"],
+    "publishing": None,
     "asked_on": "2026-06-10",
     "last_load": ["L1", "published", None],
     "last_reading_date": "2026-06-09",
@@ -186,7 +192,7 @@ def test_a_check_starts_no_spark_while_what_is_kept_holds(tmp_path: Path, monkey
     assert not gather(settings, NOW).loaded, "nothing was ever loaded"
     (tmp_path / "metastore").mkdir()
     of_load = {"load_id": "L1", "status": "published", "error": None}
-    freshness = {"last_reading_date": TOLD["last_reading_date"], "snapshot_date": TOLD["snapshot_date"]}
+    freshness = {name: TOLD[name] for name in ("last_reading_date", "snapshot_date")}
     known = {"loaded": True, "loads": [of_load], "freshness": freshness}
     overview.keep(settings, known | {overview.CHECK: TOLD}, "")
 

@@ -96,6 +96,16 @@ def test_file__should_be_named_by_its_path_below_the_landing_place(
     assert below_landing("landing/case_study.db") == "case_study.db"
 
 
+def test_file__should_be_named_as_the_link_that_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "landing" / "readings").mkdir(parents=True)
+    (tmp_path / "landing" / "readings" / "a.json").touch()
+    (tmp_path / "landing" / "readings" / "latest.json").symlink_to("a.json")
+
+    assert below_landing("landing/readings/latest.json") == "readings/latest.json"
+    assert below_landing("landing/readings/../readings/a.json") == "readings/a.json"
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

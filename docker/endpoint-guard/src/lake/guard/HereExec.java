@@ -35,7 +35,7 @@ import scala.jdk.javaapi.CollectionConverters;
 public final class HereExec extends TopExec {
   /** Bytes of a result. */
   static final long SMALL = 4 << 20;
-  /** Or many clients' queries would slow each other down, and share out the memory until none had enough. */
+  /** One small query for each core. Without this many clients would use up the memory together. */
   private static final int AT_ONCE = Runtime.getRuntime().availableProcessors();
   private static final Semaphore TURNS = new Semaphore(AT_ONCE, true);
   /** So many of one user have or await a turn, or another one's query would come after all of theirs; not all that there are. */
