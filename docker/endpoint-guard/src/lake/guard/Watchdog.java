@@ -146,7 +146,7 @@ final class Watchdog {
           end(overdue.why(), since == 0 ? overdue.user() : limits.greediest(), since == 0);
         }
         disk(now);
-        if (spark.isStopped()) {
+        if (spark.isStopped() && !leaves()) {
           end("Spark has stopped itself", limits.greediest(), false);
         }
         if (now - served > SILENT) {
@@ -155,6 +155,16 @@ final class Watchdog {
       } catch (OutOfMemoryError error) {
         // The next round decides.
       }
+    }
+  }
+
+  /** Whether somebody has told the process to end. */
+  private static boolean leaves() {
+    try {
+      Runtime.getRuntime().removeShutdownHook(new Thread());
+      return false;
+    } catch (IllegalStateException error) {
+      return true;
     }
   }
 
