@@ -267,8 +267,6 @@ def holds(told: Mapping[str, Any], now: datetime) -> bool:
     """Whether what was asked before still tells all, of tables that did not change since."""
     if not told.get("loaded", True):
         return True
-    if "days_read" not in told:  # an older version asked
-        return False
     same_day = _date(told["silent_on"]) == _silent_on(_date(told["last_reading_date"]), now)
     return same_day and date.fromisoformat(told["asked_on"]) <= now.astimezone(UTC).date()
 

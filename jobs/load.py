@@ -308,8 +308,7 @@ def _plan(spark: SparkSession, settings: Settings, wish: Wish, interrupted: bool
     if gone := sorted((named | set(wish.retry or ())) - there):
         raise ledger_files.UnknownFile(f"{with_hints(gone, there)}: not in the landing place {settings.landing}")
     if wish.rebuild:
-        withheld = {row.source_file for row in spark.table("ops.withheld_files").collect()}
-        named = silver.files_between(spark, *wish.rebuild) & there - withheld
+        named = silver.files_between(spark, *wish.rebuild) & there - ledger_files.withheld(spark)
         # Of what is new in a file a rebuild takes nothing, and the file would be known afterwards.
         if new := named & set(ledger_files.to_read(spark, found.readings, erased=erased)["source_file"].to_pylist()):
             tell(f"Left out, because `lake run` has to load what is new in them first: {ledger_files.some(new)}.")

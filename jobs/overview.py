@@ -26,7 +26,7 @@ Overview = dict[str, Any]  # what JSON holds: numbers, texts, lists, and these b
 
 NAME = "status.json"
 CHECK = "check"  # what jobs.check asked, beside what `lake status` shows
-FORM = 1  # of the file's content
+FORM = 2  # of the file's content
 LOADS = 10
 ROLLBACKS = "ops.rollbacks"
 REJECTED = frozenset({"quarantine.readings", "quarantine.files", "quarantine.reference"})

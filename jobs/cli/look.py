@@ -109,7 +109,7 @@ def what_came(load: Mapping[str, Any]) -> str:
     kind, status = load["kind"], load["status"]
     if kind == "load":
         # Its only file was a reference file that was rejected, or all of them said what they had said before.
-        is_empty = status == "published" and not load["dates"] and not load.get("snapshot_date", True)
+        is_empty = status == "published" and not load["dates"] and not load["snapshot_date"]
         return "nothing to publish" if is_empty else status
     return kind if status in ("published", "rollback") else f"{kind} {status}"
 

@@ -111,16 +111,20 @@ def _with_rows_later_than(spark: SparkSession, files: pa.Table) -> pa.Array:
     names = touched["source_file"].combine_chunks()
     if not len(names):
         return names
-    # What a person took back comes back when it is asked for, and not because a copy got another time.
-    withheld = {row.source_file for row in spark.table("ops.withheld_files").select("source_file").collect()}
-    taken_back = withheld | of_which_something_was_retracted(spark, names.to_pylist())
-    touched = touched.filter(pc.invert(pc.is_in(touched["source_file"], pa.array(sorted(taken_back), pa.string()))))
-    names = touched["source_file"].combine_chunks()
     loads = pc.unique(touched["known_load_id"]).to_pylist()
     places = tables.locations(spark, REJECTED_READINGS, partitions_of(map(day_of, loads)))
     of_these = pc.field("source_file").isin(names) & (pc.field("reason") == LATER_THAN_FILE) & is_of(loads)
     rejected = tables.read_rows(spark, REJECTED_READINGS, places, of_these, ["source_file"])
-    return pc.unique(rejected["source_file"])
+    found = set(rejected["source_file"].to_pylist())
+    # What a person took back comes back when it is asked for, and not because a copy got another time.
+    if found:
+        found -= withheld(spark) | of_which_something_was_retracted(spark, found)
+    return pa.array(sorted(found), pa.string())
+
+
+def withheld(spark: SparkSession) -> set[str]:
+    """Names of files that a rollback keeps away."""
+    return {row.source_file for row in spark.table("ops.withheld_files").select("source_file").collect()}
 
 
 def _table(delivered: list[Delivered]) -> pa.Table:

@@ -78,7 +78,7 @@ final class Binary {
     return new TThreadPoolServer(new TThreadPoolServer.Args(inOrder(socket, waiting))
         .processor(processor)
         .transportFactory(new Transports())
-        .protocolFactory(Protocol.factory())
+        .protocolFactory(Protocol::new)
         .executorService(pool));
   }
 

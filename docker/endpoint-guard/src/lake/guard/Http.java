@@ -147,8 +147,7 @@ final class Http {
 
   private final class Servlet extends ThriftHttpServlet {
     private Servlet(TProcessor processor, String kind, HiveAuthFactory logins) {
-      super(processor, Protocol.factory(), kind, null, null,
-          logins);
+      super(processor, Protocol::new, kind, null, null, logins);
     }
 
     @Override

@@ -5,28 +5,15 @@ import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import org.apache.thrift.TException;
 import org.apache.thrift.protocol.TBinaryProtocol;
-import org.apache.thrift.protocol.TProtocol;
 import org.apache.thrift.protocol.TProtocolException;
-import org.apache.thrift.protocol.TProtocolFactory;
 import org.apache.thrift.transport.TTransport;
 
 /** Thrift's binary protocol, but that a text takes memory as its bytes come, and not as soon as a client says how many will. */
 final class Protocol extends TBinaryProtocol {
   private static final int PIECE = 64 << 10;
 
-  private Protocol(TTransport transport) {
+  Protocol(TTransport transport) {
     super(transport, Binary.LONGEST_MESSAGE, Binary.MOST_ENTRIES, false, true);
-  }
-
-  static TProtocolFactory factory() {
-    return new Factory();
-  }
-
-  private static final class Factory implements TProtocolFactory {
-    @Override
-    public TProtocol getProtocol(TTransport transport) {
-      return new Protocol(transport);
-    }
   }
 
   @Override

@@ -264,6 +264,9 @@ public final class RunLimits extends SparkListener {
     Task task = tasks.remove(end.taskInfo().taskId());
     if (task != null) {
       Turns.used(task.query.user, task.query.group, (System.nanoTime() - task.since) / 1e9);
+      if (!queries.containsKey(task.query.group)) {
+        Turns.forget(task.query.group); // it was closed before
+      }
       task.query.tasks--;
       task.query.waitingSince = System.nanoTime();
     }
