@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
 from pyarrow.dataset import Dataset
-from pyspark.sql import Column, DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import SparkSession
 
 from jobs import quality, tables
 from jobs.readings.ingest import Receipt
+from jobs.relations import Rows, as_table, query
 from jobs.settings import EXPECTATIONS
 from jobs.silver import Written
 from jobs.spark import at_once
@@ -61,7 +61,12 @@ def suite_of(table: str) -> quality.Suite:
     return quality.load_suite(EXPECTATIONS, table)
 
 
-def measure(table: str, content: DataFrame) -> quality.Measures:
+def can_measure_in_memory(table: str) -> bool:
+    """Whether DuckDB can take the measures of a table's suite, too."""
+    return quality.can_measure_in_memory(suite_of(table))
+
+
+def measure(table: str, content: Rows) -> quality.Measures:
     """What the suite of a table measures."""
     return quality.measure(content, suite_of(table))
 
@@ -111,7 +116,7 @@ class Rest(NamedTuple):
     meterpoints_read: int = 0  # added up over the dates
 
 
-def rest_of(spark: SparkSession, dates: Collection[str], before: DataFrame, daily_before: DataFrame) -> Rest:
+def rest_of(spark: SparkSession, dates: Collection[str], before: Rows, daily_before: Rows) -> Rest:
     """What live marts have of dates, without the meterpoints whose readings and rows of the mart by meterpoint are
     given."""
     these = tables.is_of_dates(dates)
@@ -121,23 +126,22 @@ def rest_of(spark: SparkSession, dates: Collection[str], before: DataFrame, dail
         return pc.sum(tables.read_rows(spark, mart, places, these, [column])[column]).as_py() or 0
 
     kwh = live(HALF_HOURLY, "consumption_kwh")
-    [(rows, kwh_before)], [(without, read)] = at_once(
-        before.agg(F.count("*"), _kwh()).collect,
-        daily_before.where("reading_count > 0").agg(_kwh_without_agreement(), F.count("*")).collect,
+    [readings], [daily] = at_once(
+        lambda: as_table(_of_readings(before)).to_pylist(), lambda: as_table(_of_daily(daily_before)).to_pylist()
     )
     return Rest(
-        live(HALF_HOURLY, "meterpoint_count") - rows,
-        kwh - kwh_before,
-        kwh - live(HALF_HOURLY_PRODUCT, "consumption_kwh") - without,
-        live(DAILY_REGION, "meterpoint_count") - read,
+        live(HALF_HOURLY, "meterpoint_count") - readings["readings"],
+        kwh - readings["kwh"],
+        kwh - live(HALF_HOURLY_PRODUCT, "consumption_kwh") - daily["kwh_without_agreement"],
+        live(DAILY_REGION, "meterpoint_count") - daily["meterpoints_read"],
     )
 
 
 def measure_marts(
     sums: dict[str, Dataset],
-    daily: DataFrame,
-    readings: DataFrame,
-    meterpoints: DataFrame | None,
+    daily: Rows,
+    readings: Rows,
+    meterpoints: Rows | None,
     rest: Rest | None = None,
 ) -> tuple[dict[str, quality.Measures], dict[str, quality.Measures]]:
     """What the suites measure of marts, by mart, and what they are given of the readings that these were built from.
@@ -146,23 +150,23 @@ def measure_marts(
     `meterpoints` are those of the reference snapshot, None if there is none.
     """
     rest = rest or Rest()
-    read = daily.where("reading_count > 0")
-    unknown = read.limit(0) if meterpoints is None else read.join(meterpoints, "meterpoint_id", "left_anti")
-    other_frames = [
-        readings.agg(F.count("*").alias("rows"), _kwh().alias("kwh")),
-        read.agg(_kwh_without_agreement().alias("kwh_without_agreement"), F.count("*").alias("meterpoints_read")),
-        unknown.agg(F.count_distinct("meterpoint_id").alias("unknown_meterpoints")),
-    ]
+    others = [_of_readings(readings), _of_daily(daily)]
+    if meterpoints is not None:
+        unknown = """
+            SELECT count(DISTINCT meterpoint_id) AS unknown_meterpoints
+            FROM {daily} AS daily LEFT ANTI JOIN {meterpoints} AS known USING (meterpoint_id) WHERE reading_count > 0
+        """
+        others.append(query(unknown, daily=daily, meterpoints=meterpoints))
     measures: dict[str, quality.Measures]
-    measures, (of_daily, others) = at_once(
+    measures, (of_daily, counts) = at_once(
         lambda: {mart: quality.measure_in_memory(rows, suite_of(mart)) for mart, rows in sums.items()},
-        lambda: quality.measure_with(daily, suite_of(DAILY_METERPOINT), other_frames),
+        lambda: quality.measure_with(daily, suite_of(DAILY_METERPOINT), others),
     )
     measures[DAILY_METERPOINT] = of_daily
     kwh_of_sums: Any = measures[HALF_HOURLY]["consumption_kwh"]
-    counted = {name: value for other in others for name, value in other.items()}
+    counted = {name: value for each in counts for name, value in each.items()}
     with_rest = Rest(
-        counted["rows"] + rest.readings,
+        counted["readings"] + rest.readings,
         counted["kwh"] + rest.kwh,
         counted["kwh_without_agreement"] + rest.kwh_without_agreement,
         counted["meterpoints_read"] + rest.meterpoints_read,
@@ -174,15 +178,28 @@ def measure_marts(
         "kwh_with_agreement": kwh_of_sums - with_rest.kwh_without_agreement,
     }
     of_meterpoints = {
-        "silver_reading_count": counted["rows"],
+        "silver_reading_count": counted["readings"],
         "silver_consumption_kwh": counted["kwh"],
-        "unknown_meterpoints": counted["unknown_meterpoints"],
+        "unknown_meterpoints": counted.get("unknown_meterpoints", 0),
     }
     return measures, {mart: of_meterpoints if mart == DAILY_METERPOINT else of_sums for mart in tables.MARTS}
 
 
-def _kwh_without_agreement() -> Column:
-    return F.coalesce(F.sum(F.when(F.col("agreement_id").isNull(), F.col("consumption_kwh"))), F.lit(0))
+def _of_readings(readings: Rows) -> Rows:
+    return query(
+        "SELECT count(*) AS readings, coalesce(sum(consumption_kwh), 0) AS kwh FROM {readings}", readings=readings
+    )
+
+
+def _of_daily(daily: Rows) -> Rows:
+    return query(
+        """
+        SELECT coalesce(sum(CASE WHEN agreement_id IS NULL THEN consumption_kwh END), 0) AS kwh_without_agreement,
+          count(*) AS meterpoints_read
+        FROM {daily} WHERE reading_count > 0
+        """,
+        daily=daily,
+    )
 
 
 def judge_delivery(audit: Audit, receipt: Receipt, written: Written, lost: list[float]) -> None:
@@ -219,7 +236,3 @@ def judge_marts(
     for mart, of_readings in given.items():
         if of_readings["silver_reading_count"]:
             audit.judge(mart, measures[mart], of_readings | {"other_dates_lost_rows": lost.get(mart)})
-
-
-def _kwh() -> Column:
-    return F.coalesce(F.sum("consumption_kwh"), F.lit(0))

@@ -3,21 +3,26 @@
 Where few meterpoints of a large date changed, the marts are not built anew from all of its readings. Sums are what they
 were, less what these meterpoints gave before, and with what they give now; of the mart by meterpoint a late layer has
 them.
+
+What is little is read into memory, and worked out there: Spark's first query would take longer than the whole load.
 """
 
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
-from functools import reduce
-from typing import NamedTuple
+from functools import partial, reduce
+from typing import Any, NamedTuple
 
+import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs import marts, regions, silver, snapshots, sums, tables
 from jobs.readings import correct
 from jobs.readings.ingest import Place
-from jobs.silver import Written
+from jobs.relations import Rows, as_table, kept, of_spark, query
+from jobs.silver import BYTES_A_READING, Written
 from jobs.spark import at_once
 from jobs.tables import CURRENT_SNAPSHOT, DAILY_METERPOINT, HALF_HOURLY, READINGS, REGIONS, Locations
 
@@ -31,22 +36,24 @@ MOST_SENT, BYTES_A_ROW = 96 * 1024 * 1024, 64
 FEW_DATES = 100
 # So many names are a condition that Parquet's row groups are chosen by.
 FEW_METERPOINTS = 1_000
+# So many bytes of a reference snapshot's files are read into memory, and so many of its rows are joined to dates there.
+LITTLE_REFERENCE, LITTLE_PAIRS = 8 * 1024 * 1024, 1_000_000
 
 
 class Reference(NamedTuple):
     """What a snapshot says: silver.agreement, silver.product and silver.meterpoint_regions."""
 
-    agreement: DataFrame
-    product: DataFrame
-    regions: DataFrame
+    agreement: Rows
+    product: Rows
+    regions: Rows
 
 
 class Side(NamedTuple):
     """Meterpoints that changed, before the load or after it."""
 
-    readings: DataFrame
-    daily: DataFrame  # rows of mart.daily_meterpoint_consumption
-    regions: DataFrame
+    readings: Rows
+    daily: Rows  # rows of mart.daily_meterpoint_consumption
+    regions: Rows
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ class Built:
     corrected: frozenset[str] = frozenset()  # dates of which some meterpoints changed
     before: Side | None = None  # those meterpoints
     after: Side | None = None
+    is_little: bool = True  # so that it can be read into memory
 
     @property
     def dates(self) -> set[str]:
@@ -69,19 +77,24 @@ def build(
 ) -> Built:
     """Write the marts of the dates that the load changes: those of new readings, those which a change of agreements or
     regions reaches, and those asked for."""
-    old, new = _references(spark, snapshot, place.load_id)
+    is_little = snapshots.size(spark, snapshot) <= LITTLE_REFERENCE
+    old, new = _references(spark, snapshot, place.load_id, in_memory=is_little)
     whole = written.whole_dates | asked_for
     reached = _reached(spark, whole, old, new, snapshot)
     changes = {str(day): each.meterpoints for day, each in written.changes.items()}
     concerned = {day: meterpoints for day, meterpoints in changes.items() if meterpoints and day not in whole}
-    for row in reached.groupBy("date").count().collect() if reached is not None else ():
-        concerned[str(row.date)] = concerned.get(str(row.date), 0) + row["count"]
+    for row in _counted_by_date(reached) if reached is not None else ():
+        concerned[str(row["date"])] = concerned.get(str(row["date"]), 0) + row["meterpoints"]
     corrected = _few(spark, written, concerned)
     whole |= concerned.keys() - corrected
-    sides = _sides(spark, place, written, corrected, reached, old, new) if corrected else None
     if not whole and not corrected:
         return Built()
-    return _write(spark, place, written, new, whole, corrected, sides)
+    is_little = is_little and not corrected and _are_little(spark, written, new, whole)
+    if not is_little:
+        old, new = _references(spark, snapshot, place.load_id, in_memory=False)
+    reached = of_spark(spark, reached) if reached is not None else None
+    sides = _sides(spark, place, written, corrected, reached, old, new) if corrected else None
+    return _write(spark, place, written, new, whole, corrected, sides, is_little=is_little)
 
 
 def read_dates(spark: SparkSession) -> set[str]:
@@ -89,9 +102,9 @@ def read_dates(spark: SparkSession) -> set[str]:
     return tables.full_dates(tables.all_locations(spark, READINGS))
 
 
-def calendar(spark: SparkSession, dates: Collection[str]) -> DataFrame:
+def calendar(dates: Collection[str]) -> Rows:
     """`marts.calendar` of dates as texts."""
-    return marts.calendar(spark, map(date.fromisoformat, dates))
+    return marts.calendar(map(date.fromisoformat, dates))
 
 
 def places_of_readings(spark: SparkSession, dates: Collection[str], written: Mapping[str, Locations]) -> Locations:
@@ -99,20 +112,44 @@ def places_of_readings(spark: SparkSession, dates: Collection[str], written: Map
     return tables.locations(spark, READINGS, dates) | tables.of_dates(written.get(READINGS, {}), dates)
 
 
-def _references(spark: SparkSession, snapshot: dict[str, Locations], load_id: str) -> tuple[Reference, Reference]:
-    """As they are, and as they will be."""
-    old = Reference(snapshots.shown(spark, "agreement"), snapshots.shown(spark, "product"), spark.table(REGIONS))
-    new = old
+def meterpoints(spark: SparkSession, snapshot: dict[str, Locations], load_id: str, *, in_memory: bool) -> Rows | None:
+    """Meterpoints of the reference snapshot as it will be shown, None if there is none."""
     if CURRENT_SNAPSHOT in snapshot:
-        agreement, product = (snapshots.content(spark, name, snapshot, load_id) for name in ("agreement", "product"))
+        written = snapshots.written_rows if in_memory else snapshots.written
+        return written(spark, "meterpoint", snapshot, load_id)
+    if not tables.partitions(spark, CURRENT_SNAPSHOT):
+        return None
+    return (snapshots.shown_rows if in_memory else snapshots.shown)(spark, "meterpoint")
+
+
+def _references(
+    spark: SparkSession, snapshot: dict[str, Locations], load_id: str, *, in_memory: bool
+) -> tuple[Reference, Reference]:
+    """As they are, and as they will be."""
+    shown = partial(snapshots.shown_rows if in_memory else snapshots.shown, spark)
+    written = partial(snapshots.written_rows if in_memory else snapshots.written, spark)
+    read = partial(tables.read_rows if in_memory else tables.read, spark, REGIONS)
+    live = tables.all_locations(spark, REGIONS)
+    old = new = Reference(shown("agreement"), shown("product"), read(live))
+    if CURRENT_SNAPSHOT in snapshot:
+        agreement, product = (written(name, snapshot, load_id) for name in ("agreement", "product"))
         new = new._replace(agreement=agreement, product=product)
-    of_regions = snapshot.get(REGIONS) or tables.all_locations(spark, REGIONS)
-    return old, new._replace(regions=tables.read(spark, REGIONS, of_regions))
+    return old, new._replace(regions=read(snapshot[REGIONS])) if REGIONS in snapshot else new
+
+
+def _are_little(spark: SparkSession, written: Written, reference: Reference, dates: set[str]) -> bool:
+    """Whether the readings of dates, and what is known of their meterpoints, are so little that they fit into memory,
+    where the reference snapshot is."""
+    known = len(dates) * (reference.agreement.num_rows + reference.regions.num_rows)
+    if written.rows > silver.LITTLE_ROWS or known > LITTLE_PAIRS:
+        return False
+    bytes_of_readings = sum(tables.sizes(spark, places_of_readings(spark, dates, written.locations)))
+    return bytes_of_readings // BYTES_A_READING <= silver.LITTLE_ROWS
 
 
 def _reached(
     spark: SparkSession, whole: Collection[str], old: Reference, new: Reference, snapshot: dict[str, Locations]
-) -> DataFrame | None:
+) -> Rows | None:
     """Meterpoints, with the dates, that a new snapshot gives another agreement or region; those dates that are built
     `whole` left out. Columns: PAIR."""
     if not {CURRENT_SNAPSHOT, REGIONS} & snapshot.keys():
@@ -130,14 +167,16 @@ def _reached(
             first, end = marts.changed_span(old[:2], new[:2])
             of_agreements = {day for day in dates if str(first) <= day < str(end)}
         if of_agreements := with_readings(of_agreements):
-            found.append(marts.changed_agreements(calendar(spark, of_agreements), old[:2], new[:2]))
+            found.append(marts.changed_agreements(calendar(of_agreements), old[:2], new[:2]))
     if dates and REGIONS in snapshot:
-        of_regions = regions.changed(spark, dates, new.regions, with_readings)
+        of_regions = regions.changed(spark, dates, old.regions, new.regions, with_readings)
         found += [of_regions] if of_regions is not None else []
-    if not found:
-        return None
-    both = found[0] if len(found) == 1 else found[0].unionByName(found[1]).distinct()
-    return both.persist()
+    return kept(regions.either(*found)) if found else None
+
+
+def _counted_by_date(pairs: Rows) -> list[dict[str, Any]]:
+    counted = query("SELECT date, count(*) AS meterpoints FROM {pairs} GROUP BY date", pairs=pairs)
+    return list(as_table(counted).to_pylist())
 
 
 def _few(spark: SparkSession, written: Written, concerned: Mapping[str, int]) -> set[str]:
@@ -167,7 +206,7 @@ def _sides(
     new: Reference,
 ) -> tuple[Side, Side]:
     """The meterpoints that changed on dates that are corrected, before and after."""
-    dates = calendar(spark, corrected)
+    dates = of_spark(spark, calendar(corrected))
     of_dates = F.broadcast(dates.select("date"))
     readings = [
         silver.staged_rows(spark, place, name).join(of_dates, "date", "left_semi") for name in ("before", "after")
@@ -212,26 +251,30 @@ def _write(
     whole: set[str],
     corrected: set[str],
     sides: tuple[Side, Side] | None,
+    *,
+    is_little: bool,
 ) -> Built:
     new: dict[str, Locations] = {mart: {} for mart in tables.MARTS}
     changes: list[sums.Parts] = []
     if sides:
         new[DAILY_METERPOINT] |= _write_late(spark, place.load_id, corrected, *sides)
-        before, after = (parts_of(side, calendar(spark, corrected)) for side in sides)
-        changes = [after, sums.less(before)]
+        given_before, given_now = (parts_of(side, calendar(corrected)) for side in sides)
+        changes = [given_now, sums.less(given_before)]
     # A year's sums are as much as the driver should hold.
     for year in sorted(tables.holding(HALF_HOURLY, whole | corrected)):
         dates = {day for day in whole | corrected if day.startswith(year)}
         parts = changes
         if of_year := dates & whole:
-            layers, of_whole = _write_whole(spark, place.load_id, written, reference, of_year)
+            write_whole = _write_whole_here if is_little else _write_whole
+            layers, of_whole = write_whole(spark, place.load_id, written, reference, of_year)
             new[DAILY_METERPOINT] |= layers
             parts = [*changes, of_whole]
         for mart in sums.MARTS:
             new[mart] |= sums.write_year(
                 spark, mart, place.load_id, year, parts, dates=dates, corrected=corrected & dates
             )
-    return Built(new, frozenset(whole), frozenset(corrected), *(sides or ()))
+    before, after = sides or (None, None)
+    return Built(new, frozenset(whole), frozenset(corrected), before, after, is_little)
 
 
 def _write_whole(
@@ -239,8 +282,8 @@ def _write_whole(
 ) -> tuple[Locations, sums.Parts]:
     """Write the mart by meterpoint of dates from all of their readings, and work out the sums of the others."""
     places = places_of_readings(spark, whole, written.locations)
-    full = tables.full_dates(places)
-    dates, readings = calendar(spark, full), tables.read(spark, READINGS, places)
+    dates = of_spark(spark, calendar(tables.full_dates(places)))
+    readings = tables.read(spark, READINGS, places)
     known = marts.known_on(dates, *reference).persist()
 
     def by_meterpoint() -> tuple[Locations, sums.Parts]:
@@ -249,10 +292,7 @@ def _write_whole(
         ordered = rows.hint("rebalance", "date").sortWithinPartitions(*PAIR)
         new = tables.write(ordered, DAILY_METERPOINT, load_id, whole)
         days = marts.daily_sums(tables.read(spark, DAILY_METERPOINT, new), reference.regions)
-        # Whatever was corrected of these dates is in their new base.
-        root, column = tables.root_and_column(spark, DAILY_METERPOINT)
-        late = [value for value in tables.locations(spark, DAILY_METERPOINT, whole) if tables.is_late(value)]
-        return new | {value: tables.folder_of(root, column, value) for value in late}, sums.of_days(days)
+        return new | _without_late(spark, whole), sums.of_days(days)
 
     sent = F.broadcast(known) if _bytes_of(known) <= MOST_SENT else known
     by_half_hour = marts.consumption_by_half_hour(readings, sent, dates)
@@ -263,6 +303,35 @@ def _write_whole(
     return layers, of_days | of_half_hours
 
 
+def _write_whole_here(
+    spark: SparkSession, load_id: str, written: Written, reference: Reference, whole: set[str]
+) -> tuple[Locations, sums.Parts]:
+    """The same in memory."""
+    places = places_of_readings(spark, whole, written.locations)
+    dates, readings = calendar(tables.full_dates(places)), tables.read_rows(spark, READINGS, places, dated=True)
+    known = marts.known_on(dates, *reference)
+    daily = marts.daily_meterpoint_consumption(readings, known, dates)
+    ordered, columns = daily.sort_by("meterpoint_id"), tables.schema(spark, DAILY_METERPOINT)
+    ordered = ordered.select([*columns.names, "date"])
+
+    def write(day: str) -> Locations:
+        rows = ordered.filter(pc.field("date") == date.fromisoformat(day)).drop_columns("date").cast(columns)
+        return tables.write_portions(spark, [rows], DAILY_METERPOINT, load_id, day)
+
+    with ThreadPoolExecutor(tables.THREADS) as pool:
+        new = {day: folder for found in pool.map(write, whole) for day, folder in found.items()}
+    of_days = sums.of_days(marts.daily_sums(daily, reference.regions))
+    half_hours = marts.half_hourly_sums(marts.consumption_by_half_hour(readings, known, dates))
+    return new | _without_late(spark, whole), of_days | sums.of_half_hours(half_hours)
+
+
+def _without_late(spark: SparkSession, whole: Collection[str]) -> Locations:
+    """Empty late layers of the mart by meterpoint for dates that have some: what was corrected is in their new base."""
+    root, column = tables.root_and_column(spark, DAILY_METERPOINT)
+    late = [value for value in tables.locations(spark, DAILY_METERPOINT, whole) if tables.is_late(value)]
+    return {value: tables.folder_of(root, column, value) for value in late}
+
+
 def _bytes_of(known: DataFrame) -> int:
     """What the names of meterpoints, products and regions take in memory, about."""
     texts = [F.coalesce(F.length(name), F.lit(0)) for name in ("meterpoint_id", "product_display_name", "region")]
@@ -270,10 +339,10 @@ def _bytes_of(known: DataFrame) -> int:
     return size or 0
 
 
-def parts_of(side: Side, dates: DataFrame) -> sums.Parts:
+def parts_of(side: Side, dates: Rows) -> sums.Parts:
     """What meterpoints give to the marts by year; `dates` is the calendar of their dates."""
-    of_agreement = side.daily.select(*PAIR, "agreement_id", "product_display_name")
-    known = marts.with_region(of_agreement, side.regions)
+    of_agreement = "SELECT date, meterpoint_id, agreement_id, product_display_name FROM {daily}"
+    known = marts.with_region(query(of_agreement, daily=side.daily), side.regions)
     by_half_hour = marts.consumption_by_half_hour(side.readings, known, dates)
     of_days: sums.Parts
     of_half_hours: sums.Parts

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.fs import FileSystem
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from jobs import (
@@ -55,7 +55,6 @@ from jobs.silver import Retraction, Written
 from jobs.spark import at_once
 from jobs.stores import open_folder
 from jobs.tables import (
-    CURRENT_SNAPSHOT,
     DAILY_METERPOINT,
     LOAD_FILES,
     LOADS,
@@ -239,7 +238,7 @@ def run(
         built = build.build(spark, place, written, snapshot, plan.mart_dates)
     new = written.locations | built.locations
     with stage("validate"):
-        _audit(spark, judge, receipt, written, built, _meterpoints(spark, snapshot, load_id))
+        _audit(spark, judge, receipt, written, built, snapshot)
     summary = _summary(judge, wish, plan, receipt, taken, written, built)
     replaced: dict[str, Locations] = {}
     if summary.published:
@@ -281,51 +280,79 @@ def _plan(spark: SparkSession, settings: Settings, wish: Wish, interrupted: bool
     if wish.kind == "rebuild" and not wish.rebuild:
         return plan  # what an erasure left to build anew
     if wish.retraction:
-        dates = silver.held_dates(spark, wish.retraction)
-        # A run that was killed may have taken them away already, in part: they are found where it began.
-        if not dates and not interrupted:
-            hint = ledger_files.not_known(spark, wish.retraction.files, wish.retraction.load_id)
-            raise LakeError(
-                f"there is nothing to retract: no reading that counts, or could, is of what was named{hint}"
-            )
-        return plan._replace(retraction=wish.retraction, dropped=dates)
-    if wish.rebuild and not _dates_between(spark, *wish.rebuild):
-        raise LakeError("there is nothing to rebuild: no readings are of these dates")
-    if wish.rebuild and not wish.from_files:
-        return plan._replace(mart_dates=_dates_between(spark, *wish.rebuild))
+        return plan._replace(retraction=wish.retraction, dropped=_to_retract(spark, wish.retraction, interrupted))
+    if wish.rebuild:
+        plan = plan._replace(mart_dates=_dates_between(spark, *wish.rebuild))
+        if not plan.mart_dates:
+            raise LakeError("there is nothing to rebuild: no readings are of these dates")
+        if not wish.from_files:
+            return plan
     file_system, folder = open_folder(settings.landing, settings.s3_endpoint)
     if "://" not in settings.landing and not Path(folder).is_dir():
         raise LakeError(f"the landing place {settings.landing} is no folder; is it mounted?")
     found = landing.look(file_system, folder)
-    named = set(map(erased.redacted, wish.again)) | set(
-        ledger_files.of_load(spark, wish.again_load) if wish.again_load else ()
-    )
-    there = (
-        {erased.redacted(file.source_file) for file in [*found.readings, *found.reference]}
-        if named or wish.retry is not None or wish.rebuild
-        else set()
-    )
+    named = set(map(erased.redacted, wish.again))
+    named |= set(ledger_files.of_load(spark, wish.again_load) if wish.again_load else ())
+    if not (named or wish.rebuild or wish.retry is not None):
+        return _of_what_is_new(spark, plan, found, set(), file_system, folder)
+    there = {erased.redacted(file.source_file) for file in [*found.readings, *found.reference]}
     if gone := sorted((named | set(wish.retry or ())) - there):
         raise ledger_files.UnknownFile(f"{with_hints(gone, there)}: not in the landing place {settings.landing}")
     if wish.rebuild:
-        named = silver.files_between(spark, *wish.rebuild) & there - ledger_files.withheld(spark)
-        # Of what is new in a file a rebuild takes nothing, and the file would be known afterwards.
-        if new := named & set(ledger_files.to_read(spark, found.readings, erased=erased)["source_file"].to_pylist()):
-            tell(f"Left out, because `lake run` has to load what is new in them first: {ledger_files.some(new)}.")
-            named -= new
-        plan = plan._replace(mart_dates=_dates_between(spark, *wish.rebuild))
+        named = _files_to_rebuild(spark, wish.rebuild, found, there, erased, tell)
     elif not named:
-        again = ledger_files.to_retry(spark, wish.retry, there, tell) if wish.retry is not None else set()
-        candidates = _reference_candidates(spark, found.reference, again, erased)
-        readings = ledger_files.to_read(spark, found.readings, again, erased)
-        return plan._replace(
-            readings=_without_refused(spark, readings, again, file_system, folder),
-            reference=candidates,
-            notes=_notes(found, erased),
-        )
+        again = ledger_files.to_retry(spark, wish.retry or (), there, tell)
+        return _of_what_is_new(spark, plan, found, again, file_system, folder)
+    return _of_named(spark, plan, found, named)
+
+
+def _to_retract(spark: SparkSession, retraction: Retraction, interrupted: bool) -> dict[str, int]:
+    dates = silver.held_dates(spark, retraction)
+    # A run that was killed may have taken them away already, in part: they are found where it began.
+    if not dates and not interrupted:
+        hint = ledger_files.not_known(spark, retraction.files, retraction.load_id)
+        raise LakeError(f"there is nothing to retract: no reading that counts, or could, is of what was named{hint}")
+    return dates
+
+
+def _files_to_rebuild(
+    spark: SparkSession,
+    between: tuple[date | None, date | None],
+    found: landing.Landing,
+    there: set[str],
+    erased: Erased,
+    tell: Tell,
+) -> set[str]:
+    """Files with readings of the dates, but for those of which a rebuild would miss something."""
+    named = silver.files_between(spark, *between) & there - ledger_files.withheld(spark)
+    # Of what is new in a file a rebuild takes nothing, and the file would be known afterwards.
+    if new := named & set(ledger_files.to_read(spark, found.readings, erased=erased)["source_file"].to_pylist()):
+        tell(f"Left out, because `lake run` has to load what is new in them first: {ledger_files.some(new)}.")
+    return named - new
+
+
+def _of_what_is_new(
+    spark: SparkSession,
+    plan: Plan,
+    found: landing.Landing,
+    again: Collection[str],
+    file_system: FileSystem,
+    folder: str,
+) -> Plan:
+    """To read what is new, and files that were rejected `again`."""
+    readings = ledger_files.to_read(spark, found.readings, again, plan.erased)
+    return plan._replace(
+        readings=_without_refused(spark, readings, again, file_system, folder),
+        reference=_reference_candidates(spark, found.reference, again, plan.erased),
+        notes=_notes(found, plan.erased),
+    )
+
+
+def _of_named(spark: SparkSession, plan: Plan, found: landing.Landing, named: set[str]) -> Plan:
+    """To read files that were named, whatever is known of them."""
     readings, reference = (
         ledger_files.to_read(
-            spark, [file for file in files if erased.redacted(file.source_file) in named], named, erased
+            spark, [file for file in files if plan.erased.redacted(file.source_file) in named], named, plan.erased
         )
         for files in (found.readings, found.reference)
     )
@@ -408,26 +435,24 @@ def _merge(
     )
 
 
-def _meterpoints(spark: SparkSession, snapshot: dict[str, Locations], load_id: str) -> DataFrame | None:
-    """Meterpoints of the reference snapshot as it will be shown, None if there is none."""
-    if CURRENT_SNAPSHOT in snapshot:
-        return snapshots.content(spark, "meterpoint", snapshot, load_id)
-    return snapshots.shown(spark, "meterpoint") if tables.partitions(spark, CURRENT_SNAPSHOT) else None
-
-
 def _audit(
     spark: SparkSession,
     judge: audit.Audit,
     receipt: Receipt,
     written: Written,
     built: Built,
-    meterpoints: DataFrame | None,
+    snapshot: dict[str, Locations],
 ) -> None:
     """Judge what was written, table by table, and each mart against the readings that it was built from."""
-    rows = tables.read(spark, READINGS, written.locations.get(READINGS, {}))
+
+    def measure_readings() -> quality.Measures:
+        in_memory = written.rows <= silver.LITTLE_ROWS and audit.can_measure_in_memory(READINGS)
+        read = partial(tables.read_rows, dated=True) if in_memory else tables.read
+        return audit.measure(READINGS, read(spark, READINGS, written.locations[READINGS]))
+
     of_readings, of_marts = at_once(
-        lambda: audit.measure(READINGS, rows) if written.rows else {},
-        lambda: _measure_marts(spark, written, built, meterpoints) if built.dates else None,
+        lambda: measure_readings() if written.rows else {},
+        lambda: _measure_marts(spark, judge.load_id, written, built, snapshot) if built.dates else None,
     )
     if receipt.files or written.dates:
         lost = audit.lost_of_totals(spark, built.locations, written.dates) if built.dates else []
@@ -439,13 +464,16 @@ def _audit(
 
 
 def _measure_marts(
-    spark: SparkSession, written: Written, built: Built, meterpoints: DataFrame | None
+    spark: SparkSession, load_id: str, written: Written, built: Built, snapshot: dict[str, Locations]
 ) -> tuple[dict[str, quality.Measures], dict[str, quality.Measures]]:
     """Measure what was built. Of corrected dates only changed meterpoints are, and `rest` is what all others give."""
+    in_memory = built.is_little and audit.can_measure_in_memory(DAILY_METERPOINT)
+    read = partial(tables.read_rows, dated=True) if in_memory else tables.read
+    meterpoints = build.meterpoints(spark, snapshot, load_id, in_memory=in_memory)
     sums = audit.by_year(spark, built.locations, built.dates)
-    readings = tables.read(spark, READINGS, build.places_of_readings(spark, built.whole, written.locations))
+    readings = read(spark, READINGS, build.places_of_readings(spark, built.whole, written.locations))
     if not (built.before and built.after):
-        daily = tables.read(spark, DAILY_METERPOINT, built.locations[DAILY_METERPOINT])
+        daily = read(spark, DAILY_METERPOINT, built.locations[DAILY_METERPOINT])
         return audit.measure_marts(sums, daily, readings, meterpoints)
     rest = audit.rest_of(spark, built.corrected, built.before.readings, built.before.daily)
     with_corrected = readings.unionByName(built.after.readings)

@@ -11,23 +11,32 @@ exact.
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame, SparkSession, Window
-from pyspark.sql import functions as F
 
 from jobs.readings.rules import TIME_ZONE
+from jobs.relations import Rows, as_table, query
 
 KWH_TOTAL = "DECIMAL(18,6)"
+# Readings' consumption_kwh added up, as whole millionths: sums of decimals have more digits than a number of Spark, and
+# take it several times as long.
+TOTAL_OF_READINGS = (
+    "CAST(CAST(sum(CAST(rint(CAST(consumption_kwh AS DOUBLE) * 1000000) AS BIGINT)) AS BIGINT) * 0.000001"
+    f" AS {KWH_TOTAL})"
+)
+# How many readings are actual, and of how many files told a quality.
+BY_QUALITY = "count_if(reading_quality = 'A') AS actual_readings, count(reading_quality) AS rated_readings"
+REGION_HOLDS = "(valid_from IS NULL OR valid_from <= date) AND (valid_to IS NULL OR date < valid_to)"
 COUNTS = ("meterpoint_count", "expected_readings", "received_readings", "actual_readings", "rated_readings")
 CALENDAR = pa.schema([("date", pa.date32()), ("first_half_hour", pa.int32()), ("expected_readings", pa.int32())])
 # Half hours of a local date are numbered from 0, at 23:00 UTC of the day before, where a day of summer time begins.
 FIRST_HALF_HOUR = timedelta(hours=-1)
+# When that is, in seconds since 1970, UTC.
+FIRST_SECOND = f"(CAST(unix_date(date) AS BIGINT) * 86400 + {int(FIRST_HALF_HOUR.total_seconds())})"
 
 
-def calendar(spark: SparkSession, dates: Iterable[date]) -> DataFrame:
+def calendar(dates: Iterable[date]) -> pa.Table:
     """One row per local date: date, first_half_hour (the number of its first one), expected_readings (how many)."""
     zone, half_hour = ZoneInfo(TIME_ZONE), timedelta(minutes=30)
     rows = []
@@ -36,285 +45,272 @@ def calendar(spark: SparkSession, dates: Iterable[date]) -> DataFrame:
         numbers_begin = datetime.combine(day, time(), UTC) + FIRST_HALF_HOUR
         first, number = (begin - numbers_begin) // half_hour, (end - begin) // half_hour
         rows.append({"date": day, "first_half_hour": first, "expected_readings": number})
-    # Through Arrow, so that Spark has the rows in its plan: each use of others would be a job.
-    return spark.createDataFrame(pa.Table.from_pylist(rows, CALENDAR))
+    return pa.Table.from_pylist(rows, CALENDAR)
 
 
-def agreements_on(dates: DataFrame, agreement: DataFrame, product: DataFrame) -> DataFrame:
+def agreements_on(dates: Rows, agreement: Rows, product: Rows) -> Rows:
     """One row per (date, meterpoint_id) with an agreement: the agreement that holds, with its product.
 
     Where several hold, that with the latest agreement_valid_from, then the highest agreement_id. A zero-length
     agreement holds on no date. A product without a name goes by its product_id. `dates` has the column `date`.
     """
-    holds = (F.col("agreement_valid_from") <= F.col("date")) & (
-        F.col("agreement_valid_to").isNull() | (F.col("date") < F.col("agreement_valid_to"))
-    )
-    latest_first = Window.partitionBy("date", "meterpoint_id").orderBy(
-        F.desc("agreement_valid_from"), F.desc("agreement_id")
-    )
-    return (
-        agreement.join(F.broadcast(dates), on=holds, how="inner")
-        .withColumn("rank", F.row_number().over(latest_first))
-        .where("rank = 1")
-        .join(product, on="product_id", how="left")
-        .select(
-            "date",
-            "meterpoint_id",
-            "agreement_id",
-            "product_id",
-            # Never null, so that null can stand for "no agreement", and no consumption is lost between the marts.
-            F.coalesce("display_name", "product_id").alias("product_display_name"),
-            "is_variable",
-            "account_id",
-        )
+    # product_display_name is never null, so that null can stand for "no agreement", and no consumption is lost between
+    # the marts.
+    return query(
+        """
+        SELECT date, meterpoint_id, agreement_id, product_id,
+          coalesce(display_name, product_id) AS product_display_name, is_variable, account_id
+        FROM (
+          SELECT /*+ BROADCAST(dates) */ date, meterpoint_id, agreement_id, product_id, account_id,
+            row_number() OVER (
+              PARTITION BY date, meterpoint_id ORDER BY agreement_valid_from DESC, agreement_id DESC
+            ) AS place
+          FROM {agreement} AS agreement JOIN {dates} AS dates
+            ON agreement_valid_from <= date AND (agreement_valid_to IS NULL OR date < agreement_valid_to)
+        ) AS held LEFT JOIN {product} AS product USING (product_id)
+        WHERE place = 1
+        """,
+        dates=dates,
+        agreement=agreement,
+        product=product,
     )
 
 
-def known_on(dates: DataFrame, agreement: DataFrame, product: DataFrame, regions: DataFrame) -> DataFrame:
+def known_on(dates: Rows, agreement: Rows, product: Rows, regions: Rows) -> Rows:
     """One row per (date, meterpoint_id) with an agreement or a region: the columns of `agreements_on`, and region.
 
     `regions` is silver.meterpoint_regions, whose rows hold on [valid_from, valid_to).
     """
-    held = agreements_on(dates, agreement, product)
-    named = regions.join(F.broadcast(dates), on=_region_holds(), how="inner").select("date", "meterpoint_id", "region")
-    return held.join(named, on=["date", "meterpoint_id"], how="full")
-
-
-def with_region(rows: DataFrame, regions: DataFrame) -> DataFrame:
-    """Rows of meterpoints and dates with the region of each, null where no snapshot names one."""
-    spans = regions.select(F.col("meterpoint_id").alias("of_meterpoint"), "region", "valid_from", "valid_to")
-    of_row = (F.col("meterpoint_id") == F.col("of_meterpoint")) & _region_holds()
-    return rows.join(spans, on=of_row, how="left").drop("of_meterpoint", "valid_from", "valid_to")
-
-
-def _region_holds() -> Column:
-    return (F.col("valid_from").isNull() | (F.col("valid_from") <= F.col("date"))) & (
-        F.col("valid_to").isNull() | (F.col("date") < F.col("valid_to"))
+    return query(
+        f"""
+        SELECT * FROM {{held}} AS held FULL JOIN (
+          SELECT /*+ BROADCAST(dates) */ date, meterpoint_id, region
+          FROM {{regions}} AS regions JOIN {{dates}} AS dates ON {REGION_HOLDS}
+        ) AS named USING (date, meterpoint_id)
+        """,
+        held=agreements_on(dates, agreement, product),
+        dates=dates,
+        regions=regions,
     )
 
 
-def consumption_by_half_hour(readings: DataFrame, known: DataFrame, dates: DataFrame) -> DataFrame:
+def with_region(held: Rows, regions: Rows) -> Rows:
+    """Rows of meterpoints and dates with the region of each, null where no snapshot names one."""
+    return query(
+        f"""
+        SELECT held.*, region FROM {{held}} AS held LEFT JOIN {{regions}} AS regions
+          ON held.meterpoint_id = regions.meterpoint_id AND {REGION_HOLDS}
+        """,
+        held=held,
+        regions=regions,
+    )
+
+
+def consumption_by_half_hour(readings: Rows, known: Rows, dates: Rows) -> Rows:
     """Sums by half hour, product_display_name and region, from which the half-hourly marts are made.
 
     A null name stands for readings without an agreement. Each half hour of a date has a second row for each name and
     region with an agreement: it tells how many readings are expected, and has none itself. `known` is `known_on` of the
     `calendar` of the dates.
     """
-    groups = ["date", "product_display_name", "region"]
-    received = (
-        readings.join(known, on=["date", "meterpoint_id"], how="left")
-        .groupBy("interval_start_utc", "interval_start", *groups)
-        # A meterpoint has one reading a half hour, so readings are meterpoints.
-        .agg(F.count("*").alias("meterpoint_count"), _total_of_readings(), *_by_quality())
-        .withColumn("expected_readings", F.lit(0).cast("long"))
-        .withColumn("received_readings", F.expr("if(product_display_name IS NULL, 0, meterpoint_count)"))
-    )
-    half_hours = F.expr("sequence(first_half_hour, first_half_hour + expected_readings - 1)")
-    start = F.timestamp_seconds(_first_second() + F.col("half_hour") * 1800)
-    expected = (
-        known.where("agreement_id IS NOT NULL")
-        .groupBy(*groups)
-        .agg(F.count("*").alias("agreed"))
-        .join(F.broadcast(dates), on="date", how="inner")
-        .withColumn("half_hour", F.explode(half_hours))
-        .select(
-            *groups,
-            start.alias("interval_start_utc"),
-            F.from_utc_timestamp(start, TIME_ZONE).alias("interval_start"),
-            F.lit(0).cast("long").alias("meterpoint_count"),
-            F.col("agreed").alias("expected_readings"),
-            F.lit(0).cast("long").alias("received_readings"),
-            F.lit(0).cast("long").alias("actual_readings"),
-            F.lit(0).cast("long").alias("rated_readings"),
+    # A meterpoint has one reading a half hour, so readings are meterpoints.
+    return query(
+        f"""
+        WITH received AS (
+          SELECT interval_start_utc, interval_start, date, product_display_name, region,
+            count(*) AS meterpoint_count, {TOTAL_OF_READINGS} AS consumption_kwh, {BY_QUALITY}
+          FROM {{readings}} AS readings LEFT JOIN {{known}} AS known USING (date, meterpoint_id)
+          GROUP BY interval_start_utc, interval_start, date, product_display_name, region
+        ), agreed AS (
+          SELECT date, product_display_name, region, count(*) AS meterpoints
+          FROM {{known}} AS known WHERE agreement_id IS NOT NULL GROUP BY date, product_display_name, region
+        ), half_hours AS (
+          SELECT /*+ BROADCAST(dates) */ date, product_display_name, region, meterpoints,
+            explode(sequence(first_half_hour, first_half_hour + expected_readings - 1)) AS half_hour
+          FROM agreed JOIN {{dates}} AS dates USING (date)
+        ), expected AS (
+          SELECT *, timestamp_seconds({FIRST_SECOND} + half_hour * 1800) AS begins FROM half_hours
         )
+        SELECT date, interval_start_utc, interval_start, product_display_name, region,
+          meterpoint_count, consumption_kwh, CAST(0 AS BIGINT) AS expected_readings,
+          CASE WHEN product_display_name IS NULL THEN 0 ELSE meterpoint_count END AS received_readings,
+          actual_readings, rated_readings
+        FROM received
+        UNION ALL
+        SELECT date, begins, from_utc_timestamp(begins, '{TIME_ZONE}'), product_display_name, region,
+          0, CAST(NULL AS {KWH_TOTAL}), meterpoints, 0, 0, 0
+        FROM expected
+        """,
+        readings=readings,
+        known=known,
+        dates=dates,
     )
-    return received.unionByName(expected, allowMissingColumns=True)
 
 
-def half_hourly_sums(by_half_hour: DataFrame) -> DataFrame:
+def half_hourly_sums(by_half_hour: Rows) -> Rows:
     """What the half-hourly marts add up: rows of `consumption_by_half_hour`, summed over all, by product and by region.
 
     The column `parts` tells which of them a row is of: half_hours, half_hours_by_product, half_hours_by_region.
     """
-    half_hour = ["date", "interval_start_utc", "interval_start"]
-    by = ["product_display_name", "region"]
-    # 1 where the name is not what a row is of.
-    parts = F.expr(
-        "CASE grouping(product_display_name) * 2 + grouping(region)"
-        " WHEN 1 THEN 'half_hours_by_product' WHEN 2 THEN 'half_hours_by_region' ELSE 'half_hours' END"
-    )
-    counts = [F.sum(name).alias(name) for name in COUNTS]
-    return by_half_hour.groupingSets([half_hour, *([*half_hour, name] for name in by)], *half_hour, *by).agg(
-        parts.alias("parts"), _total("consumption_kwh"), *counts
+    half_hour = "date, interval_start_utc, interval_start"
+    # grouping() is 1 where the name is not what a row is of.
+    return query(
+        f"""
+        SELECT {half_hour}, product_display_name, region,
+          CASE grouping(product_display_name) * 2 + grouping(region)
+            WHEN 1 THEN 'half_hours_by_product' WHEN 2 THEN 'half_hours_by_region' ELSE 'half_hours' END AS parts,
+          CAST(sum(consumption_kwh) AS {KWH_TOTAL}) AS consumption_kwh,
+          {", ".join(f"sum({name}) AS {name}" for name in COUNTS)}
+        FROM {{by_half_hour}} AS by_half_hour
+        GROUP BY GROUPING SETS (({half_hour}), ({half_hour}, product_display_name), ({half_hour}, region))
+        """,
+        by_half_hour=by_half_hour,
     )
 
 
-def daily_meterpoint_consumption(readings: DataFrame, known: DataFrame, dates: DataFrame) -> DataFrame:
+def daily_meterpoint_consumption(readings: Rows, known: Rows, dates: Rows) -> Rows:
     """mart.daily_meterpoint_consumption: one row per (meterpoint_id, date) with readings or an agreement, or both.
 
     consumption_kwh is null where there are no readings. `known` is `known_on` of `dates`, which is their `calendar`.
     """
-    seconds = F.unix_seconds("interval_start_utc") - _first_second()
-    numbered = readings.withColumn("half_hour", (seconds / 1800).cast("int"))
-    received = numbered.groupBy("date", "meterpoint_id").agg(
-        F.count("*").cast("int").alias("reading_count"),
-        _total_of_readings(),
-        F.min("consumption_kwh").alias("min_kwh"),
-        F.max("consumption_kwh").alias("max_kwh"),
-        *_by_quality(),
-        F.expr("bit_or(shiftleft(1L, half_hour))").alias("received"),
-    )
-    return (
-        received.join(known, on=["date", "meterpoint_id"], how="full")
-        .where("reading_count IS NOT NULL OR agreement_id IS NOT NULL")
-        .join(F.broadcast(dates), on="date", how="inner")
-        .withColumn("whole", F.expr("shiftleft(shiftleft(1L, expected_readings) - 1, first_half_hour)"))
-        .withColumn("missing", F.expr("whole & ~coalesce(received, 0L)"))
-        .select(
-            "meterpoint_id",
-            "agreement_id",
-            "product_id",
-            "product_display_name",
-            "is_variable",
-            "account_id",
-            F.coalesce("reading_count", F.lit(0)).alias("reading_count"),
-            "consumption_kwh",
-            "expected_readings",
-            # The lowest and the highest bit that is set.
-            _local_start(F.expr("bit_count((missing & -missing) - 1)")).alias("first_missing"),
-            _local_start(F.expr("length(bin(missing)) - 1")).alias("last_missing"),
-            F.coalesce("actual_readings", F.lit(0)).cast("int").alias("actual_readings"),
-            F.coalesce("rated_readings", F.lit(0)).cast("int").alias("rated_readings"),
-            "min_kwh",
-            "max_kwh",
-            "date",
+    # Half hours are bits: those received, those of the whole date, those missing, whose lowest and highest are told.
+    return query(
+        f"""
+        WITH received AS (
+          SELECT date, meterpoint_id, CAST(count(*) AS INT) AS reading_count, {TOTAL_OF_READINGS} AS consumption_kwh,
+            min(consumption_kwh) AS min_kwh, max(consumption_kwh) AS max_kwh, {BY_QUALITY},
+            bit_or(shiftleft(1L, CAST((unix_seconds(interval_start_utc) - {FIRST_SECOND}) DIV 1800 AS INT))) AS bits
+          FROM {{readings}} AS readings GROUP BY date, meterpoint_id
+        ), whole AS (
+          SELECT /*+ BROADCAST(dates) */ *,
+            shiftleft(shiftleft(1L, expected_readings) - 1, first_half_hour) & ~coalesce(bits, 0L) AS missing
+          FROM received FULL JOIN {{known}} AS known USING (date, meterpoint_id) JOIN {{dates}} AS dates USING (date)
+          WHERE reading_count IS NOT NULL OR agreement_id IS NOT NULL
+        ), gaps AS (
+          SELECT *,
+            CASE WHEN missing <> 0 THEN timestamp_seconds(
+              {FIRST_SECOND} + bit_count((missing & -missing) - 1) * 1800) END AS first_gap,
+            CASE WHEN missing <> 0 THEN timestamp_seconds(
+              {FIRST_SECOND} + (length(bin(missing)) - 1) * 1800) END AS last_gap
+          FROM whole
         )
+        SELECT meterpoint_id, agreement_id, product_id, product_display_name, is_variable, account_id,
+          coalesce(reading_count, 0) AS reading_count, consumption_kwh, expected_readings,
+          from_utc_timestamp(first_gap, '{TIME_ZONE}') AS first_missing,
+          from_utc_timestamp(last_gap, '{TIME_ZONE}') AS last_missing,
+          CAST(coalesce(actual_readings, 0) AS INT) AS actual_readings,
+          CAST(coalesce(rated_readings, 0) AS INT) AS rated_readings,
+          min_kwh, max_kwh, date
+        FROM gaps
+        """,
+        readings=readings,
+        known=known,
+        dates=dates,
     )
 
 
-def _local_start(half_hour: Column) -> Column:
-    """Local wall-clock time at which the half hour of a number begins, null where nothing is missing."""
-    begin = F.timestamp_seconds(_first_second() + half_hour * 1800)
-    return F.when(F.col("missing") != 0, F.from_utc_timestamp(begin, TIME_ZONE))
-
-
-def _first_second() -> Column:
-    """Seconds since 1970, UTC, at which the half hour 0 of a date begins."""
-    return F.unix_date("date").cast("long") * 86400 + int(FIRST_HALF_HOUR.total_seconds())
-
-
-def daily_sums(daily_meterpoint: DataFrame, regions: DataFrame) -> DataFrame:
+def daily_sums(daily_meterpoint: Rows, regions: Rows) -> Rows:
     """What the daily marts add up: sums by date, product_display_name and region.
 
     `daily_meterpoint` are rows of mart.daily_meterpoint_consumption. A null name stands for no agreement. Columns that
     begin with all_, and complete_meterpoints and silent_meterpoints, tell of meterpoints that were not read, too.
     """
-    with_agreement = F.col("agreement_id").isNotNull()
-    return (
-        with_region(daily_meterpoint, regions)
-        .groupBy("date", "product_display_name", "region")
-        .agg(
-            F.count_if(F.col("reading_count") > 0).alias("meterpoint_count"),
-            _total("consumption_kwh"),
-            F.sum(F.when(with_agreement, F.col("expected_readings")).otherwise(0)).alias("expected_readings"),
-            F.sum(F.when(with_agreement, F.col("reading_count")).otherwise(0)).alias("received_readings"),
-            F.sum("actual_readings").alias("actual_readings"),
-            F.sum("rated_readings").alias("rated_readings"),
-            F.count("*").alias("all_meterpoints"),
-            F.sum("expected_readings").alias("all_expected"),
-            F.sum("reading_count").alias("all_received"),
-            F.count_if(F.expr("reading_count = expected_readings")).alias("complete_meterpoints"),
-            F.count_if(F.expr("reading_count = 0")).alias("silent_meterpoints"),
-        )
+    return query(
+        f"""
+        SELECT date, product_display_name, region,
+          count_if(reading_count > 0) AS meterpoint_count,
+          CAST(sum(consumption_kwh) AS {KWH_TOTAL}) AS consumption_kwh,
+          sum(CASE WHEN agreement_id IS NOT NULL THEN expected_readings ELSE 0 END) AS expected_readings,
+          sum(CASE WHEN agreement_id IS NOT NULL THEN reading_count ELSE 0 END) AS received_readings,
+          sum(actual_readings) AS actual_readings,
+          sum(rated_readings) AS rated_readings,
+          count(*) AS all_meterpoints,
+          sum(expected_readings) AS all_expected,
+          sum(reading_count) AS all_received,
+          count_if(reading_count = expected_readings) AS complete_meterpoints,
+          count_if(reading_count = 0) AS silent_meterpoints
+        FROM {{named}} AS named GROUP BY date, product_display_name, region
+        """,
+        named=with_region(daily_meterpoint, regions),
     )
 
 
-def changed_agreements(
-    dates: DataFrame, before: tuple[DataFrame, DataFrame], after: tuple[DataFrame, DataFrame]
-) -> DataFrame:
+def changed_agreements(dates: Rows, before: tuple[Rows, Rows], after: tuple[Rows, Rows]) -> Rows:
     """For which meterpoints on which of `dates` the marts must be built anew when (agreement, product) change from one
     snapshot to the next: those whose agreement is another one, or has another product, name or account. Columns: date,
     meterpoint_id."""
     # Only meterpoints of which something changed are looked at date by date: nearly none do in a night.
-    details_before, details_after = (_details(agreement, product) for agreement, product in (before, after))
-    changed = _difference(details_before, details_after).select("meterpoint_id").distinct()
+    changed = _difference(_details(*before), _details(*after))
     held_before, held_after = (
-        agreements_on(dates, agreement.join(changed, on="meterpoint_id", how="left_semi"), product)
+        agreements_on(
+            dates,
+            query(
+                "SELECT * FROM {agreement} WHERE meterpoint_id IN (SELECT meterpoint_id FROM {changed})",
+                agreement=agreement,
+                changed=changed,
+            ),
+            product,
+        )
         for agreement, product in (before, after)
     )
-    return _difference(held_before, held_after).select("date", "meterpoint_id").distinct()
+    return query("SELECT DISTINCT date, meterpoint_id FROM {changed}", changed=_difference(held_before, held_after))
 
 
-def changed_span(before: tuple[DataFrame, DataFrame], after: tuple[DataFrame, DataFrame]) -> tuple[date, date]:
+def changed_span(before: tuple[Rows, Rows], after: tuple[Rows, Rows]) -> tuple[date, date]:
     """From which date on, and before which, an agreement that is not the same in (agreement, product) before and after
     holds. Both are date.max where all are the same."""
-    changed = _difference(*(_details(agreement, product) for agreement, product in (before, after)))
-    end = F.coalesce("agreement_valid_to", _day(date.max))
-    [[first, last]] = changed.agg(F.min("agreement_valid_from"), F.max(end)).collect()
-    return first or date.max, last or date.max
+    changed = _difference(_details(*before), _details(*after))
+    bounds = f"min(agreement_valid_from) AS begins, max(coalesce(agreement_valid_to, DATE '{date.max}')) AS ends"
+    [span] = as_table(query(f"SELECT {bounds} FROM {{changed}}", changed=changed)).to_pylist()
+    return span["begins"] or date.max, span["ends"] or date.max
 
 
-def changed_regions(before: DataFrame, after: DataFrame) -> DataFrame:
+def changed_regions(before: Rows, after: Rows) -> Rows:
     """Spans of dates on which a meterpoint has another region when silver.meterpoint_regions changes with a snapshot:
     meterpoint_id, was_known (whether it had a region before), valid_from, valid_to (date.min and date.max: no bound).
 
     A snapshot changes nothing before its date, but for meterpoints of which it is the first to name a region.
     """
-    columns = "meterpoint_id", "region", "valid_from", "valid_to"
-    changed = _difference(before.select(*columns), after.select(*columns)).select("meterpoint_id").distinct()
-    olds, news = (
-        regions.join(changed, on="meterpoint_id", how="left_semi").select(
-            "meterpoint_id",
-            F.col("region").alias(f"{name}_region"),
-            F.coalesce("valid_from", _day(date.min)).alias(f"{name}_from"),
-            F.coalesce("valid_to", _day(date.max)).alias(f"{name}_to"),
-        )
-        for name, regions in (("old", before), ("new", after))
-    )
+    columns = "meterpoint_id, region, valid_from, valid_to"
+    old, new = (query(f"SELECT {columns} FROM {{regions}}", regions=regions) for regions in (before, after))
+    bounds = f"coalesce(valid_from, DATE '{date.min}') AS begins, coalesce(valid_to, DATE '{date.max}') AS ends"
+    of_changed = "WHERE meterpoint_id IN (SELECT meterpoint_id FROM {changed})"
     # A meterpoint has a region on each date, or on none. greatest() and least() pass over nulls.
-    first, end = F.greatest("old_from", "new_from"), F.least("old_to", "new_to")
-    return (
-        olds.join(news, on="meterpoint_id", how="full")
-        .where(~F.col("old_region").eqNullSafe(F.col("new_region")) & (first < end))
-        .select(
-            "meterpoint_id",
-            F.col("old_region").isNotNull().alias("was_known"),
-            first.alias("valid_from"),
-            end.alias("valid_to"),
-        )
+    return query(
+        f"""
+        SELECT meterpoint_id, old.region IS NOT NULL AS was_known,
+          greatest(old.begins, new.begins) AS valid_from, least(old.ends, new.ends) AS valid_to
+        FROM (SELECT meterpoint_id, region, {bounds} FROM {{old}} {of_changed}) AS old
+        FULL JOIN (SELECT meterpoint_id, region, {bounds} FROM {{new}} {of_changed}) AS new USING (meterpoint_id)
+        WHERE NOT old.region <=> new.region AND greatest(old.begins, new.begins) < least(old.ends, new.ends)
+        """,
+        old=old,
+        new=new,
+        changed=_difference(old, new),
     )
 
 
-def _day(day: date) -> Column:
-    """A date of any year: PySpark's own way fails for those of fewer than four digits."""
-    return F.lit(day.isoformat()).cast("date")
+def _details(agreement: Rows, product: Rows) -> Rows:
+    """What is shown of agreements."""
+    return query(
+        """
+        SELECT agreement_id, meterpoint_id, agreement_valid_from, agreement_valid_to, product_id, account_id,
+          display_name, is_variable
+        FROM {agreement} LEFT JOIN {product} USING (product_id)
+        """,
+        agreement=agreement,
+        product=product,
+    )
 
 
-def _details(agreement: DataFrame, product: DataFrame) -> DataFrame:
-    return agreement.drop("snapshot_date").join(product.drop("snapshot_date", "id"), on="product_id", how="left")
-
-
-def _difference(left: DataFrame, right: DataFrame) -> DataFrame:
+def _difference(left: Rows, right: Rows) -> Rows:
     """Rows of which one side has more copies than the other. As two exceptAll would say, in one pass over each side."""
-    both = left.withColumn("side", F.lit(1)).unionByName(right.withColumn("side", F.lit(-1)))
-    surplus = both.groupBy(*left.columns).agg(F.sum("side").alias("surplus"))
-    return surplus.where("surplus != 0").drop("surplus")
-
-
-def _by_quality() -> tuple[Column, Column]:
-    """How many readings are actual, and how many files told a quality of."""
-    return (
-        F.count_if(F.col("reading_quality") == "A").alias("actual_readings"),
-        F.count("reading_quality").alias("rated_readings"),
+    return query(
+        """
+        SELECT * EXCEPT (side), sum(side) AS surplus
+        FROM (SELECT *, 1 AS side FROM {left} UNION ALL SELECT *, -1 AS side FROM {right}) AS sides
+        GROUP BY ALL HAVING sum(side) <> 0
+        """,
+        left=left,
+        right=right,
     )
-
-
-def _total(column: str) -> Column:
-    return F.sum(column).cast(KWH_TOTAL).alias(column)
-
-
-def _total_of_readings() -> Column:
-    """Their consumption_kwh added up, as whole millionths: sums of decimals are of more digits than Spark has in a
-    number, and take it several times as long."""
-    millionths = F.sum(F.rint(F.col("consumption_kwh").cast("double") * 1_000_000).cast("long"))
-    return (millionths * F.lit(Decimal("0.000001"))).cast(KWH_TOTAL).alias("consumption_kwh")

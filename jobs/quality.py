@@ -29,18 +29,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from functools import reduce
+from functools import cache, reduce
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import pyarrow as pa
+
 from jobs.errors import LakeError
+from jobs.relations import NotTheSame, Rows, in_memory, translated
 from jobs.reports.site import template, write
 from jobs.wording import told
 
 if TYPE_CHECKING:  # Great Expectations takes seconds to import, which a run with nothing to do must not pay for
-    import pyarrow as pa
     from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
     from pyarrow.dataset import Dataset
     from pyspark.sql import DataFrame
@@ -53,8 +55,7 @@ LISTED = 50  # loads in the index
 _RESULTS = "results"
 # Folders of what is kept of each load: below them schema, table, load.
 OF_LOADS = (_RESULTS, "validations")
-_TIME = "%Y-%m-%d %H:%M:%S UTC"
-_STORE = "validation_results"
+_TIME, _IN_NAMES = "%Y-%m-%d %H:%M:%S UTC", "%Y%m%dT%H%M%S.%fZ"
 
 
 @dataclass(frozen=True)
@@ -129,17 +130,17 @@ def acceptable(folder: Path) -> set[str]:
     return {str(reason) for reason in found - {None}}
 
 
-def measure(df: DataFrame, suite: Suite) -> Measures:
+def measure(content: Rows, suite: Suite) -> Measures:
     """Take all measures of a table. The session's time zone must be UTC."""
-    return measure_with(df, suite)[0]
+    return measure_with(content, suite)[0]
 
 
-def measure_with(
-    df: DataFrame, suite: Suite, others: Sequence[DataFrame] = ()
-) -> tuple[Measures, list[dict[str, Any]]]:
-    """Take all measures of a table, and the row of other frames that have one each, in one Spark action: to plan and
+def measure_with(content: Rows, suite: Suite, others: Sequence[Rows] = ()) -> tuple[Measures, list[dict[str, Any]]]:
+    """Take all measures of a table, and the row of others that have one each; of Spark's in one action: to plan and
     start one takes longer than to measure a small table."""
-    own = _frames(df, suite)
+    if isinstance(content, pa.Table):
+        return measure_in_memory(content, suite), [row for each in others for row in each.to_pylist()]
+    own = _frames(content, suite)
     rows = _rows([*own, *others])
     return {name: value for row in rows[: len(own)] for name, value in row.items()}, rows[len(own) :]
 
@@ -150,20 +151,25 @@ def measure_in_memory(content: pa.Table | Dataset, suite: Suite) -> Measures:
     DuckDB takes them; expressions are translated for it. Raises SuiteError for one that it does not know.
     """
     import duckdb
-    from sqlglot import ParseError
 
     measures: Measures = {}
-    with duckdb.connect(config={"enable_external_access": False}) as database:
-        database.execute("SET TimeZone = 'UTC'")
-        database.register("content", content)
-        for name, query in _queries(suite):
+    with in_memory({"content": content}) as ask:
+        for name, sql in _queries(suite):
             try:
-                [measures[name]] = database.execute(_for_duckdb(query)).fetchall()[0]
-            except (ParseError, duckdb.Error) as error:
+                [measures[name]] = ask(translated(sql))[0].to_pylist()
+            except (NotTheSame, duckdb.Error) as error:
                 raise SuiteError(f"{suite.table}: measure {name}: {str(error).splitlines()[0]}") from error
             if type(measures[name]) not in _OF_MEASURES:
                 raise SuiteError(f"{suite.table}: measure {name}: it must be a number, a text or a date")
     return measures
+
+
+def can_measure_in_memory(suite: Suite) -> bool:
+    """Whether all measures of a suite are known to be the same there."""
+    try:
+        return all(translated(sql) for _, sql in _queries(suite))
+    except NotTheSame:
+        return False
 
 
 def _queries(suite: Suite) -> Iterator[tuple[str, str]]:
@@ -175,47 +181,6 @@ def _queries(suite: Suite) -> Iterator[tuple[str, str]]:
         groups = f"SELECT {columns} FROM content GROUP BY {', '.join(grouping['by'])}"
         for name, sql in grouping["measures"].items():
             yield name, f"SELECT {sql} FROM ({groups})"
-
-
-def _for_duckdb(query: str) -> str:
-    """Raises ParseError for SQL that is none, and for what is not known to give the same there."""
-    from sqlglot import ParseError, exp, parse_one
-
-    same = (
-        exp.Abs,
-        exp.And,
-        exp.Case,
-        exp.Coalesce,
-        exp.Count,
-        exp.CountIf,
-        exp.If,
-        exp.Length,
-        exp.Lower,
-        exp.Max,
-        exp.Min,
-        exp.Nullif,
-        exp.Or,
-        exp.StrToUnix,  # of a time: a text is an error
-        exp.Sum,
-        exp.Trim,
-        exp.TsOrDsAdd,  # days
-        exp.Upper,
-    )
-    unsure = (exp.Func, exp.Like, exp.ILike, exp.Div, exp.Mod, exp.AtTimeZone)
-    tree = parse_one(query, dialect="spark")
-    for node in tree.walk():
-        # DATE '2021-01-01', and the date of a time: in both the session's time zone is UTC.
-        is_known_cast = isinstance(node, exp.Cast) and (isinstance(node.this, exp.Literal) or node.is_type(*_TIMES))
-        is_share = isinstance(node, exp.Avg) and isinstance(node.this, exp.If)  # the mean of decimals is another type
-        if isinstance(node, unsure) and not (is_known_cast or is_share or isinstance(node, same)):
-            raise ParseError(f"{node.sql('spark')} may have another value in DuckDB")
-
-    def translated(node: exp.Expr) -> exp.Expr:
-        if isinstance(node, exp.CountIf):  # of no rows DuckDB counts null, Spark 0
-            return exp.Coalesce(this=node, expressions=[exp.Literal.number(0)])
-        return exp.func("epoch", node.this) if isinstance(node, exp.StrToUnix) else node
-
-    return tree.transform(translated).sql("duckdb")
 
 
 def _frames(df: DataFrame, suite: Suite) -> list[DataFrame]:
@@ -243,7 +208,6 @@ def _rows(frames: Sequence[DataFrame]) -> list[dict[str, Any]]:
     return [_typed(json.loads(rows[position], parse_float=Decimal), frame) for position, frame in enumerate(frames)]
 
 
-_TIMES = ("date", "timestamp")
 _OF_MEASURES = (int, float, Decimal, str, date, type(None))
 _FROM_TEXT: dict[str, Callable[[Any], Measure]] = {
     "integer": int,
@@ -292,15 +256,11 @@ def judge(
     ]
     frame = pd.DataFrame([dict(measures)], dtype=object)  # object: Decimal stays exact, None stays None
     with _quiet():
+        context = _context()
         from great_expectations import ExpectationSuite
-        from great_expectations.core.run_identifier import RunIdentifier
-        from great_expectations.data_context.types.resource_identifiers import (
-            ExpectationSuiteIdentifier,
-            ValidationResultIdentifier,
-        )
 
-        context = _context(reports)
-        batch = context.data_sources.pandas_default.read_dataframe(frame, asset_name=suite.table)
+        source = context.data_sources.add_or_update_pandas("measures")
+        batch = source.read_dataframe(frame, asset_name=suite.table)
         result = batch.validate(ExpectationSuite(**{**suite.definition, "expectations": expectations}))
 
         by_line = {r.expectation_config.meta["line"]: r for r in result.results if r.expectation_config}
@@ -312,9 +272,8 @@ def judge(
             severity: tuple(c["text"] for c in checks if not c["passed"] and c["severity"] == severity)
             for severity in ("critical", "warning", "info")
         }
-        key: Any = ValidationResultIdentifier(
-            ExpectationSuiteIdentifier(suite.table), RunIdentifier(load_id, loaded_at), suite.table
-        )
+        # As Great Expectations would name it.
+        place = PurePosixPath(*suite.table.split("."), load_id, f"{loaded_at.astimezone(UTC):{_IN_NAMES}}", suite.table)
         verdict = Verdict(
             table=suite.table,
             load_id=load_id,
@@ -322,7 +281,7 @@ def judge(
             critical=failed["critical"],
             warnings=failed["warning"],
             evaluated=len(checks),
-            page=_page(key.to_tuple()),
+            page=f"validations/{place}.html",
             notes=failed["info"],
             checks=tuple(
                 Check(c["rule"], c["severity"] == "critical", c["passed"]) for c in checks if c["severity"] != "info"
@@ -341,10 +300,7 @@ def judge(
             page=verdict.page,
         )
         (reports / verdict.page).unlink(missing_ok=True)
-        store: Any = context.validation_results_store
-        file = (reports / _RESULTS).joinpath(*key.to_tuple()[:-1], f"{suite.table}.json")
-        # Written here and not by the store, which would leave half a file if the run is killed.
-        write(file, store.serialize(result))
+        write(reports / _RESULTS / f"{place}.json", json.dumps(result.to_json_dict(), indent=2, sort_keys=True))
     return verdict
 
 
@@ -354,44 +310,22 @@ def build_docs(reports: Path) -> Path:
     What an earlier run judged and did not live to render is rendered here. Pages of older loads stay as they are, and
     are linked from the loads' own pages. Cost: a page takes about 10 ms; the pages load nothing, from nowhere.
     """
-    results = _newest_results(reports)
-    new = [path for path in results if not (reports / _page_of(reports, path)).exists()]
-    if new:
-        with _quiet():
-            _great_expectations()
-            from great_expectations.data_context.types.resource_identifiers import ValidationResultIdentifier
-            from great_expectations.render.renderer.site_builder import DefaultSiteSectionBuilder
-
-            keys = [ValidationResultIdentifier.from_tuple(_key(reports, path)) for path in new]
-            context = _context(reports)
-            store: Any = context.stores[_STORE]
-            store.list_keys = lambda: keys  # it would look for all results that there ever were
-            DefaultSiteSectionBuilder(
-                name="validations",
-                data_context=context,
-                source_store_name=_STORE,
-                target_store=Pages(reports),
-                renderer={"module_name": __name__, "class_name": "PageRenderer"},
-                view={"module_name": __name__, "class_name": "PageView"},
-            ).build()
-    # Great Expectations logs a page that it could not render and goes on; a broken link in the index is worse.
-    missing = [page for path in new if not (reports / (page := _page_of(reports, path))).exists()]
-    if missing:
-        raise RuntimeError(f"no page could be written for {', '.join(missing)}")
-
     loads: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for validation in sorted(
-        (json.loads(path.read_bytes())["meta"] for path in results), key=lambda v: str(v["table"])
-    ):
+    for validation in sorted(_newest_results(reports), key=lambda v: str(v["table"])):
+        page = PurePosixPath(validation["page"])
+        if not (reports / page).exists():
+            root = "../" * len(page.parent.parts)
+            text = template("page.html").render(v=validation, home=f"{root}index.html", index=root + INDEX)
+            write(reports / page, text)
         loads.setdefault((validation["loaded_at"], validation["load_id"]), []).append(validation)
     index = reports / INDEX
     write(index, template("checks.html").render(loads=sorted(loads.items(), reverse=True)))
     return index
 
 
-def _newest_results(reports: Path) -> list[Path]:
-    """Files of results of the newest loads. One that is cut off, as a disk that was full leaves it, is deleted: it
-    would fail every later report."""
+def _newest_results(reports: Path) -> list[dict[str, Any]]:
+    """What the pages tell of the newest loads. A file that is cut off, as a full disk leaves it, is deleted: it would
+    fail every later report."""
     # Names alone: after ten years there are thousands of loads of each table.
     by_table = {table: set(os.listdir(table)) for table in (reports / _RESULTS).glob("*/*") if table.is_dir()}
     newest = set(sorted(set().union(*by_table.values()), reverse=True)[:LISTED])
@@ -399,45 +333,10 @@ def _newest_results(reports: Path) -> list[Path]:
     found = []
     for path in sorted(path for folder in folders for path in folder.rglob("*.json")):
         try:
-            json.loads(path.read_bytes())
-            found.append(path)
+            found.append(json.loads(path.read_bytes())["meta"])
         except ValueError:
             path.unlink()
     return found
-
-
-def _key(reports: Path, result: Path) -> tuple[str, ...]:
-    """Great Expectations' key of a result, which is where it lies."""
-    return result.relative_to(reports / _RESULTS).with_suffix("").parts
-
-
-def _page_of(reports: Path, result: Path) -> str:
-    return _page(_key(reports, result))
-
-
-class Pages:
-    """Data Docs' store of pages, without the two megabytes of pictures and fonts that the packaged one copies along."""
-
-    def __init__(self, reports: Path) -> None:
-        self.reports = reports
-
-    def set(self, key: Any, html: str) -> None:
-        write(self.reports / _page(key.resource_identifier.to_tuple()), html)
-
-
-class PageRenderer:
-    """Data Docs' renderer of a validation: all that the page shows is in the result's meta."""
-
-    def render(self, validation_results: Any) -> dict[str, Any]:
-        return dict(validation_results.meta)
-
-
-class PageView:
-    """Data Docs' view of a validation: our own template, because the packaged one loads scripts from five hosts."""
-
-    def render(self, document: dict[str, Any], **_: Any) -> str:
-        root = "../" * (len(PurePosixPath(document["page"]).parts) - 1)
-        return template("page.html").render(v=document, home=f"{root}index.html", index=root + INDEX)
 
 
 def _check(
@@ -545,42 +444,19 @@ def _great_expectations() -> Any:
         gc.enable()
 
 
-def _context(reports: Path) -> EphemeralDataContext:
-    """A Great Expectations context which keeps results as files and nothing else, sends nothing and prints nothing."""
+@cache
+def _context() -> EphemeralDataContext:
+    """A Great Expectations context which keeps nothing, sends nothing and prints nothing."""
     gx = _great_expectations()
-    from great_expectations.data_context.types.base import DataContextConfig
+    from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
 
-    in_memory = {"class_name": "InMemoryStoreBackend"}
-    results = reports / _RESULTS
     config = DataContextConfig(
-        expectations_store_name="expectations",
-        validation_results_store_name=_STORE,
-        checkpoint_store_name="checkpoints",
-        stores={
-            "expectations": {"class_name": "ExpectationsStore", "store_backend": in_memory},
-            "checkpoints": {"class_name": "CheckpointStore", "store_backend": in_memory},
-            "validation_definition_store": {"class_name": "ValidationDefinitionStore", "store_backend": in_memory},
-            _STORE: {"class_name": "ValidationResultsStore", "store_backend": _folder(results)},
-        },
+        store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
         data_docs_sites={},
         analytics_enabled=False,
         progress_bars={"globally": False},
     )
     return cast("EphemeralDataContext", gx.get_context(mode="ephemeral", project_config=config))
-
-
-def _folder(path: Path) -> dict[str, Any]:
-    path.mkdir(parents=True, exist_ok=True)
-    return {
-        "class_name": "TupleFilesystemStoreBackend",
-        "base_directory": str(path.resolve()),
-        "suppress_store_backend_id": True,
-    }
-
-
-def _page(key: Sequence[str]) -> str:
-    """Where Data Docs puts the page of a result."""
-    return str(PurePosixPath("validations", *key)) + ".html"
 
 
 @contextmanager

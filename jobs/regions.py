@@ -7,15 +7,14 @@ meterpoint that left keeps its region. Of several snapshots of one date the last
 
 from collections.abc import Callable, Collection
 from datetime import date
-from functools import reduce
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import SparkSession
 
 from jobs import marts, tables
-from jobs.tables import DAILY_METERPOINT, DAILY_REGION, METERPOINT_HISTORY, REGIONS
+from jobs.relations import Rows, as_table, kept, query
+from jobs.tables import DAILY_METERPOINT, DAILY_REGION, METERPOINT_HISTORY
 
 PARTITION = "reference"  # the only one
 SPANS = pa.schema(
@@ -70,32 +69,45 @@ def of_history(spark: SparkSession, recorded: Collection[str]) -> pa.Table:
 
 
 def changed(
-    spark: SparkSession, dates: set[str], after: DataFrame, with_readings: Callable[[set[str]], set[str]]
-) -> DataFrame | None:
+    spark: SparkSession, dates: set[str], before: Rows, after: Rows, with_readings: Callable[[set[str]], set[str]]
+) -> Rows | None:
     """Which meterpoints, on which of `dates` that have readings, get another region when silver.meterpoint_regions
     becomes `after`. Columns: date, meterpoint_id.
 
     A change from a date on reaches the dates since then. A meterpoint of which a region is told for the first time has
     it on all dates: of these only those count on which the marts know the meterpoint.
     """
-    spans = marts.changed_regions(spark.table(REGIONS), after).persist()
-    bounds = spans.groupBy("valid_from", "valid_to").agg(F.bool_or("was_known").alias("was_known")).collect()
-    since_ever, found = "valid_from < '0001-01-02'", []
-    begins = [each.valid_from for each in bounds if each.valid_from > date.min]
+    spans = kept(marts.changed_regions(before, after))
+    by_bounds = "SELECT valid_from, bool_or(was_known) AS was_known FROM {spans} GROUP BY valid_from, valid_to"
+    bounds = as_table(query(by_bounds, spans=spans)).to_pylist()
+    since_ever, found = f"valid_from = DATE '{date.min}'", []
+    begins = [each["valid_from"] for each in bounds if each["valid_from"] > date.min]
     if later := with_readings({day for day in dates if begins and day >= str(min(begins))}):
-        of_dates = marts.calendar(spark, map(date.fromisoformat, later)).select("date")
-        on = (F.col("valid_from") <= F.col("date")) & (F.col("date") < F.col("valid_to"))
-        found.append(spans.where(f"NOT {since_ever}").join(F.broadcast(of_dates), on).select("date", "meterpoint_id"))
-    ever = [each for each in bounds if each.valid_from == date.min]
+        of_dates = f"""
+            SELECT /*+ BROADCAST(dates) */ date, meterpoint_id
+            FROM {{spans}} AS spans JOIN {{dates}} AS dates ON valid_from <= date AND date < valid_to
+            WHERE NOT {since_ever}
+        """
+        found.append(query(of_dates, spans=spans, dates=marts.calendar(map(date.fromisoformat, later))))
+    ever = [each for each in bounds if each["valid_from"] == date.min]
     rest: set[str] = set()
     if ever:
-        was_known = any(each.was_known for each in ever)
+        was_known = any(each["was_known"] for each in ever)
         rest = with_readings(dates if was_known else dates & _dates_without_region(spark))
     if rest:
         known = tables.read(spark, DAILY_METERPOINT, tables.locations(spark, DAILY_METERPOINT, rest))
-        of_span = known.select("meterpoint_id", "date").join(spans.where(since_ever), on="meterpoint_id", how="inner")
-        found.append(of_span.where("date < valid_to").select("date", "meterpoint_id"))
-    return reduce(DataFrame.unionByName, found).distinct() if found else None
+        of_known = f"""
+            SELECT date, meterpoint_id FROM {{known}} JOIN {{spans}} USING (meterpoint_id)
+            WHERE {since_ever} AND date < valid_to
+        """
+        found.append(query(of_known, known=known, spans=spans))
+    return either(*found) if found else None
+
+
+def either(*pairs: Rows) -> Rows:
+    """Dates and meterpoints of any of the given ones, each once."""
+    of_each = {f"of_{number}": each for number, each in enumerate(pairs)}
+    return query(" UNION ".join(f"SELECT date, meterpoint_id FROM {{{name}}}" for name in of_each), **of_each)
 
 
 def _dates_without_region(spark: SparkSession) -> set[str]:

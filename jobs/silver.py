@@ -7,6 +7,7 @@ are merged then (jobs/readings/merge.py); where that concerns a small part of a 
 """
 
 from collections.abc import Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -41,6 +42,8 @@ from jobs.settings import Settings
 from jobs.stores import open_folder
 from jobs.tables import CLAIMS, CONTESTED, HALF_HOURLY, READINGS, THREADS, Locations
 
+# Tables that the load of readings writes, and what their rows are called in what it counts.
+KINDS = {READINGS: "readings", CONTESTED: "contested", CLAIMS: "claims"}
 # A task has so many files or bytes at least, if there is more than one.
 TASKS_A_CORE, FEW_FILES, FEW_BYTES = 4, 50, 8 * 1024 * 1024
 FEW_ROWS_A_FILE, MOST_ROWS_A_FILE = 250_000, 2_000_000
@@ -250,14 +253,7 @@ def merge_dates(
     touched = new_dates | begun_dates | set(dropped)
     if not touched:
         return Written()
-    held = {
-        table: {
-            value: folder
-            for value, folder in (tables.locations(spark, table, touched) | begun.get(table, {})).items()
-            if not tables.is_empty(folder)
-        }
-        for table in (READINGS, CONTESTED, CLAIMS)
-    }
+    held = {table: _held(spark, table, touched, begun) for table in KINDS}
     fresh = {table: _fresh(spark, table, place.load_id, new_dates) for table in (READINGS, CLAIMS)}
     sizes = {day: receipt.readings.get(day, 0) + dropped.get(day, 0) for day in touched}
     totals = {} if only_held else totals_of_large(spark, held[READINGS], sizes, touched - begun_dates)
@@ -276,21 +272,15 @@ def merge_dates(
     _delete_parts(place, (to_merge | totals.keys()) & new_dates)
     if direct and (len(receipt.attempts) > 1 or receipt.readings.total() >= ingest.MOST_ROWS):
         _join(spark, place, {day: receipt.readings[day] for day in direct})
-    locations: dict[str, Locations] = {table: {} for table in (READINGS, CONTESTED, CLAIMS)}
-    for table, count in ((READINGS, "readings"), (CONTESTED, "contested"), (CLAIMS, "claims")):
+    rows = {day: dict.fromkeys(("readings", "claims"), 1) for day in direct} | written
+    had = {table: held[table].keys() | begun.get(table, {}).keys() for table in KINDS}
+    locations = {
+        table: _whole_dates(spark, table, place.load_id, whole, rows, had[table], begun_dates) for table in KINDS
+    }
+    for table, kind in KINDS.items():
         root, column = tables.root_and_column(spark, table)
-        for day in whole:
-            full = (day in direct and table != CONTESTED) or written.get(day, _NOTHING)[count] > 0
-            late = f"{day}{tables.LATE}"
-            # Hardly a date has contested readings, so that it gets no partition for none.
-            if full or table != CONTESTED or day in held[table] or late in held[table] or day in begun_dates:
-                locations[table][day] = tables.folder_of(root, column, day, *([place.load_id] if full else []))
-            if late in held[table] or late in begun.get(table, {}):
-                locations[table][late] = tables.folder_of(root, column, late)
-        for each in corrected:
-            if count in each.rows:
-                late = f"{each.day}{tables.LATE}"
-                locations[table][late] = tables.folder_of(root, column, late, place.load_id)
+        late = [f"{each.day}{tables.LATE}" for each in corrected if kind in each.rows]
+        locations[table] |= {value: tables.folder_of(root, column, value, place.load_id) for value in late}
     changes = {
         date.fromisoformat(day): Changes(**{name: counts[name] for name in Changes._fields})
         for day, counts in written.items()
@@ -306,6 +296,36 @@ def merge_dates(
         + sum(each.rows.get("contested", 0) for each in corrected),
         changes=changes,
     )
+
+
+def _held(spark: SparkSession, table: str, dates: Collection[str], begun: dict[str, Locations]) -> Locations:
+    """Where something is of the dates, from which the load begins."""
+    found = tables.locations(spark, table, dates) | begun.get(table, {})
+    return {value: folder for value, folder in found.items() if not tables.is_empty(folder)}
+
+
+def _whole_dates(
+    spark: SparkSession,
+    table: str,
+    load_id: str,
+    dates: Collection[str],
+    rows: Mapping[str, Mapping[str, int]],
+    had: AbstractSet[str],
+    begun_dates: Collection[str],
+) -> Locations:
+    """Where a table's dates are that were written whole, each by how many `rows` it has of what kind. What it `had`
+    of a late layer is in them."""
+    root, column = tables.root_and_column(spark, table)
+    found = {}
+    for day in dates:
+        full = rows.get(day, {}).get(KINDS[table], 0) > 0
+        late = f"{day}{tables.LATE}"
+        # Hardly a date has contested readings, so that it gets no partition for none.
+        if full or table != CONTESTED or {day, late} & had or day in begun_dates:
+            found[day] = tables.folder_of(root, column, day, *([load_id] if full else []))
+        if late in had:
+            found[late] = tables.folder_of(root, column, late)
+    return found
 
 
 def totals_of_large(
@@ -360,7 +380,7 @@ def _correct(
     def of_date(day: str) -> correct.Date:
         late = f"{day}{tables.LATE}"
         layers = {}
-        for kind, table in zip(roots, (READINGS, CONTESTED, CLAIMS), strict=True):
+        for table, kind in KINDS.items():
             folders = [_path(roots[kind], value, held[table].get(value)) for value in (day, late)]
             layers[kind] = correct.Layers(*folders)
         new = [f"{root}/date={day}/load={place.load_id}" if day in new_dates else None for root in roots.values()]

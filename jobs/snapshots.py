@@ -27,7 +27,7 @@ from jobs.ledger.writer import day_of
 from jobs.quality import Measures, measure_in_memory
 from jobs.readings.erased import Erased
 from jobs.readings.rules import TIME_ZONE
-from jobs.tables import CURRENT_SNAPSHOT, LOAD_FILES, REGIONS, Locations
+from jobs.tables import CURRENT_SNAPSHOT, HISTORIES, LOAD_FILES, REGIONS, Locations
 from jobs.wording import counted
 
 MAX_ROWS_NAMED = 5
@@ -198,7 +198,7 @@ def shown(spark: SparkSession, name: str) -> DataFrame:
     asked, so that Spark looks into the folders of all snapshots for it; this looks into one."""
     history, current = f"silver.{name}_history", _current(spark)
     is_shown = F.col("load_id").isNull() | (F.col("load_id") == (current["load_id"] if current else None))
-    return tables.read(spark, history, _places_shown(spark, history, current)).where(is_shown).drop("load_id")
+    return tables.read(spark, history, _folder_shown(spark, history, current)).where(is_shown).drop("load_id")
 
 
 def shown_rows(
@@ -208,10 +208,10 @@ def shown_rows(
     history, current = f"silver.{name}_history", _current(spark)
     is_shown = pc.field("load_id").is_null() | (pc.field("load_id") == (current["load_id"] if current else None))
     condition = is_shown if where is None else is_shown & where
-    return tables.read_rows(spark, history, _places_shown(spark, history, current), condition, only)
+    return tables.read_rows(spark, history, _folder_shown(spark, history, current), condition, only)
 
 
-def _places_shown(spark: SparkSession, history: str, current: dict[str, Any] | None) -> Locations:
+def _folder_shown(spark: SparkSession, history: str, current: dict[str, Any] | None) -> Locations:
     return tables.locations(spark, history, [current["snapshot_date"]]) if current else {}
 
 
@@ -221,10 +221,25 @@ def _current(spark: SparkSession) -> dict[str, Any] | None:
     return rows[0] if rows else None
 
 
-def content(spark: SparkSession, name: str, locations: dict[str, Locations], load_id: str) -> DataFrame:
+def written(spark: SparkSession, name: str, locations: dict[str, Locations], load_id: str) -> DataFrame:
     """The rows of agreement, product or meterpoint that a load wrote."""
     history = f"silver.{name}_history"
     return tables.read(spark, history, locations[history]).where(F.col("load_id") == load_id).drop("load_id")
+
+
+def written_rows(spark: SparkSession, name: str, locations: dict[str, Locations], load_id: str) -> pa.Table:
+    """The same, in memory, but for the date of the snapshot."""
+    history = f"silver.{name}_history"
+    return tables.read_rows(spark, history, locations[history], pc.field("load_id") == load_id)
+
+
+def size(spark: SparkSession, locations: dict[str, Locations]) -> int:
+    """Bytes of the snapshot that is shown, with its regions, and of one that a load wrote."""
+    current = _current(spark)
+    shown = {table: _folder_shown(spark, table, current) for table in HISTORIES if table != REGIONS}
+    shown[REGIONS] = tables.all_locations(spark, REGIONS)
+    folders = [folder for each in (shown, locations) for found in each.values() for folder in found.values()]
+    return sum(tables.sizes(spark, dict(zip(folders, folders, strict=True))))
 
 
 def _write(

@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from jobs import tables
 from jobs.ledger.days import last_of_month, last_of_year
+from jobs.relations import Rows, as_table
 from jobs.tables import (
     DAILY_COMPLETENESS,
     DAILY_PRODUCT,
@@ -58,18 +59,18 @@ OF_ALL = {
 Parts = dict[str, pa.Table]
 
 
-def of_half_hours(sums: DataFrame) -> Parts:
+def of_half_hours(sums: Rows) -> Parts:
     """Parts of the half-hourly marts, of rows of `marts.half_hourly_sums`."""
-    rows = sums.toArrow()
+    rows = as_table(sums)
     of_all = rows.drop_columns(["parts", "product_display_name", "region"])
     by = {"half_hours": of_all, "half_hours_by_product": rows.drop_columns(["parts", "region"])}
     by["half_hours_by_region"] = rows.drop_columns(["parts", "product_display_name"])
     return {name: content.filter(pc.equal(rows["parts"], name)) for name, content in by.items()}
 
 
-def of_days(sums: DataFrame) -> Parts:
+def of_days(sums: Rows) -> Parts:
     """Parts of the daily marts, of rows of `marts.daily_sums`."""
-    rows = sums.toArrow()
+    rows = as_table(sums)
     completeness = rows.select(["date", *OF_ALL.values()]).rename_columns(["date", *OF_ALL])
     return {"days": rows.drop_columns(list(OF_ALL.values())), "completeness": completeness}
 

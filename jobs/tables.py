@@ -437,11 +437,13 @@ def read_rows(
     where: pc.Expression | None = None,
     only: Collection[str] | None = None,
     seldom: pc.Expression | None = None,
+    dated: bool = False,
 ) -> pa.Table:
     """The content of given partitions without a Spark job, as `read` has it. For tables that are small, or become it by
     `where` and by the columns in `only`.
 
-    `seldom` is a condition that `where` holds, too. A file in which no row meets it costs the columns that it names.
+    `seldom` is a condition that `where` holds, too. A file in which no row meets it costs the columns that it names. If
+    it is to be `dated`, the table is one by date, which becomes the last column.
     """
     columns = schema(spark, table)
     read = pa.schema([field for field in columns if only is None or field.name in only])
@@ -458,7 +460,7 @@ def read_rows(
             content = dataset.dataset(file.path, columns, format="parquet", filesystem=file_system, partitioning=None)
             if seldom is None or content.count_rows(filter=seldom):
                 found.append(content.to_table(columns=read.names, filter=condition))
-        return found
+        return [_dated(rows, date_of(value)) for rows in found] if dated else found
 
     def corrected(value: str, location: str) -> None:
         file_system, files = _files_in(spark, location)
@@ -473,7 +475,12 @@ def read_rows(
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(corrected, late.keys(), late.values()))
         found = [rows for parts in pool.map(rows_of, locations.keys(), locations.values()) for rows in parts]
-    return pa.concat_tables(found) if found else read.empty_table()
+    nothing = read.empty_table()
+    return pa.concat_tables(found or [_dated(nothing, str(date.min)) if dated else nothing])
+
+
+def _dated(rows: pa.Table, day: str) -> pa.Table:
+    return rows.append_column("date", pa.repeat(pa.scalar(date.fromisoformat(day)), rows.num_rows))
 
 
 def content(spark: SparkSession, table: str, locations: Locations, where: pc.Expression) -> dataset.Dataset:

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from jobs import build, marts, regions, sums, tables
 from jobs.ledger import loads, writer
+from jobs.relations import of_spark
 from jobs.tables import (
     CLAIMS,
     DAILY_COMPLETENESS,
@@ -151,7 +152,7 @@ def _sums(spark: SparkSession, of_regions: DataFrame, dates: set[str]) -> sums.P
 
 def _calendar(spark: SparkSession, dates: Collection[str]) -> DataFrame:
     known = tables.partitions(spark, DAILY_METERPOINT).intersection(dates)
-    return build.calendar(spark, known)
+    return of_spark(spark, build.calendar(known))
 
 
 def _daily(spark: SparkSession, calendar: DataFrame) -> DataFrame:

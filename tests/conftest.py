@@ -23,7 +23,6 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         environment.setenv("SPARK_LOCAL_IP", os.environ.get("SPARK_LOCAL_IP", "127.0.0.1"))
         conf = spark_conf(_settings(state)) | {
             "spark.sql.catalogImplementation": "in-memory",
-            "spark.sql.shuffle.partitions": "2",
             **FOR_FEW_ROWS,
             "spark.driver.extraJavaOptions": " ".join(
                 [

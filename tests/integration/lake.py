@@ -25,6 +25,7 @@ SHORT_LIVED_JVM = {"SPARK_SUBMIT_OPTS": "-XX:TieredStopAtLevel=1 -XX:ReservedCod
 # For a few rows it costs more to compile a plan, and to change it on the way, than to carry it out as it is. Commands
 # and the stack are tested as they are.
 FOR_FEW_ROWS = {
+    "spark.sql.shuffle.partitions": "2",
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",

@@ -5,18 +5,17 @@ from collections import defaultdict
 from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from functools import reduce
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import SparkSession
 
 from jobs import build, marts, reference, sums
 from jobs import regions as regions_of
+from jobs.relations import Rows, as_table, query
 from tests.unit.examples import examples
 
 DAY = date(2021, 1, 10)
@@ -54,16 +53,33 @@ class Snapshot(NamedTuple):
 PRODUCTS = [Product("p1", "Green"), Product("p2", "Blue", True), Product("p3", "Green"), Product("p4", None, None)]
 
 
-def local_frame(spark: SparkSession, rows: list[tuple[Any, ...]], **types: pa.DataType) -> DataFrame:
+FrameOf = Callable[[pa.Table], Rows]
+
+
+@pytest.fixture(scope="module", params=["in Spark", "in memory"])
+def frame_of(request: pytest.FixtureRequest, spark: SparkSession) -> FrameOf:
+    """Makes rows of which Spark works out the marts, or this process does."""
+    return spark.createDataFrame if request.param == "in Spark" else in_memory
+
+
+def in_memory(table: pa.Table) -> Rows:
+    return table
+
+
+def cached(frame: Rows) -> Rows:
+    return frame if isinstance(frame, pa.Table) else frame.cache()
+
+
+def local_frame(frame_of: FrameOf, rows: list[tuple[Any, ...]], **types: pa.DataType) -> Rows:
     """A frame that Spark has in its plan: small joins are then quick."""
     columns = zip(*rows, strict=True) if rows else [[]] * len(types)
     arrays = [pa.array(values, each) for values, each in zip(columns, types.values(), strict=True)]
-    return spark.createDataFrame(pa.table(arrays, names=list(types)))
+    return frame_of(pa.table(arrays, names=list(types)))
 
 
-def agreement_frame(spark: SparkSession, agreements: list[Agreement]) -> DataFrame:
+def agreement_frame(frame_of: FrameOf, agreements: list[Agreement]) -> Rows:
     return local_frame(
-        spark,
+        frame_of,
         [(*agreement, DAY) for agreement in agreements],
         agreement_id=pa.int64(),
         meterpoint_id=pa.string(),
@@ -75,9 +91,9 @@ def agreement_frame(spark: SparkSession, agreements: list[Agreement]) -> DataFra
     )
 
 
-def product_frame(spark: SparkSession, products: list[Product]) -> DataFrame:
+def product_frame(frame_of: FrameOf, products: list[Product]) -> Rows:
     return local_frame(
-        spark,
+        frame_of,
         [(*product, number, DAY) for number, product in enumerate(products)],
         product_id=pa.string(),
         display_name=pa.string(),
@@ -87,14 +103,14 @@ def product_frame(spark: SparkSession, products: list[Product]) -> DataFrame:
     )
 
 
-def date_frame(spark: SparkSession, dates: list[date]) -> DataFrame:
-    return local_frame(spark, [(each,) for each in dates], date=pa.date32())
+def date_frame(frame_of: FrameOf, dates: list[date]) -> Rows:
+    return local_frame(frame_of, [(each,) for each in dates], date=pa.date32())
 
 
-def reading_frame(spark: SparkSession, readings: list[Reading]) -> DataFrame:
+def reading_frame(frame_of: FrameOf, readings: list[Reading]) -> Rows:
     moment = pa.timestamp("us", "UTC")
     return local_frame(
-        spark,
+        frame_of,
         [
             (r.meterpoint_id, r.interval_start, r.interval_start, r.kwh, r.quality, r.interval_start.date())
             for r in readings
@@ -108,16 +124,15 @@ def reading_frame(spark: SparkSession, readings: list[Reading]) -> DataFrame:
     )
 
 
-def region_frame(spark: SparkSession, regions: dict[str, str]) -> DataFrame:
+def region_frame(frame_of: FrameOf, regions: dict[str, str]) -> Rows:
     """silver.meterpoint_regions of meterpoints that never changed their region."""
     table = pa.table({"meterpoint_id": list(regions), "region": list(regions.values())})
-    return spark.createDataFrame(regions_of.after_snapshot(regions_of.SPANS.empty_table(), table, DAY))
+    return frame_of(regions_of.after_snapshot(regions_of.SPANS.empty_table(), table, DAY))
 
 
-def rows(frame: DataFrame | pa.Table, *names: str) -> list[tuple[Any, ...]]:
+def rows(frame: Rows, *names: str) -> list[tuple[Any, ...]]:
     """Rows as tuples; through Arrow, in which times keep their zone."""
-    table = frame if isinstance(frame, pa.Table) else frame.toArrow()
-    return [tuple(row[name] for name in names) for row in table.to_pylist()]
+    return [tuple(row[name] for name in names) for row in as_table(frame).to_pylist()]
 
 
 def at_most_one_each(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -178,11 +193,11 @@ def made_agreements(count: int) -> list[Agreement]:
     return [Agreement(number, *agreement) for number, agreement in zip(ids, agreements, strict=True)]
 
 
-def test_agreements_on__should_find_the_one_that_holds_on_each_date(spark: SparkSession) -> None:
+def test_agreements_on__should_find_the_one_that_holds_on_each_date(frame_of: FrameOf) -> None:
     agreements = made_agreements(300)
-    frames = agreement_frame(spark, agreements), product_frame(spark, PRODUCTS)
+    frames = agreement_frame(frame_of, agreements), product_frame(frame_of, PRODUCTS)
 
-    result = marts.agreements_on(date_frame(spark, WEEK), *frames)
+    result = marts.agreements_on(date_frame(frame_of, WEEK), *frames)
 
     names = "agreement_id", "product_id", "account_id", "product_display_name", "is_variable"
     found = at_most_one_each(
@@ -226,7 +241,7 @@ def test_agreement__should_hold_from_its_first_date_until_the_date_before_its_en
     assert [agreement and agreement.agreement_id for agreement in found] == expected
 
 
-def test_cases_of_agreements__should_hold_in_spark_too(spark: SparkSession) -> None:
+def test_cases_of_agreements__should_hold_in_the_product_too(frame_of: FrameOf) -> None:
     """All cases at once, each with meterpoints of its own."""
     days = [DAY + timedelta(days=number) for number in (-1, 0, 1)]
     agreements = [
@@ -236,7 +251,7 @@ def test_cases_of_agreements__should_hold_in_spark_too(spark: SparkSession) -> N
     ]
 
     result = marts.agreements_on(
-        date_frame(spark, days), agreement_frame(spark, agreements), product_frame(spark, PRODUCTS)
+        date_frame(frame_of, days), agreement_frame(frame_of, agreements), product_frame(frame_of, PRODUCTS)
     )
 
     found = at_most_one_each(
@@ -247,7 +262,7 @@ def test_cases_of_agreements__should_hold_in_spark_too(spark: SparkSession) -> N
     }
 
 
-def test_overlaps__should_be_counted_as_pair_by_pair(spark: SparkSession) -> None:
+def test_overlaps__should_be_counted_as_pair_by_pair() -> None:
     agreements = made_agreements(300)
 
     def overlaps(agreement: Agreement) -> bool:
@@ -262,7 +277,7 @@ def test_overlaps__should_be_counted_as_pair_by_pair(spark: SparkSession) -> Non
     lasting = [each for each in agreements if each.valid_to is None or each.valid_to > each.valid_from]
     expected = sum(map(overlaps, lasting))
 
-    assert reference.overlapping_agreements(agreement_frame(spark, agreements).toArrow()) == expected > 0
+    assert reference.overlapping_agreements(agreement_frame(in_memory, agreements)) == expected > 0
 
 
 LONDON = ZoneInfo("Europe/London")
@@ -293,7 +308,7 @@ class Built(NamedTuple):
     half_hourly: pa.Table
     half_hourly_product: pa.Table
     half_hourly_region: pa.Table
-    daily_meterpoint: DataFrame
+    daily_meterpoint: Rows
     daily_product: pa.Table
     daily_region: pa.Table
 
@@ -324,7 +339,7 @@ class Built(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def built(spark: SparkSession) -> Built:
+def built(frame_of: FrameOf) -> Built:
     chance = random.Random(2)
     agreements = made_agreements(40)
     readings = [
@@ -339,12 +354,12 @@ def built(spark: SparkSession) -> Built:
         for step in (0, 1, 47)
         if chance.random() < 0.9
     ]
-    frame = reading_frame(spark, readings)
-    frames = agreement_frame(spark, agreements), product_frame(spark, PRODUCTS)
-    calendar, regions = marts.calendar(spark, DAYS), region_frame(spark, REGIONS)
-    known = marts.known_on(calendar, *frames, regions).cache()
+    frame = reading_frame(frame_of, readings)
+    frames = agreement_frame(frame_of, agreements), product_frame(frame_of, PRODUCTS)
+    calendar, regions = marts.calendar(DAYS), region_frame(frame_of, REGIONS)
+    known = cached(marts.known_on(calendar, *frames, regions))
     half_hours = sums.of_half_hours(marts.half_hourly_sums(marts.consumption_by_half_hour(frame, known, calendar)))
-    daily = marts.daily_meterpoint_consumption(frame, known, calendar).cache()
+    daily = cached(marts.daily_meterpoint_consumption(frame, known, calendar))
     days = sums.of_days(marts.daily_sums(daily, regions))["days"]
     return Built(
         readings,
@@ -503,7 +518,7 @@ def test_daily_meterpoint_consumption__should_have_each_meterpoint_that_was_read
     assert any(count == 0 for count, *_ in found.values())
 
 
-def test_daily_meterpoint_consumption__should_tell_what_is_missing_on_days_of_every_length(spark: SparkSession) -> None:
+def test_daily_meterpoint_consumption__should_tell_what_is_missing_on_days_of_every_length(frame_of: FrameOf) -> None:
     chance = random.Random(3)
     received: dict[tuple[str, date], set[datetime]] = {}
     for day in LENGTHS:
@@ -519,7 +534,7 @@ def test_daily_meterpoint_consumption__should_tell_what_is_missing_on_days_of_ev
         for start in starts
     ]
     readings = local_frame(
-        spark,
+        frame_of,
         given,
         meterpoint_id=pa.string(),
         date=pa.date32(),
@@ -528,11 +543,12 @@ def test_daily_meterpoint_consumption__should_tell_what_is_missing_on_days_of_ev
         consumption_kwh=pa.decimal128(9, 6),
         reading_quality=pa.string(),
     )
-    agreements = agreement_frame(spark, [Agreement(1, name, DAY, None) for name, _ in received])
-    calendar = marts.calendar(spark, LENGTHS)
-    known = marts.known_on(calendar, agreements, product_frame(spark, PRODUCTS), region_frame(spark, {"none": "North"}))
+    agreements = agreement_frame(frame_of, [Agreement(1, name, DAY, None) for name, _ in received])
+    calendar = marts.calendar(LENGTHS)
+    regions = region_frame(frame_of, {"none": "North"})
+    known = marts.known_on(calendar, agreements, product_frame(frame_of, PRODUCTS), regions)
 
-    daily = marts.daily_meterpoint_consumption(readings, known, calendar).cache()
+    daily = cached(marts.daily_meterpoint_consumption(readings, known, calendar))
 
     columns = "meterpoint_id", "date", "expected_readings", "reading_count", "first_missing", "last_missing"
     found = {(name, day): told for name, day, *told in rows(daily, *columns) if (name, day) in received}
@@ -549,7 +565,6 @@ def test_daily_meterpoint_consumption__should_tell_what_is_missing_on_days_of_ev
     # An agreement holds on all of these days from its first on, so meterpoints of other days are silent.
     since = {day: [key for key in received if day >= DAY] for day in LENGTHS}
     counts = "date", "meterpoint_count", "complete_meterpoints", "silent_meterpoints", "expected_readings"
-    regions = region_frame(spark, {"none": "North"})
     completeness = sums.daily_completeness(sums.of_days(marts.daily_sums(daily, regions))["completeness"])
     assert sorted(rows(completeness, *counts, "received_readings")) == sorted(
         (
@@ -566,10 +581,10 @@ def test_daily_meterpoint_consumption__should_tell_what_is_missing_on_days_of_ev
 
 @pytest.mark.parametrize("day", DAYS)
 def test_consumption_of_products_and_without_agreement__should_be_all_consumption(built: Built, day: date) -> None:
-    def kwh(frame: DataFrame | pa.Table) -> Decimal:
+    def kwh(frame: Rows) -> Decimal:
         return sum((kwh or Decimal(0) for on, kwh in rows(frame, "date", "consumption_kwh") if on == day), Decimal(0))
 
-    without = built.daily_meterpoint.where("agreement_id IS NULL")
+    without = query("SELECT * FROM {daily} WHERE agreement_id IS NULL", daily=built.daily_meterpoint)
 
     assert kwh(built.half_hourly) == kwh(built.daily_product) + kwh(without)
     assert kwh(built.half_hourly) == kwh(built.half_hourly_product) + kwh(without)
@@ -634,13 +649,13 @@ def made_states(chance: random.Random) -> tuple[State, State]:
     return before, after
 
 
-def parts_of(spark: SparkSession, state: State, pairs: Collection[tuple[str, date]] | None = None) -> sums.Parts:
+def parts_of(frame_of: FrameOf, state: State, pairs: Collection[tuple[str, date]] | None = None) -> sums.Parts:
     """Parts of whole dates, or of some meterpoints as jobs/build.py makes them."""
     chosen = sorted(state.keys() if pairs is None else pairs)
-    readings = local_frame(
-        spark,
+    utc = local_frame(
+        frame_of,
         [
-            (name, day, start, start, Decimal(kwh) / 8, quality)
+            (name, day, start, Decimal(kwh) / 8, quality)
             for name, day in chosen
             for step, (kwh, quality) in state[name, day].readings.items()
             for start in [half_hours_of(day)[step]]
@@ -648,13 +663,14 @@ def parts_of(spark: SparkSession, state: State, pairs: Collection[tuple[str, dat
         meterpoint_id=pa.string(),
         date=pa.date32(),
         interval_start_utc=pa.timestamp("us", "UTC"),
-        interval_start=pa.timestamp("us", "UTC"),
         consumption_kwh=pa.decimal128(9, 6),
         reading_quality=pa.string(),
-    ).withColumn("interval_start", F.from_utc_timestamp("interval_start_utc", "Europe/London"))
+    )
+    local = "from_utc_timestamp(interval_start_utc, 'Europe/London') AS interval_start"
+    readings = query(f"SELECT *, {local} FROM {{utc}}", utc=utc)
     a_day = timedelta(days=1)
     agreements = agreement_frame(
-        spark,
+        frame_of,
         [
             Agreement(number, name, day, day + a_day, product)
             for number, (name, day) in enumerate(chosen)
@@ -662,11 +678,11 @@ def parts_of(spark: SparkSession, state: State, pairs: Collection[tuple[str, dat
         ],
     )
     regions = local_frame(
-        spark,
+        frame_of,
         [(name, state[name, day].region, day, day, day + a_day) for name, day in chosen if state[name, day].region],
         **{field.name: field.type for field in regions_of.SPANS},
     )
-    dates, products = marts.calendar(spark, READ_DAYS), product_frame(spark, [])
+    dates, products = marts.calendar(READ_DAYS), product_frame(frame_of, [])
     if pairs is None:
         known = marts.known_on(dates, agreements, products, regions)
         by_half_hour = marts.consumption_by_half_hour(readings, known, dates)
@@ -684,14 +700,14 @@ class Difference(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def difference(spark: SparkSession) -> Difference:
+def difference(frame_of: FrameOf) -> Difference:
     before, after = made_states(random.Random(5))
     changed = [pair for pair in before if before[pair] != after[pair]]
     # Meterpoints that are taken for changed though they are not do no harm.
     pairs = {*changed, *random.Random(6).sample(sorted(before), 10)}
     assert len(pairs) < len(before) / 2
-    wholes = parts_of(spark, before), parts_of(spark, after)
-    return Difference(*wholes, parts_of(spark, before, pairs), parts_of(spark, after, pairs))
+    wholes = parts_of(frame_of, before), parts_of(frame_of, after)
+    return Difference(*wholes, parts_of(frame_of, before, pairs), parts_of(frame_of, after, pairs))
 
 
 @pytest.mark.parametrize("mart", sums.MARTS)
@@ -715,11 +731,11 @@ def test_a_mart_by_difference__should_be_as_if_it_were_built_whole(difference: D
 PERIOD = 20  # days that belong to one change, so that many changes are judged at once
 
 
-def changed_agreements(spark: SparkSession, dates: list[date], before: Snapshot, after: Snapshot) -> DataFrame:
+def changed_agreements(frame_of: FrameOf, dates: list[date], before: Snapshot, after: Snapshot) -> Rows:
     frames = [
-        (agreement_frame(spark, each.agreements), product_frame(spark, each.products)) for each in (before, after)
+        (agreement_frame(frame_of, each.agreements), product_frame(frame_of, each.products)) for each in (before, after)
     ]
-    return marts.changed_agreements(date_frame(spark, dates), *frames)
+    return marts.changed_agreements(date_frame(frame_of, dates), *frames)
 
 
 def differing(dates: list[date], before: Snapshot, after: Snapshot) -> list[tuple[date, str]]:
@@ -742,7 +758,7 @@ spans = st.lists(st.tuples(st.integers(0, 18), st.integers(-1, 12), product_id),
 change = st.sampled_from(["none", "add", "remove", "end", "product", "account", "number"])
 
 
-def test_changed_agreements__should_be_those_that_differ_on_a_date(spark: SparkSession) -> None:
+def test_changed_agreements__should_be_those_that_differ_on_a_date(frame_of: FrameOf) -> None:
     before: list[Agreement] = []
     after: list[Agreement] = []
     cases = examples(st.tuples(spans, change, st.integers(0, 3), st.integers(0, 18)), 60)
@@ -764,7 +780,7 @@ def test_changed_agreements__should_be_those_that_differ_on_a_date(spark: SparkS
     dates = [DAY + timedelta(days=number) for number in range(-1, PERIOD * len(cases) + 1)]
     snapshots = Snapshot(before, PRODUCTS), Snapshot(after, PRODUCTS)
 
-    found = sorted(rows(changed_agreements(spark, dates, *snapshots), "date", "meterpoint_id"))
+    found = sorted(rows(changed_agreements(frame_of, dates, *snapshots), "date", "meterpoint_id"))
 
     assert found == differing(dates, *snapshots)
     assert 50 < len(dates_of(found)) < len(dates) - 50, "some dates must differ and some not"
@@ -824,13 +840,15 @@ SNAPSHOTS: dict[str, tuple[Snapshot, Snapshot, list[date]]] = {
 
 
 @pytest.fixture(scope="module")
-def changes(spark: SparkSession) -> dict[str, list[tuple[date, str]]]:
+def changes(frame_of: FrameOf) -> dict[str, list[tuple[date, str]]]:
     """What changed in each of SNAPSHOTS, in one query."""
     changed = [
-        changed_agreements(spark, WEEK, before, after).withColumn("name", F.lit(name))
+        query(f"SELECT *, '{name}' AS name FROM {{rows}}", rows=changed_agreements(frame_of, WEEK, before, after))
         for name, (before, after, _) in SNAPSHOTS.items()
     ]
-    found = rows(reduce(DataFrame.unionByName, changed), "name", "date", "meterpoint_id")
+    all_of_them = " UNION ALL ".join(f"SELECT * FROM {{of{number}}}" for number in range(len(changed)))
+    union = query(all_of_them, **{f"of{number}": each for number, each in enumerate(changed)})
+    found = rows(union, "name", "date", "meterpoint_id")
     return {name: sorted((day, each) for of, day, each in found if of == name) for name in SNAPSHOTS}
 
 
@@ -846,11 +864,11 @@ def test_changed_agreements__should_be_no_more_than_a_snapshot_changes(
 
 @pytest.mark.parametrize("name", SNAPSHOTS)
 def test_changed_span__should_hold_the_dates_that_change_and_no_agreement_that_stays(
-    spark: SparkSession, name: str
+    frame_of: FrameOf, name: str
 ) -> None:
     before, after, expected = SNAPSHOTS[name]
     frames = [
-        (agreement_frame(spark, each.agreements), product_frame(spark, each.products)) for each in (before, after)
+        (agreement_frame(frame_of, each.agreements), product_frame(frame_of, each.products)) for each in (before, after)
     ]
 
     first, end = marts.changed_span(*frames)
@@ -861,10 +879,10 @@ def test_changed_span__should_hold_the_dates_that_change_and_no_agreement_that_s
         assert first == OPEN.valid_from
 
 
-def test_changed_span__should_be_that_of_the_changed_agreement_alone(spark: SparkSession) -> None:
+def test_changed_span__should_be_that_of_the_changed_agreement_alone(frame_of: FrameOf) -> None:
     short = Agreement(9, "m9", WEEK[3], WEEK[5])
     before, after = (
-        (agreement_frame(spark, agreements), product_frame(spark, PRODUCTS))
+        (agreement_frame(frame_of, agreements), product_frame(frame_of, PRODUCTS))
         for agreements in ([OPEN, LONG], [OPEN, LONG, short])
     )
 

@@ -3,10 +3,12 @@
 from datetime import date, timedelta
 
 import pyarrow as pa
+import pytest
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from jobs import marts, regions
+from jobs.relations import as_table
 from tests.model.regions import Snapshots, region_on
 from tests.unit.examples import examples
 
@@ -73,26 +75,31 @@ def test_with_region__should_find_the_region_of_each_date(spark: SparkSession) -
     snapshots = made_snapshots(200)
     ids = [f"m{number}" for number in range(201)]
     rows = [(each, day) for each in ids for day in DATES]
-    frame = spark.createDataFrame(pa.table(dict(zip(("meterpoint_id", "date"), zip(*rows, strict=True), strict=True))))
-    of_regions = spark.createDataFrame(spans(snapshots))
+    held = pa.table(dict(zip(("meterpoint_id", "date"), zip(*rows, strict=True), strict=True)))
+    of_regions = spans(snapshots)
 
-    found = marts.with_region(frame, of_regions).toArrow().to_pylist()
+    in_memory = marts.with_region(held, of_regions)
+    in_spark = marts.with_region(spark.createDataFrame(held), spark.createDataFrame(of_regions)).toArrow()
 
     expected = {(each, day): region_on(snapshots, each, day) for each, day in rows}
-    assert {(row["meterpoint_id"], row["date"]): row["region"] for row in found} == expected
-    assert len(found) == len(rows)
+    for found in (in_memory.to_pylist(), in_spark.to_pylist()):
+        assert {(row["meterpoint_id"], row["date"]): row["region"] for row in found} == expected
+        assert len(found) == len(rows)
     assert set(expected.values()) == {N, S, None}
 
 
-def test_changed_regions__should_be_the_dates_on_which_the_region_differs(spark: SparkSession) -> None:
+@pytest.mark.parametrize("where", ["in Spark", "in memory"])
+def test_changed_regions__should_be_the_dates_on_which_the_region_differs(spark: SparkSession, where: str) -> None:
     snapshots = made_snapshots(300)
     ids = [f"m{number}" for number in range(300)]
     reached = set()
     for number in range(len(snapshots)):
         before, after = snapshots[:number], snapshots[: number + 1]
-        frames = [spark.createDataFrame(spans(each).to_pylist(), SCHEMA) for each in (before, after)]
+        given = [spans(each) for each in (before, after)]
+        if where == "in Spark":
+            given = [spark.createDataFrame(each) for each in given]
 
-        found = marts.changed_regions(*frames).toArrow().to_pylist()
+        found = as_table(marts.changed_regions(*given)).to_pylist()
 
         changed = {
             (row["meterpoint_id"], day): row["was_known"]
