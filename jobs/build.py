@@ -14,6 +14,7 @@ from datetime import date
 from functools import partial, reduce
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -162,12 +163,14 @@ def _reached(
         return days & held if held is not None else tables.full_dates(tables.locations(spark, READINGS, days))
 
     if CURRENT_SNAPSHOT in snapshot:
-        of_agreements = dates
+        of_agreements, changed = dates, marts.changed_details(old[:2], new[:2])
         if held is None:
-            first, end = marts.changed_span(old[:2], new[:2])
+            first, end = marts.changed_span(changed)
             of_agreements = {day for day in dates if str(first) <= day < str(end)}
         if of_agreements := with_readings(of_agreements):
-            found.append(marts.changed_agreements(calendar(of_agreements), old[:2], new[:2]))
+            if isinstance(changed, pa.Table) and changed.num_rows * len(of_agreements) > LITTLE_PAIRS:
+                changed = of_spark(spark, changed)  # and with it all that it is joined to
+            found.append(marts.changed_agreements(calendar(of_agreements), changed, old[:2], new[:2]))
     if dates and REGIONS in snapshot:
         of_regions = regions.changed(spark, dates, old.regions, new.regions, with_readings)
         found += [of_regions] if of_regions is not None else []

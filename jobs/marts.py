@@ -235,12 +235,19 @@ def daily_sums(daily_meterpoint: Rows, regions: Rows) -> Rows:
     )
 
 
-def changed_agreements(dates: Rows, before: tuple[Rows, Rows], after: tuple[Rows, Rows]) -> Rows:
+def changed_details(before: tuple[Rows, Rows], after: tuple[Rows, Rows]) -> Rows:
+    """Agreements that are not the same, or not of the same product, in (agreement, product) before and after."""
+    return _difference(_details(*before), _details(*after))
+
+
+def changed_agreements(dates: Rows, changed: Rows, before: tuple[Rows, Rows], after: tuple[Rows, Rows]) -> Rows:
     """For which meterpoints on which of `dates` the marts must be built anew when (agreement, product) change from one
     snapshot to the next: those whose agreement is another one, or has another product, name or account. Columns: date,
-    meterpoint_id."""
-    # Only meterpoints of which something changed are looked at date by date: nearly none do in a night.
-    changed = _difference(_details(*before), _details(*after))
+    meterpoint_id.
+
+    `changed` is `changed_details`: only meterpoints of which something changed are looked at date by date, and nearly
+    none do in a night.
+    """
     held_before, held_after = (
         agreements_on(
             dates,
@@ -256,10 +263,9 @@ def changed_agreements(dates: Rows, before: tuple[Rows, Rows], after: tuple[Rows
     return query("SELECT DISTINCT date, meterpoint_id FROM {changed}", changed=_difference(held_before, held_after))
 
 
-def changed_span(before: tuple[Rows, Rows], after: tuple[Rows, Rows]) -> tuple[date, date]:
-    """From which date on, and before which, an agreement that is not the same in (agreement, product) before and after
-    holds. Both are date.max where all are the same."""
-    changed = _difference(_details(*before), _details(*after))
+def changed_span(changed: Rows) -> tuple[date, date]:
+    """From which date on, and before which, an agreement of `changed_details` holds. Both are date.max if there is
+    none."""
     bounds = f"min(agreement_valid_from) AS begins, max(coalesce(agreement_valid_to, DATE '{date.max}')) AS ends"
     [span] = as_table(query(f"SELECT {bounds} FROM {{changed}}", changed=changed)).to_pylist()
     return span["begins"] or date.max, span["ends"] or date.max

@@ -27,7 +27,7 @@ Rows = Any  # a DataFrame or a table of Arrow
 # Functions, by their names in sqlglot, that have the same value in both.
 SAME = """
 Abs And BitwiseCount BitwiseOrAgg Case Coalesce Count CountIf CurrentTimestamp Explode GenerateSeries Greatest Grouping
-If Least Length LogicalOr Lower Max Min Nullif Or RowNumber Sum Trim TsOrDsAdd UnixDate UnixMicros Upper
+If Least Length LogicalOr Max Min Nullif Or RowNumber Sum Trim UnixDate UnixMicros
 """
 SAME_FUNCTIONS = {"BIN"}  # which sqlglot does not know by a name of its own
 
@@ -126,9 +126,9 @@ def _in_duckdb(node: exp.Expr) -> exp.Expr:
             return node
         case exp.Rint():
             return call("round_even", this, exp.Literal.number(0))
-        case exp.StrToUnix():  # of a time: a text is an error
-            return exp.cast(call("epoch", this), "bigint")
-        case exp.UnixSeconds():
+        case exp.TsOrDsAdd():  # an interval would make a time of a date
+            return exp.paren(exp.cast(this.copy(), "date") + node.expression.copy())
+        case exp.UnixSeconds() | exp.StrToUnix():  # of a time: a text is an error
             return exp.IntDiv(this=call("epoch_us", this), expression=exp.Literal.number(1_000_000))
         case exp.AtTimeZone():  # from_utc_timestamp
             return call("timezone", "UTC", call("timezone", node.args["zone"], exp.cast(this.copy(), "timestamptz")))

@@ -735,7 +735,7 @@ def changed_agreements(frame_of: FrameOf, dates: list[date], before: Snapshot, a
     frames = [
         (agreement_frame(frame_of, each.agreements), product_frame(frame_of, each.products)) for each in (before, after)
     ]
-    return marts.changed_agreements(date_frame(frame_of, dates), *frames)
+    return marts.changed_agreements(date_frame(frame_of, dates), marts.changed_details(*frames), *frames)
 
 
 def differing(dates: list[date], before: Snapshot, after: Snapshot) -> list[tuple[date, str]]:
@@ -871,10 +871,10 @@ def test_changed_span__should_hold_the_dates_that_change_and_no_agreement_that_s
         (agreement_frame(frame_of, each.agreements), product_frame(frame_of, each.products)) for each in (before, after)
     ]
 
-    first, end = marts.changed_span(*frames)
+    first, end = marts.changed_span(marts.changed_details(*frames))
 
     assert [day for day in expected if not first <= day < end] == []
-    assert marts.changed_span(*frames[:1] * 2) == (date.max, date.max)
+    assert marts.changed_span(marts.changed_details(*frames[:1] * 2)) == (date.max, date.max)
     if name == "open-ended, now ended":
         assert first == OPEN.valid_from
 
@@ -886,4 +886,4 @@ def test_changed_span__should_be_that_of_the_changed_agreement_alone(frame_of: F
         for agreements in ([OPEN, LONG], [OPEN, LONG, short])
     )
 
-    assert marts.changed_span(before, after) == (short.valid_from, short.valid_to)
+    assert marts.changed_span(marts.changed_details(before, after)) == (short.valid_from, short.valid_to)
