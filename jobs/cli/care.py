@@ -146,7 +146,7 @@ def completion(shell: Shell) -> None:
 
 def serve() -> None:
     """Become the SQL endpoint (Spark's Thrift server) on port 10000."""
-    from jobs.spark import serve as become_endpoint
+    from jobs.thrift_server import serve as become_endpoint
 
     try:
         become_endpoint(Settings())

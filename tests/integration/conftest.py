@@ -33,7 +33,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     with pytest.MonkeyPatch.context() as patch:
         # Java lives for some hundred loads here: its optimising compiler need not wait, and its heap may grow as by
         # default. Of two options of a name the later counts.
-        patch.setattr("jobs.spark._java_options", lambda patience: ["-XX:+UseParallelGC", "-XX:GCTimeRatio=99"])
+        patch.setattr("jobs.spark.java_options", lambda patience: ["-XX:+UseParallelGC", "-XX:GCTimeRatio=99"])
         settings = Settings(warehouse=str(folder / "warehouse"), state=folder / "state", driver_memory="2g")
         session = start_session(settings)
     for name, value in FOR_FEW_ROWS.items():

@@ -12,7 +12,8 @@ from pyarrow.fs import LocalFileSystem
 from jobs import cluster
 from jobs.cluster import SECRET
 from jobs.settings import Settings
-from jobs.spark import endpoint_conf, spark_conf
+from jobs.spark import spark_conf
+from jobs.thrift_server import endpoint_conf
 
 LOCAL = LocalFileSystem()
 

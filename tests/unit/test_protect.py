@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.settings import PROJECT, SQL, Settings
-from jobs.spark import pseudonym_key
+from jobs.thrift_server import pseudonym_key
 
 PROTECT = PROJECT / "docker" / "endpoint-guard" / "src" / "lake" / "guard" / "Protect.java"
 COLUMN = re.compile(r"^\s+(\w+) (?:[A-Z][A-Z<>, ()0-9]* )?COMMENT '", re.MULTILINE)

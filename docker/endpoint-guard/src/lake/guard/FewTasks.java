@@ -18,9 +18,9 @@ import scala.runtime.AbstractPartialFunction;
 /**
  * Of one meterpoint, or of a few, a table with a partition a date is read by few tasks. Its files are sorted by meterpoint,
  * and each has a day of one at most, so nearly all rows are skipped. Of other tables one meterpoint may have any number of
- * rows, more than a task may give. Tasks of the size that is right for whole tables (jobs/spark.py) would open each file some
- * times to find that out: a year of one meterpoint then takes six times as long. It comes after conditions were moved down to
- * the tables.
+ * rows, more than a task may give. Tasks of the size that is right for whole tables (jobs/thrift_server.py) would open each
+ * file some times to find that out: a year of one meterpoint then takes six times as long. It comes after conditions were
+ * moved down to the tables.
  *
  * <p>How much a task reads is a setting of the session that a table in a plan knows. So these tables get one of their own.
  */

@@ -178,7 +178,7 @@ public final class Guard extends AbstractFunction1<SparkSessionExtensions, Boxed
       for (Map.Entry<String, String> setting : settings.entrySet()) {
         String key = setting.getKey();
         String value = setting.getValue();
-        // The server's --hiveconf are properties of the JVM, which clients cannot set (see jobs/spark.py).
+        // The server's --hiveconf are properties of the JVM, which clients cannot set (see jobs/thrift_server.py).
         if (value.equals(server.get(key, null)) || value.equals(System.getProperty(key)) || OWN_SETTINGS.contains(key)) {
           continue;
         }
