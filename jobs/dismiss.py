@@ -26,8 +26,7 @@ def run(spark: SparkSession, settings: Settings, names: Collection[str], *, gone
         dismissed |= files.in_quarantine(spark, ()) - _there(settings)
     if not dismissed:
         raise LakeError("no file in quarantine is gone from the landing place")
-    load_id = writer.new_load_id(started_at, loads.recorded_loads(spark))
-    writer.become_writer(spark, load_id, after=previous)
+    load_id = loads.begin(spark, previous)
     rows = [{"source_file": name, "kind": "readings", "status": "dismissed"} for name in sorted(dismissed)]
     loads.append_rows(spark, rows, LOAD_FILES, load_id)
     loads.append_change(spark, load_id, "dismiss", started_at, {})

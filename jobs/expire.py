@@ -107,8 +107,7 @@ def _take_away(spark: SparkSession, settings: Settings, expired: list[Expired]) 
         raise LakeError("an erasure left totals to be built anew; `lake run` has to do it first")
     if ledger.interrupted(spark):
         raise LakeError("a run was killed while it published; `lake run` has to put that right first")
-    load_id = ledger_writer.new_load_id(started_at, ledger.recorded_loads(spark))
-    ledger_writer.become_writer(spark, load_id, after=writer)
+    load_id = ledger.begin(spark, writer)
     new: dict[str, Locations] = {}
     for table, _, values in expired:
         root, column = tables.root_and_column(spark, table)

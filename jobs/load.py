@@ -217,9 +217,7 @@ def run(
                 note(text)
             return None
         quality.preload()
-        earlier = [*ledger.recorded_loads(spark), *([writer] if writer else [])]
-        load_id = ledger_writer.new_load_id(datetime.now(UTC), earlier, accept_clock=CLOCK in wish.accept)
-        ledger_writer.become_writer(spark, load_id, after=writer)
+        load_id = ledger.begin(spark, writer, accept_clock=CLOCK in wish.accept)
         lineage.begin(wish.kind, load_id, settings, plan.inputs, tell)
         begun = ledger.recover(spark, load_id) if interrupted else {}
         place = silver.place_of(spark, settings, load_id, started_at, erased)

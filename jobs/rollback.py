@@ -47,8 +47,7 @@ def run(spark: SparkSession, settings: Settings, undone: str, stage: Stage, tell
         effective = event.effective | {target} if in_effect else event.effective - {target}
         switched = ledger.switches(spark, ledger.recorded_loads(spark))
         before = _folders_with(spark, effective, switched)
-        load_id = ledger_writer.new_load_id(datetime.now(UTC), ledger.recorded_loads(spark))
-        ledger_writer.become_writer(spark, load_id, after=writer)
+        load_id = ledger.begin(spark, writer)
         lineage.begin("rollback", load_id, settings, [*before], tell)
     judge = audit.Audit(load_id, started_at, settings.reports, kind="rollback")
     with stage("validate"):

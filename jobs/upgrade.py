@@ -59,10 +59,8 @@ def run(spark: SparkSession) -> None:
     lacking = _lacking(spark, dates, _recorded(spark, METERPOINT_HISTORY))
     if not any(lacking):
         return
-    previous = writer.writer(spark)
     started_at = datetime.now(UTC)
-    load_id = writer.new_load_id(started_at, loads.recorded_loads(spark))
-    writer.become_writer(spark, load_id, after=previous)
+    load_id = loads.begin(spark, writer.writer(spark))
     new: dict[str, Locations] = {}
     if lacking.claims:
         new[CLAIMS] = tables.write(_claims(spark, readings).repartition("date"), CLAIMS, load_id, dates)

@@ -182,9 +182,7 @@ def finish(
         [*what.meterpoints, *what.accounts], lambda text: alias(key, unicodedata.normalize("NFC", text))
     )
     started_at = datetime.now(UTC)
-    earlier = [*ledger.recorded_loads(spark), *([found.writer] if found.writer else [])]
-    load_id = ledger_writer.new_load_id(started_at, earlier)
-    ledger_writer.become_writer(spark, load_id, after=found.writer)
+    load_id = ledger.begin(spark, found.writer)
     changes = _write(spark, found, load_id)
     new = {table: changes.locations[table] for table in tables.DATA if table in changes.locations}
     # Recorded first: until all is switched, the next run does it again.

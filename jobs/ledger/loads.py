@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs import tables
+from jobs.ledger import writer
 from jobs.ledger.days import partitions_of
 from jobs.ledger.writer import day_of, publish
 from jobs.quality import Verdict
@@ -38,6 +39,18 @@ from jobs.tables import (
 )
 
 # --- writing -------------------------------------------------------------------------------------------------------
+
+
+def begin(spark: SparkSession, after: str | None, *, accept_clock: bool = False) -> str:
+    """The id of a new load, which alone may publish from now on. `after` is who was the writer when this load looked
+    at what there is.
+
+    Raises ClockBehind, or Overtaken if another load became the writer since then.
+    """
+    earlier = [*recorded_loads(spark), *([after] if after else [])]
+    load_id = writer.new_load_id(datetime.now(UTC), earlier, accept_clock=accept_clock)
+    writer.become_writer(spark, load_id, after)
+    return load_id
 
 
 def append(rows: DataFrame, table: str, load_id: str) -> None:
