@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from jobs import audit, dismiss, landing
-from jobs import load as job
 from jobs.errors import LakeError
+from jobs.ledger import loads
 from jobs.silver import Retraction
 from tests.integration.lake import DELIVERY, Agreement, Lake, as_if_much, day
 from tests.integration.oracle import Oracle
@@ -263,7 +263,7 @@ def test_a_clock_that_went_back_is_told_and_one_that_was_ahead_can_be_accepted(n
             return real.now(tz) + timedelta(days=3 * 365)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "datetime", Ahead)
+        patch.setattr(loads, "datetime", Ahead)
         lake.load()
     lake.landing.readings("a.json", day("a", "2021-01-01", 2), after=DAY)
 
