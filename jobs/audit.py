@@ -1,6 +1,6 @@
 """The audit of a load: what it wrote and has not published, judged by the suites in `expectations/`."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -73,7 +73,7 @@ def measure(table: str, content: Rows) -> quality.Measures:
 
 def by_year(spark: SparkSession, places: dict[str, Locations], dates: Collection[str]) -> dict[str, Dataset]:
     """Marts by year in the given folders, of the given dates alone: their partitions hold others, too."""
-    return {mart: tables.content(spark, mart, places[mart], tables.is_of_dates(dates)) for mart in BY_YEAR}
+    return {mart: tables.scan(spark, mart, places[mart], tables.is_of_dates(dates)) for mart in BY_YEAR}
 
 
 def lost_of_other_dates(spark: SparkSession, places: dict[str, Locations], dates: Collection[str]) -> dict[str, int]:
@@ -140,7 +140,7 @@ def rest_of(spark: SparkSession, dates: Collection[str], before: Rows, daily_bef
 def measure_marts(
     sums: dict[str, Dataset],
     daily: Rows,
-    readings: Rows,
+    readings: Sequence[Rows],
     meterpoints: Rows | None,
     rest: Rest | None = None,
 ) -> tuple[dict[str, quality.Measures], dict[str, quality.Measures]]:
@@ -150,7 +150,7 @@ def measure_marts(
     `meterpoints` are those of the reference snapshot, None if there is none.
     """
     rest = rest or Rest()
-    others = [_of_readings(readings), _of_daily(daily)]
+    others = [_of_readings(*readings), _of_daily(daily)]
     if meterpoints is not None:
         unknown = """
             SELECT count(DISTINCT meterpoint_id) AS unknown_meterpoints
@@ -185,9 +185,12 @@ def measure_marts(
     return measures, {mart: of_meterpoints if mart == DAILY_METERPOINT else of_sums for mart in tables.MARTS}
 
 
-def _of_readings(readings: Rows) -> Rows:
+def _of_readings(*readings: Rows) -> Rows:
+    of_each = {f"of_{number}": each for number, each in enumerate(readings)}
+    all_of_them = " UNION ALL ".join(f"SELECT consumption_kwh FROM {{{name}}}" for name in of_each)
     return query(
-        "SELECT count(*) AS readings, coalesce(sum(consumption_kwh), 0) AS kwh FROM {readings}", readings=readings
+        f"SELECT count(*) AS readings, coalesce(sum(consumption_kwh), 0) AS kwh FROM ({all_of_them}) AS readings",
+        **of_each,
     )
 
 

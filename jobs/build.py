@@ -4,18 +4,20 @@ Where few meterpoints of a large date changed, the marts are not built anew from
 were, less what these meterpoints gave before, and with what they give now; of the mart by meterpoint a late layer has
 them.
 
-What is little is read into memory, and worked out there: Spark's first query would take longer than the whole load.
+Dates that are built whole are read a portion at a time, which this process works out in memory. A cluster does so with
+what is much (`MOST_HERE`).
 """
 
-from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow.dataset import dataset
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -37,8 +39,12 @@ MOST_SENT, BYTES_A_ROW = 96 * 1024 * 1024, 64
 FEW_DATES = 100
 # So many names are a condition that Parquet's row groups are chosen by.
 FEW_METERPOINTS = 1_000
-# So many bytes of a reference snapshot's files are read into memory, and so many of its rows are joined to dates there.
-LITTLE_REFERENCE, LITTLE_PAIRS = 8 * 1024 * 1024, 1_000_000
+# So many bytes of a reference snapshot's files are read into memory. At a time so many agreements and regions of dates
+# are there, and about so many readings, at 60 bytes each.
+MOST_REFERENCE, MOST_KNOWN, PORTION = 64 * 1024 * 1024, 1_000_000, 2_000_000
+# Where Spark has other machines, this process works out so many readings, for which their tasks would take longer.
+MOST_HERE = 500_000
+OF_READINGS = ("meterpoint_id", "interval_start", "interval_start_utc", "consumption_kwh", "reading_quality", "date")
 
 
 class Reference(NamedTuple):
@@ -66,7 +72,7 @@ class Built:
     corrected: frozenset[str] = frozenset()  # dates of which some meterpoints changed
     before: Side | None = None  # those meterpoints
     after: Side | None = None
-    is_little: bool = True  # so that it can be read into memory
+    in_memory: bool = True  # there is room to measure it there
 
     @property
     def dates(self) -> set[str]:
@@ -78,7 +84,7 @@ def build(
 ) -> Built:
     """Write the marts of the dates that the load changes: those of new readings, those which a change of agreements or
     regions reaches, and those asked for."""
-    is_little = snapshots.size(spark, snapshot) <= LITTLE_REFERENCE
+    is_little = snapshots.size(spark, snapshot) <= MOST_REFERENCE
     old, new = _references(spark, snapshot, place.load_id, in_memory=is_little)
     whole = written.whole_dates | asked_for
     reached = _reached(spark, whole, old, new, snapshot)
@@ -90,12 +96,26 @@ def build(
     whole |= concerned.keys() - corrected
     if not whole and not corrected:
         return Built()
-    is_little = is_little and not corrected and _are_little(spark, written, new, whole)
-    if not is_little:
-        old, new = _references(spark, snapshot, place.load_id, in_memory=False)
-    reached = of_spark(spark, reached) if reached is not None else None
-    sides = _sides(spark, place, written, corrected, reached, old, new) if corrected else None
-    return _write(spark, place, written, new, whole, corrected, sides, is_little=is_little)
+    places = places_of_readings(spark, whole, written.locations)
+    of_corrected = places_of_readings(spark, corrected, written.locations)
+    in_memory = is_little and is_for_here(spark, places | of_corrected)
+    # What corrected meterpoints have is in memory at once.
+    with_sides = in_memory and sum(concerned[day] for day in corrected) * READINGS_A_DAY <= PORTION
+    sides = None
+    if corrected:
+        references = (old, new) if with_sides else _references(spark, snapshot, place.load_id, in_memory=False)
+        sides = _sides(spark, place, of_corrected, corrected, reached, references, in_memory=with_sides)
+    if not in_memory:
+        _, new = _references(spark, snapshot, place.load_id, in_memory=False)
+    built = _write(spark, place, places, new, whole, corrected, sides, in_memory=in_memory)
+    return replace(built, in_memory=with_sides)
+
+
+def is_for_here(spark: SparkSession, places: Locations) -> bool:
+    """Whether this process, and not Spark's tasks, works out what is made of readings at these places."""
+    if str(spark.sparkContext.master).startswith("local"):  # which have the same cores, and take several times as long
+        return True
+    return sum(tables.sizes(spark, places)) // BYTES_A_READING <= MOST_HERE
 
 
 def read_dates(spark: SparkSession) -> set[str]:
@@ -138,16 +158,6 @@ def _references(
     return old, new._replace(regions=read(snapshot[REGIONS])) if REGIONS in snapshot else new
 
 
-def _are_little(spark: SparkSession, written: Written, reference: Reference, dates: set[str]) -> bool:
-    """Whether the readings of dates, and what is known of their meterpoints, are so little that they fit into memory,
-    where the reference snapshot is."""
-    known = len(dates) * (reference.agreement.num_rows + reference.regions.num_rows)
-    if written.rows > silver.LITTLE_ROWS or known > LITTLE_PAIRS:
-        return False
-    bytes_of_readings = sum(tables.sizes(spark, places_of_readings(spark, dates, written.locations)))
-    return bytes_of_readings // BYTES_A_READING <= silver.LITTLE_ROWS
-
-
 def _reached(
     spark: SparkSession, whole: Collection[str], old: Reference, new: Reference, snapshot: dict[str, Locations]
 ) -> Rows | None:
@@ -168,7 +178,7 @@ def _reached(
             first, end = marts.changed_span(changed)
             of_agreements = {day for day in dates if str(first) <= day < str(end)}
         if of_agreements := with_readings(of_agreements):
-            if isinstance(changed, pa.Table) and changed.num_rows * len(of_agreements) > LITTLE_PAIRS:
+            if isinstance(changed, pa.Table) and changed.num_rows * len(of_agreements) > MOST_KNOWN:
                 changed = of_spark(spark, changed)  # and with it all that it is joined to
             found.append(marts.changed_agreements(calendar(of_agreements), changed, old[:2], new[:2]))
     if dates and REGIONS in snapshot:
@@ -202,45 +212,83 @@ def _few(spark: SparkSession, written: Written, concerned: Mapping[str, int]) ->
 def _sides(
     spark: SparkSession,
     place: Place,
-    written: Written,
+    places: Locations,
     corrected: set[str],
-    reached: DataFrame | None,
-    old: Reference,
-    new: Reference,
+    reached: Rows | None,
+    references: tuple[Reference, Reference],
+    *,
+    in_memory: bool,
 ) -> tuple[Side, Side]:
-    """The meterpoints that changed on dates that are corrected, before and after."""
-    dates = of_spark(spark, calendar(corrected))
-    of_dates = F.broadcast(dates.select("date"))
+    """The meterpoints that changed on dates that are corrected, before and after. `places` are those of all readings of
+    these dates as they will be."""
+    dates, columns = calendar(corrected), ", ".join(OF_READINGS)
     readings = [
-        silver.staged_rows(spark, place, name).join(of_dates, "date", "left_semi") for name in ("before", "after")
-    ]
-    pairs = readings[0].select(*PAIR).unionByName(readings[1].select(*PAIR)).distinct()
-    if reached is not None:
-        # Their readings are the same before and after.
-        others = _settled(place, reached.join(of_dates, "date", "left_semi").join(pairs, PAIR, "left_anti"), "reached")
-        known = others.select("meterpoint_id").distinct().limit(FEW_METERPOINTS + 1).collect()
-        rows = tables.read(spark, READINGS, places_of_readings(spark, corrected, written.locations))
-        if len(known) <= FEW_METERPOINTS:
-            rows = rows.where(F.col("meterpoint_id").isin([row.meterpoint_id for row in known]))
-        same = _settled(place, rows.join(F.broadcast(others), PAIR, "left_semi"), "same")
-        readings = [each.unionByName(same) for each in readings]
-        pairs = pairs.unionByName(others)
-    pairs = _settled(place, pairs, "pairs")
-    names = F.broadcast(pairs.select("meterpoint_id").distinct())
-
-    def side(name: str, rows: DataFrame, reference: Reference) -> Side:
-        agreement, of_regions = (
-            each.join(names, "meterpoint_id", "left_semi") for each in (reference.agreement, reference.regions)
+        query(
+            f"SELECT {columns} FROM {{rows}} AS rows LEFT SEMI JOIN {{dates}} AS dates USING (date)",
+            rows=silver.staged_rows(spark, place, name, in_memory=in_memory),
+            dates=dates,
         )
-        known = marts.agreements_on(dates, agreement, reference.product).join(F.broadcast(pairs), PAIR, "left_semi")
+        for name in ("before", "after")
+    ]
+    pairs = regions.either(*readings)
+    if reached is not None:
+        of_dates = "SELECT reached.* FROM {reached} AS reached LEFT SEMI JOIN {dates} AS dates USING (date)"
+        reached = query(of_dates, reached=reached, dates=dates)
+        # Their readings are the same before and after.
+        others = query(
+            """
+            SELECT date, meterpoint_id
+            FROM {reached} AS reached LEFT ANTI JOIN {pairs} AS pairs USING (date, meterpoint_id)
+            """,
+            reached=as_table(reached) if in_memory else reached,
+            pairs=pairs,
+        )
+        others = _settled(place, others, "reached")
+        same = query(
+            f"SELECT {columns} FROM {{rows}} AS rows LEFT SEMI JOIN {{others}} AS others USING (date, meterpoint_id)",
+            rows=_readings_of(spark, places, others, in_memory=in_memory),
+            others=others,
+        )
+        same, pairs = _settled(place, same, "same"), _both(pairs, others)
+        readings = [_both(each, same) for each in readings]
+    pairs = _settled(place, pairs, "pairs")
+
+    def side(name: str, rows: Rows, reference: Reference) -> Side:
+        of_pairs = "SELECT * FROM {rows} AS rows LEFT SEMI JOIN {pairs} AS pairs USING (meterpoint_id)"
+        agreement, of_regions = (query(of_pairs, rows=each, pairs=pairs) for each in reference[::2])
+        known = query(
+            "SELECT * FROM {held} AS held LEFT SEMI JOIN {pairs} AS pairs USING (date, meterpoint_id)",
+            held=marts.agreements_on(dates, agreement, reference.product),
+            pairs=pairs,
+        )
         daily = marts.daily_meterpoint_consumption(rows, known, dates)
         return Side(rows, _settled(place, daily, f"{name}_daily"), _settled(place, of_regions, f"{name}_regions"))
 
-    return side("before", readings[0], old), side("after", readings[1], new)
+    before, after = references
+    return side("before", readings[0], before), side("after", readings[1], after)
 
 
-def _settled(place: Place, rows: DataFrame, name: str) -> DataFrame:
-    """Rows as files of the load, so that they are worked out once, and what is made of them has a short plan."""
+def _readings_of(spark: SparkSession, places: Locations, pairs: Rows, *, in_memory: bool) -> Rows:
+    """Readings of dates, of the meterpoints of some pairs alone, where these are few."""
+    found = as_table(query(f"SELECT DISTINCT meterpoint_id FROM {{pairs}} LIMIT {FEW_METERPOINTS + 1}", pairs=pairs))
+    names = found["meterpoint_id"]
+    if in_memory:
+        return tables.scan(
+            spark, READINGS, places, pc.field("meterpoint_id").isin(names) if len(names) <= FEW_METERPOINTS else None
+        )
+    rows = tables.read(spark, READINGS, places)
+    return rows.where(F.col("meterpoint_id").isin(names.to_pylist())) if len(names) <= FEW_METERPOINTS else rows
+
+
+def _both(one: Rows, other: Rows) -> Rows:
+    """The rows of both, which have the same columns."""
+    return query("SELECT * FROM {one} UNION ALL SELECT * FROM {other}", one=one, other=other)
+
+
+def _settled(place: Place, rows: Rows, name: str) -> Rows:
+    """Rows that are worked out once. Spark's are files of the load, so that what is made of them has a short plan."""
+    if isinstance(rows, pa.Table):
+        return rows
     folder = f"{place.staging_uri}/{name}"
     rows.write.mode("overwrite").parquet(folder)
     return rows.sparkSession.read.schema(rows.schema).parquet(folder)
@@ -249,13 +297,13 @@ def _settled(place: Place, rows: DataFrame, name: str) -> DataFrame:
 def _write(
     spark: SparkSession,
     place: Place,
-    written: Written,
+    places: Locations,
     reference: Reference,
     whole: set[str],
     corrected: set[str],
     sides: tuple[Side, Side] | None,
     *,
-    is_little: bool,
+    in_memory: bool,
 ) -> Built:
     new: dict[str, Locations] = {mart: {} for mart in tables.MARTS}
     changes: list[sums.Parts] = []
@@ -263,28 +311,27 @@ def _write(
         new[DAILY_METERPOINT] |= _write_late(spark, place.load_id, corrected, *sides)
         given_before, given_now = (parts_of(side, calendar(corrected)) for side in sides)
         changes = [given_now, sums.less(given_before)]
+    write_whole = _write_whole_here if in_memory else _write_whole
     # A year's sums are as much as the driver should hold.
     for year in sorted(tables.holding(HALF_HOURLY, whole | corrected)):
         dates = {day for day in whole | corrected if day.startswith(year)}
         parts = changes
         if of_year := dates & whole:
-            write_whole = _write_whole_here if is_little else _write_whole
-            layers, of_whole = write_whole(spark, place.load_id, written, reference, of_year)
-            new[DAILY_METERPOINT] |= layers
-            parts = [*changes, of_whole]
+            layers, of_whole = write_whole(spark, place.load_id, tables.of_dates(places, of_year), reference, of_year)
+            new[DAILY_METERPOINT] |= layers | _without_late(spark, of_year)
+            parts = [*changes, *of_whole]
         for mart in sums.MARTS:
             new[mart] |= sums.write_year(
                 spark, mart, place.load_id, year, parts, dates=dates, corrected=corrected & dates
             )
     before, after = sides or (None, None)
-    return Built(new, frozenset(whole), frozenset(corrected), before, after, is_little)
+    return Built(new, frozenset(whole), frozenset(corrected), before, after)
 
 
 def _write_whole(
-    spark: SparkSession, load_id: str, written: Written, reference: Reference, whole: set[str]
-) -> tuple[Locations, sums.Parts]:
+    spark: SparkSession, load_id: str, places: Locations, reference: Reference, whole: set[str]
+) -> tuple[Locations, list[sums.Parts]]:
     """Write the mart by meterpoint of dates from all of their readings, and work out the sums of the others."""
-    places = places_of_readings(spark, whole, written.locations)
     dates = of_spark(spark, calendar(tables.full_dates(places)))
     readings = tables.read(spark, READINGS, places)
     known = marts.known_on(dates, *reference).persist()
@@ -294,8 +341,7 @@ def _write_whole(
         # A query for one meterpoint opens a file a date, unless that is large, and skips most of it.
         ordered = rows.hint("rebalance", "date").sortWithinPartitions(*PAIR)
         new = tables.write(ordered, DAILY_METERPOINT, load_id, whole)
-        days = marts.daily_sums(tables.read(spark, DAILY_METERPOINT, new), reference.regions)
-        return new | _without_late(spark, whole), sums.of_days(days)
+        return new, sums.of_days(marts.daily_sums(tables.read(spark, DAILY_METERPOINT, new), reference.regions))
 
     sent = F.broadcast(known) if _bytes_of(known) <= MOST_SENT else known
     by_half_hour = marts.consumption_by_half_hour(readings, sent, dates)
@@ -303,29 +349,54 @@ def _write_whole(
         by_meterpoint, lambda: sums.of_half_hours(marts.half_hourly_sums(by_half_hour))
     )
     known.unpersist()
-    return layers, of_days | of_half_hours
+    return layers, [of_days | of_half_hours]
 
 
 def _write_whole_here(
-    spark: SparkSession, load_id: str, written: Written, reference: Reference, whole: set[str]
-) -> tuple[Locations, sums.Parts]:
-    """The same in memory."""
-    places = places_of_readings(spark, whole, written.locations)
-    dates, readings = calendar(tables.full_dates(places)), tables.read_rows(spark, READINGS, places, dated=True)
-    known = marts.known_on(dates, *reference)
-    daily = marts.daily_meterpoint_consumption(readings, known, dates)
-    ordered, columns = daily.sort_by("meterpoint_id"), tables.schema(spark, DAILY_METERPOINT)
-    ordered = ordered.select([*columns.names, "date"])
+    spark: SparkSession, load_id: str, places: Locations, reference: Reference, whole: set[str]
+) -> tuple[Locations, list[sums.Parts]]:
+    """The same in memory, a portion at a time."""
+    columns, new, parts = tables.schema(spark, DAILY_METERPOINT), Locations(), list[sums.Parts]()
 
-    def write(day: str) -> Locations:
-        rows = ordered.filter(pc.field("date") == date.fromisoformat(day)).drop_columns("date").cast(columns)
-        return tables.write_portions(spark, [rows], DAILY_METERPOINT, load_id, day)
+    def daily_of(places: Locations, span: pc.Expression | None) -> pa.Table:
+        """The mart by meterpoint, in its order, of those meterpoints. Their sums are kept."""
+        readings = tables.scan(spark, READINGS, places, span).to_table(list(OF_READINGS))
+        agreement, product, of_regions = reference
+        if span is not None:
+            agreement, of_regions = agreement.filter(span), of_regions.filter(span)
+        dates = calendar(tables.full_dates(places))
+        known = marts.known_on(dates, agreement, product, of_regions)
+        daily = marts.daily_meterpoint_consumption(readings, known, dates)
+        half_hours = marts.half_hourly_sums(marts.consumption_by_half_hour(readings, known, dates))
+        parts.append(sums.of_days(marts.daily_sums(daily, of_regions)) | sums.of_half_hours(half_hours))
+        return daily.sort_by("meterpoint_id")
 
-    with ThreadPoolExecutor(tables.THREADS) as pool:
-        new = {day: folder for found in pool.map(write, whole) for day, folder in found.items()}
-    of_days = sums.of_days(marts.daily_sums(daily, reference.regions))
-    half_hours = marts.half_hourly_sums(marts.consumption_by_half_hour(readings, known, dates))
-    return new | _without_late(spark, whole), of_days | sums.of_half_hours(half_hours)
+    for days in _together(spark, places, whole, reference):
+        of_days = tables.of_dates(places, days)
+        if len(days) > 1:
+            new |= tables.write_dates(spark, daily_of(of_days, None), DAILY_METERPOINT, load_id, days)
+            continue
+        spans = tables.spans(tables.scan_layer(spark, READINGS, of_days), PORTION)
+        portions = (daily_of(of_days, span).select(columns.names).cast(columns) for span in spans)
+        new |= tables.write_portions(spark, portions, DAILY_METERPOINT, load_id, days[0])
+    return new, parts
+
+
+def _together(
+    spark: SparkSession, places: Locations, dates: Collection[str], reference: Reference
+) -> Iterator[list[str]]:
+    """Dates that are worked out together: as many as are a portion, one that is more by itself."""
+    readings: Counter[str] = Counter()
+    for value, size in zip(places, tables.sizes(spark, places), strict=True):
+        readings[tables.date_of(value)] += size // BYTES_A_READING
+    most = max(1, MOST_KNOWN // max(1, reference.agreement.num_rows + reference.regions.num_rows))
+    together: list[str] = []
+    for day in sorted(dates):
+        if together and (len(together) == most or sum(readings[each] for each in (*together, day)) > PORTION):
+            yield together
+            together = []
+        together.append(day)
+    yield together
 
 
 def _without_late(spark: SparkSession, whole: Collection[str]) -> Locations:
@@ -358,25 +429,42 @@ def parts_of(side: Side, dates: Rows) -> sums.Parts:
 
 def _write_late(spark: SparkSession, load_id: str, dates: Collection[str], before: Side, after: Side) -> Locations:
     """The late layer of the mart by meterpoint: those that changed as they are now, others as they were."""
-    gone = before.daily.select(*PAIR).join(after.daily.select(*PAIR), PAIR, "left_anti")
-    now = after.daily.unionByName(gone, allowMissingColumns=True)
+    columns = tables.schema(spark, DAILY_METERPOINT).names
+    none = ", ".join("NULL" if name != "meterpoint_id" else name for name in columns)
     live = tables.locations(spark, DAILY_METERPOINT, dates)
     late = {value: folder for value, folder in live.items() if tables.is_late(value)}
-    kept = tables.read_layer(spark, DAILY_METERPOINT, late).join(now.select(*PAIR), PAIR, "left_anti")
-    content = now.unionByName(kept).repartition("date").sortWithinPartitions(*PAIR)
-    return tables.write(content, DAILY_METERPOINT, load_id, [f"{day}{tables.LATE}" for day in dates])
+    in_memory = isinstance(after.daily, pa.Table)
+    content = query(
+        f"""
+        SELECT {", ".join(columns)}, date FROM {{now}} AS now
+        UNION ALL
+        SELECT {none}, date FROM {{before}} AS before LEFT ANTI JOIN {{now}} AS now USING (date, meterpoint_id)
+        UNION ALL
+        SELECT {", ".join(columns)}, date FROM {{late}} AS late
+          LEFT ANTI JOIN {{now}} AS now USING (date, meterpoint_id)
+          LEFT ANTI JOIN {{before}} AS before USING (date, meterpoint_id)
+        """,
+        now=after.daily,
+        before=before.daily,
+        late=(tables.scan_layer if in_memory else tables.read_layer)(spark, DAILY_METERPOINT, late),
+    )
+    values = [f"{day}{tables.LATE}" for day in dates]
+    if in_memory:
+        return tables.write_dates(spark, content.sort_by("meterpoint_id"), DAILY_METERPOINT, load_id, values)
+    ordered = content.repartition("date").sortWithinPartitions(*PAIR)
+    return tables.write(ordered, DAILY_METERPOINT, load_id, values)
 
 
-def changed_rows(spark: SparkSession, built: Built) -> DataFrame:
+def changed_rows(spark: SparkSession, built: Built, sides: tuple[Side, Side], *, in_memory: bool) -> Rows:
     """What was written of mart.daily_meterpoint_consumption for whole dates, and for meterpoints that changed."""
-    new = built.locations[DAILY_METERPOINT]
-    whole, late = (
-        {value: each for value, each in new.items() if tables.is_late(value) == is_late} for is_late in (0, 1)
+    new, read = built.locations[DAILY_METERPOINT], tables.scan if in_memory else tables.read
+    late = {value: folder for value, folder in new.items() if tables.is_late(value)}
+    whole = read(spark, DAILY_METERPOINT, {value: folder for value, folder in new.items() if value not in late})
+    corrected = query(
+        "SELECT rows.* FROM {rows} AS rows LEFT SEMI JOIN {pairs} AS pairs USING (date, meterpoint_id)",
+        rows=read(spark, DAILY_METERPOINT, late),
+        pairs=regions.either(*(side.daily for side in sides)),
     )
-    rows = tables.read(spark, DAILY_METERPOINT, whole)
-    corrected = tables.read_layer(spark, DAILY_METERPOINT, late).where(
-        f"{tables.LAYERED[DAILY_METERPOINT]} IS NOT NULL"
-    )
-    sides = [side.daily.select(*PAIR) for side in (built.before, built.after) if side]
-    pairs = reduce(DataFrame.unionByName, sides).distinct()
-    return rows.unionByName(corrected.join(pairs, PAIR, "left_semi"))
+    if isinstance(whole, DataFrame):
+        return whole.unionByName(corrected)
+    return dataset([whole, dataset(corrected).replace_schema(whole.schema)])

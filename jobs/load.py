@@ -444,9 +444,10 @@ def _audit(
     """Judge what was written, table by table, and each mart against the readings that it was built from."""
 
     def measure_readings() -> quality.Measures:
-        in_memory = written.rows <= silver.LITTLE_ROWS and audit.can_measure_in_memory(READINGS)
-        read = partial(tables.read_rows, dated=True) if in_memory else tables.read
-        return audit.measure(READINGS, read(spark, READINGS, written.locations[READINGS]))
+        places = written.locations[READINGS]
+        in_memory = build.is_for_here(spark, places) and audit.can_measure_in_memory(READINGS)
+        read = partial(tables.scan, coded=True) if in_memory else tables.read
+        return audit.measure(READINGS, read(spark, READINGS, places))
 
     of_readings, of_marts = at_once(
         lambda: measure_readings() if written.rows else {},
@@ -465,17 +466,17 @@ def _measure_marts(
     spark: SparkSession, load_id: str, written: Written, built: Built, snapshot: dict[str, Locations]
 ) -> tuple[dict[str, quality.Measures], dict[str, quality.Measures]]:
     """Measure what was built. Of corrected dates only changed meterpoints are, and `rest` is what all others give."""
-    in_memory = built.is_little and audit.can_measure_in_memory(DAILY_METERPOINT)
-    read = partial(tables.read_rows, dated=True) if in_memory else tables.read
+    in_memory = built.in_memory and audit.can_measure_in_memory(DAILY_METERPOINT)
+    read = partial(tables.scan, coded=True) if in_memory else tables.read
     meterpoints = build.meterpoints(spark, snapshot, load_id, in_memory=in_memory)
     sums = audit.by_year(spark, built.locations, built.dates)
     readings = read(spark, READINGS, build.places_of_readings(spark, built.whole, written.locations))
     if not (built.before and built.after):
         daily = read(spark, DAILY_METERPOINT, built.locations[DAILY_METERPOINT])
-        return audit.measure_marts(sums, daily, readings, meterpoints)
+        return audit.measure_marts(sums, daily, [readings], meterpoints)
     rest = audit.rest_of(spark, built.corrected, built.before.readings, built.before.daily)
-    with_corrected = readings.unionByName(built.after.readings)
-    return audit.measure_marts(sums, build.changed_rows(spark, built), with_corrected, meterpoints, rest)
+    daily = build.changed_rows(spark, built, (built.before, built.after), in_memory=in_memory)
+    return audit.measure_marts(sums, daily, [readings, built.after.readings], meterpoints, rest)
 
 
 def _summary(

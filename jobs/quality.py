@@ -36,6 +36,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pyarrow as pa
+from pyarrow.dataset import Dataset
 
 from jobs.errors import LakeError
 from jobs.relations import NotTheSame, Rows, in_memory, translated
@@ -44,7 +45,6 @@ from jobs.wording import told
 
 if TYPE_CHECKING:  # Great Expectations takes seconds to import, which a run with nothing to do must not pay for
     from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
-    from pyarrow.dataset import Dataset
     from pyspark.sql import DataFrame
 
 Measure = int | float | Decimal | date | str | None
@@ -138,7 +138,7 @@ def measure(content: Rows, suite: Suite) -> Measures:
 def measure_with(content: Rows, suite: Suite, others: Sequence[Rows] = ()) -> tuple[Measures, list[dict[str, Any]]]:
     """Take all measures of a table, and the row of others that have one each; of Spark's in one action: to plan and
     start one takes longer than to measure a small table."""
-    if isinstance(content, pa.Table):
+    if isinstance(content, (pa.Table, Dataset)):
         return measure_in_memory(content, suite), [row for each in others for row in each.to_pylist()]
     own = _frames(content, suite)
     rows = _rows([*own, *others])
@@ -146,41 +146,51 @@ def measure_with(content: Rows, suite: Suite, others: Sequence[Rows] = ()) -> tu
 
 
 def measure_in_memory(content: pa.Table | Dataset, suite: Suite) -> Measures:
-    """Take all measures of a table that is in memory, or small. Spark takes seconds for its first action.
+    """Take all measures of a table of Arrow's, which DuckDB does. Spark takes seconds for its first action.
 
-    DuckDB takes them; expressions are translated for it. Raises SuiteError for one that it does not know.
+    Expressions are translated. Raises SuiteError for one that is not known to be the same there.
     """
+    found: Measures = {}
+    with in_memory({"content": content}) as ask:
+        for name, sql in suite.measures.items():
+            found |= _ask(ask, suite.table, {name: sql}, "content")
+        for grouping in suite.groups:
+            found |= _ask(ask, suite.table, grouping["measures"], _groups(grouping))
+    if odd := [name for name, value in found.items() if type(value) not in _OF_MEASURES]:
+        raise SuiteError(f"{suite.table}: measure {', '.join(odd)}: it must be a number, a text or a date")
+    return found
+
+
+def _ask(ask: Callable[[str], pa.Table], table: str, measures: Mapping[str, str], source: str) -> Measures:
     import duckdb
 
-    measures: Measures = {}
-    with in_memory({"content": content}) as ask:
-        for name, sql in _queries(suite):
-            try:
-                [measures[name]] = ask(translated(sql))[0].to_pylist()
-            except (NotTheSame, duckdb.Error) as error:
-                raise SuiteError(f"{suite.table}: measure {name}: {str(error).splitlines()[0]}") from error
-            if type(measures[name]) not in _OF_MEASURES:
-                raise SuiteError(f"{suite.table}: measure {name}: it must be a number, a text or a date")
-    return measures
+    try:
+        row = ask(translated(_query(measures, source)))
+    except (NotTheSame, duckdb.Error) as error:
+        if len(measures) > 1:  # to tell which one it is
+            return {name: _ask(ask, table, {name: sql}, source)[name] for name, sql in measures.items()}
+        raise SuiteError(f"{table}: measure {', '.join(measures)}: {str(error).splitlines()[0]}") from error
+    return {name: column[0].as_py() for name, column in zip(measures, row.columns, strict=True)}
 
 
 def can_measure_in_memory(suite: Suite) -> bool:
     """Whether all measures of a suite are known to be the same there."""
+    groups = [_query(grouping["measures"], _groups(grouping)) for grouping in suite.groups]
     try:
-        return all(translated(sql) for _, sql in _queries(suite))
+        return all(translated(sql) for sql in [_query(suite.measures, "content"), *groups])
     except NotTheSame:
         return False
 
 
-def _queries(suite: Suite) -> Iterator[tuple[str, str]]:
-    """For each measure a query in Spark's SQL of one value, from `content`."""
-    for name, sql in suite.measures.items():
-        yield name, f"SELECT {sql} FROM content"
-    for grouping in suite.groups:
-        columns = ", ".join([*grouping["by"], *(f"{sql} AS `{column}`" for column, sql in grouping["columns"].items())])
-        groups = f"SELECT {columns} FROM content GROUP BY {', '.join(grouping['by'])}"
-        for name, sql in grouping["measures"].items():
-            yield name, f"SELECT {sql} FROM ({groups})"
+def _query(measures: Mapping[str, str], source: str) -> str:
+    """In Spark's SQL."""
+    return f"SELECT {', '.join(f'{sql} AS `{name}`' for name, sql in measures.items())} FROM {source}"
+
+
+def _groups(grouping: Mapping[str, Any]) -> str:
+    """The groups of `content`, in Spark's SQL."""
+    columns = [*grouping["by"], *(f"{sql} AS `{name}`" for name, sql in grouping["columns"].items())]
+    return f"(SELECT {', '.join(columns)} FROM content GROUP BY {', '.join(grouping['by'])})"
 
 
 def _frames(df: DataFrame, suite: Suite) -> list[DataFrame]:

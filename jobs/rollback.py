@@ -149,7 +149,7 @@ def _audit(spark: SparkSession, judge: audit.Audit, before: dict[str, Locations]
     of_readings = audit.measure(READINGS, tables.read(spark, READINGS, tables.of_dates(readings, restored)))
     audit.judge_readings(judge, of_readings, expected=expected)
     sums = audit.by_year(spark, places, dates)
-    measured = audit.measure_marts(sums, daily, tables.read(spark, READINGS, readings), None)
+    measured = audit.measure_marts(sums, daily, [tables.read(spark, READINGS, readings)], None)
     audit.judge_marts(judge, *measured, audit.lost_of_other_dates(spark, places, dates))
 
 

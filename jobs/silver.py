@@ -38,6 +38,7 @@ from jobs.readings.ingest import (
     Receipt,
 )
 from jobs.readings.merge import SUPERSEDED_SCHEMA, WRITTEN, Changes, merge_and_write, written_of
+from jobs.relations import Rows
 from jobs.settings import Settings
 from jobs.stores import open_folder
 from jobs.tables import CLAIMS, CONTESTED, HALF_HOURLY, READINGS, THREADS, Locations
@@ -175,13 +176,16 @@ def _list(file_system: FileSystem, folder: str) -> list[Any]:
     return list(file_system.get_file_info(FileSelector(folder, allow_not_found=True)))
 
 
-def staged_rows(spark: SparkSession, place: Place, what: str) -> DataFrame:
+def staged_rows(spark: SparkSession, place: Place, what: str, *, in_memory: bool) -> Rows:
     """Readings of meterpoints that were corrected, as they were `before` the load, or `after` it."""
+    paths = [info.path for info in _list(place.lake, f"{place.staging}/{what}")]
+    if in_memory:
+        columns = tables.schema(spark, READINGS).append(pa.field("date", pa.date32()))
+        return dataset(paths or columns.empty_table(), columns, filesystem=place.lake if paths else None)
     schema = spark.table(READINGS).schema
-    folder = f"{place.staging}/{what}"
-    if not _list(place.lake, folder):
-        return spark.createDataFrame([], schema)
-    return spark.read.schema(schema).parquet(f"{place.staging_uri}/{what}")
+    return (
+        spark.read.schema(schema).parquet(f"{place.staging_uri}/{what}") if paths else spark.createDataFrame([], schema)
+    )
 
 
 def staged(place: Place, what: str) -> pa.Table:

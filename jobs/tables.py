@@ -17,7 +17,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import date
-from functools import cache, partial
+from functools import cache, partial, reduce
+from itertools import compress, pairwise
+from operator import and_, or_
 from typing import Any, NamedTuple, cast
 
 import pyarrow as pa
@@ -101,6 +103,7 @@ PORTION = 16 * 1024 * 1024  # bytes of rows in memory that are written together
 THREADS = 16  # which wait for the store
 PAGE_ROWS = 2_000  # of a file that Spark writes: a reader decodes the pages that may have what it looks for
 BATCH = 1 << 17  # rows that are held of a table that is read by and by
+FORM, CODED = dataset.ParquetFileFormat(), pa.dictionary(pa.int32(), pa.string())
 # How Spark writes a partition as text: its value, its layer if it has one, and where it is.
 PARTITION = re.compile(r"Partition Values: \[\w+=(.*?)(?:, layer=(\w+))?\]\n\s*Location: (.*)")
 # In place of a load, in a folder that never exists: what a partition names that holds nothing (yet).
@@ -384,6 +387,18 @@ def write_rows(spark: SparkSession, rows: pa.Table, table: str, load_id: str, va
     return {str(value): location}
 
 
+def write_dates(spark: SparkSession, rows: pa.Table, table: str, load_id: str, values: Collection[str]) -> Locations:
+    """`write` for rows in memory, which have the column `date`, and are written in their order."""
+    columns = schema(spark, table)
+
+    def of(value: str) -> Locations:
+        of_date = rows.filter(pc.field("date") == date.fromisoformat(date_of(value)))
+        return write_portions(spark, [of_date.select(columns.names).cast(columns)], table, load_id, value)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return {value: folder for found in pool.map(of, values) for value, folder in found.items()}
+
+
 def write_portions(
     spark: SparkSession, portions: Iterable[pa.Table], table: str, load_id: str, value: date | str
 ) -> Locations:
@@ -437,60 +452,104 @@ def read_rows(
     where: pc.Expression | None = None,
     only: Collection[str] | None = None,
     seldom: pc.Expression | None = None,
-    dated: bool = False,
 ) -> pa.Table:
-    """The content of given partitions without a Spark job, as `read` has it. For tables that are small, or become it by
-    `where` and by the columns in `only`.
+    """The content of given partitions without a Spark job. For tables that are small, or become it by `where` and by
+    the columns in `only`; without `only` all columns, but for that of the partition.
 
-    `seldom` is a condition that `where` holds, too. A file in which no row meets it costs the columns that it names. If
-    it is to be `dated`, the table is one by date, which becomes the last column.
+    `seldom` is a condition that `where` holds, too, for a table without layers. A file in which no row meets it costs
+    the columns that it names.
     """
-    columns = schema(spark, table)
-    read = pa.schema([field for field in columns if only is None or field.name in only])
-    hidden: dict[str, pa.Array] = {}  # meterpoints of which the base does not count, by date
+    names = [name for name in schema(spark, table).names if only is None or name in only]
+    if seldom is None:
+        content = scan(spark, table, locations, where)
+    else:
+        layer = scan_layer(spark, table, locations)
+        files = list(layer.get_fragments())
+        with ThreadPoolExecutor(THREADS) as pool:
+            files = list(compress(files, pool.map(lambda each: each.count_rows(filter=seldom), files)))
+        content = dataset.FileSystemDataset(files, layer.schema, FORM, layer.filesystem).filter(where)
+    return content.to_table(columns=names, fragment_readahead=THREADS)
 
-    def rows_of(value: str, location: str) -> list[pa.Table]:
-        file_system, files = _files_in(spark, location)
-        condition, found = where, []
-        if is_late(value):
-            condition = _both(where, pc.field(LAYERED[table]).is_valid())
-        elif value in hidden:
-            condition = _both(where, ~pc.field("meterpoint_id").isin(hidden[value]))
-        for file in files:
-            content = dataset.dataset(file.path, columns, format="parquet", filesystem=file_system, partitioning=None)
-            if seldom is None or content.count_rows(filter=seldom):
-                found.append(content.to_table(columns=read.names, filter=condition))
-        return [_dated(rows, date_of(value)) for rows in found] if dated else found
 
-    def corrected(value: str, location: str) -> None:
-        file_system, files = _files_in(spark, location)
-        names = [
-            pq.read_table(file.path, columns=["meterpoint_id"], filesystem=file_system, partitioning=None)
-            for file in files
-        ]
-        if names:
-            hidden[date_of(value)] = pc.unique(pa.concat_tables(names)["meterpoint_id"])
+def scan(
+    spark: SparkSession,
+    table: str,
+    locations: Locations,
+    where: pc.Expression | None = None,
+    *,
+    coded: bool = False,
+) -> dataset.Dataset:
+    """The content of given partitions as `read` has it, which is read when it is wanted, some rows at a time, and as
+    often as that. Of a table by date it has the date, too.
 
-    late = {value: location for value, location in locations.items() if is_late(value) and not is_empty(location)}
+    To have texts `coded`, by dictionaries as they are in files, takes half the time and memory where all rows are read.
+    Where a condition on texts chooses some, parts of files are not left out for it then.
+    """
+    content = scan_layer(spark, table, locations, coded=coded)
+    conditions = [] if where is None else [where]
+    if any(is_late(value) and not is_empty(folder) for value, folder in locations.items()):
+        conditions.append(_that_counts(spark, table, locations))
+    return content.filter(reduce(and_, conditions)) if conditions else content
+
+
+def scan_layer(spark: SparkSession, table: str, locations: Locations, *, coded: bool = False) -> dataset.Dataset:
+    """The rows of given partitions as they are stored, in the way of `scan`; of a table in layers with the layer."""
+    root, column = root_and_column(spark, table)
+    columns, file_system = schema(spark, table), _folder(spark, root)[0]
+    texts = [field.name for field in columns if coded and pa.types.is_string(field.type)]
+    form = dataset.ParquetFileFormat(dictionary_columns=texts) if texts else FORM
+    columns = pa.schema([field.with_type(CODED) if field.name in texts else field for field in columns])
+    if column == "date":
+        columns = columns.append(pa.field("date", pa.date32())).append(pa.field("layer", pa.string()))
+    fragments = []
+    for value, files in zip(locations, _files_in_all(spark, locations), strict=True):
+        of = _is_of(value) if column == "date" else pc.scalar(True)
+        fragments += [form.make_fragment(each.path, file_system, partition_expression=of) for each in files]
+    return dataset.FileSystemDataset(fragments, columns, form, file_system)
+
+
+def _is_of(value: str) -> pc.Expression:
+    """What is known of all rows of a partition of a table by date."""
+    layer = "late" if is_late(value) else "base"
+    return (pc.field("date") == date.fromisoformat(date_of(value))) & (pc.field("layer") == layer)
+
+
+def _that_counts(spark: SparkSession, table: str, locations: Locations) -> pc.Expression:
+    """Which rows of both layers count: of the base not those of meterpoints that the late layer of the date has."""
+
+    def of_late(day: str) -> pc.Expression:
+        late = scan_layer(spark, table, {f"{day}{LATE}": locations[f"{day}{LATE}"]}).to_table(["meterpoint_id"])
+        of_these = pc.field("meterpoint_id").isin(pc.unique(late["meterpoint_id"]))
+        return (pc.field("date") == date.fromisoformat(day)) & of_these
+
+    has_rows = [value for value, folder in locations.items() if not is_empty(folder)]
+    in_both = [value for value in has_rows if f"{value}{LATE}" in has_rows]
+    is_base = pc.field("layer") == "base"
+    counts = is_base | pc.field(LAYERED[table]).is_valid()
     with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(corrected, late.keys(), late.values()))
-        found = [rows for parts in pool.map(rows_of, locations.keys(), locations.values()) for rows in parts]
-    nothing = read.empty_table()
-    return pa.concat_tables(found or [_dated(nothing, str(date.min)) if dated else nothing])
+        hidden = list(pool.map(of_late, in_both))
+    while len(hidden) > 1:  # by halves: Arrow would go as deep as there are dates
+        hidden = [reduce(or_, hidden[at : at + 2]) for at in range(0, len(hidden), 2)]
+    return counts & ~(is_base & hidden[0]) if hidden else counts
 
 
-def _dated(rows: pa.Table, day: str) -> pa.Table:
-    return rows.append_column("date", pa.repeat(pa.scalar(date.fromisoformat(day)), rows.num_rows))
-
-
-def content(spark: SparkSession, table: str, locations: Locations, where: pc.Expression) -> dataset.Dataset:
-    """Rows of given partitions of a table without layers, which are read when they are wanted."""
-    columns = schema(spark, table)
-    paths = [file.path for found in _files_in_all(spark, locations) for file in found]
-    if not paths:
-        return dataset.dataset(columns.empty_table())
-    file_system = _folder(spark, root_and_column(spark, table)[0])[0]
-    return dataset.dataset(paths, columns, format="parquet", filesystem=file_system, partitioning=None).filter(where)
+def spans(content: dataset.Dataset, rows: int) -> list[pc.Expression | None]:
+    """Conditions on meterpoint_id, in its order, each of which about so many rows meet: files are in that order, and
+    tell what parts of them begin with. [None] if there are no more rows."""
+    groups = [group for file in content.get_fragments() for group in file.row_groups]
+    least = [(group.statistics.get("meterpoint_id", {}).get("min", ""), group.num_rows) for group in groups]
+    bounds: list[str] = []
+    held = 0
+    for name, number in sorted(least):
+        if held >= rows and name > max(bounds, default=""):
+            bounds.append(name)
+            held = 0
+        held += number
+    meterpoint = pc.field("meterpoint_id")
+    if not bounds:
+        return [None]
+    between = [(meterpoint >= first) & (meterpoint < end) for first, end in pairwise(bounds)]
+    return [meterpoint < bounds[0], *between, meterpoint >= bounds[-1]]
 
 
 def in_batches(
@@ -514,10 +573,6 @@ def in_batches(
 def is_of_dates(dates: Iterable[date | str]) -> pc.Expression:
     """Whether a row, of a table that has dates in its files, is of one of the dates."""
     return pc.field("date").isin(pa.array([date.fromisoformat(str(day)) for day in dates], pa.date32()))
-
-
-def _both(one: pc.Expression | None, other: pc.Expression) -> pc.Expression:
-    return other if one is None else one & other
 
 
 def locations(spark: SparkSession, table: str, values: Iterable[date | str]) -> Locations:

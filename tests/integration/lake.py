@@ -14,7 +14,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs import build, load, periods, rollback, silver, sums, tables
-from jobs.readings import correct
+from jobs.readings import correct, ingest
 from jobs.settings import Settings
 from tests.integration.oracle import PERIODS
 
@@ -207,7 +207,8 @@ class Lake:
 
 
 def as_if_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have some of Spark's tasks read and merge what is so little that the driver would do it alone."""
+    """Have some of Spark's tasks read, merge and add up what is so little that the driver would do it alone."""
+    monkeypatch.setattr(build, "is_for_here", lambda *_: False)
     monkeypatch.setattr(silver, "LITTLE_FILES", 0)
     monkeypatch.setattr(silver, "LITTLE_ROWS", -1)
     monkeypatch.setattr(silver, "FEW_FILES", 1)
@@ -220,6 +221,12 @@ def as_if_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(correct, "LARGE", 1)
     monkeypatch.setattr(correct, "PART", 0)
     monkeypatch.setattr(sums, "SMALL_FILE", -1)
+
+
+def in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have marts worked out for some meterpoints of a date at a time."""
+    monkeypatch.setattr(ingest, "ROW_GROUP", 24)
+    monkeypatch.setattr(build, "PORTION", 100)
 
 
 class Rows(NamedTuple):

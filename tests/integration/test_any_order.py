@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.lake import DELIVERY, Agreement, Lake, Landing, as_if_large, as_if_much, day
+from tests.integration.lake import DELIVERY, Agreement, Lake, Landing, as_if_large, as_if_much, day, in_portions
 from tests.integration.oracle import Oracle
 from tests.model.deliveries import Deliveries, Reading
 
 DATES = ("2021-01-01", "2021-01-02", "2021-01-03")
-EXAMPLES = 2
+EXAMPLES = 3
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,9 @@ def test_whatever_the_order_gold_says_what_the_model_says(
 ) -> None:
     if example == 1:
         as_if_much(monkeypatch)
+    if example == 2:
+        in_portions(monkeypatch)
+    if example:
         as_if_large(monkeypatch)
     chance = random.Random(example)
     files = [f"example-{example}/{number}.json" for number in range(4)]

@@ -1,6 +1,7 @@
 """What the metastore says of partitions, and how long that holds; files that are written without some rows."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,8 +12,11 @@ from pyarrow.fs import LocalFileSystem
 from pyspark.sql import SparkSession
 
 from jobs import tables
+from jobs.relations import query
+from jobs.tables import LATE, READINGS
 
 TABLE = "mart.half_hourly"
+DATES = ("2021-01-01", "2021-01-02", "2021-01-03")
 
 
 @pytest.fixture
@@ -107,3 +111,85 @@ def test_rewriting_a_file__should_take_rows_away_a_group_at_a_time(
         assert [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)] == groups
         assert file.read()["number"].to_pylist() == [number for number in range(5) if number not in gone]
         assert (path.read_bytes() == target.read_bytes()) == (not gone)
+
+
+@pytest.fixture
+def layers(spark: SparkSession, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Partitions of silver.readings: one date with both layers, one with its base alone, of one the late layer, and one
+    that is empty. Of the late layer's meterpoints c has no rows any more."""
+    name = tables.stored(READINGS)
+    spark.sql("CREATE SCHEMA IF NOT EXISTS silver")
+    spark.sql(f"DROP TABLE IF EXISTS {name}")
+    spark.sql(
+        f"CREATE TABLE {name} (meterpoint_id STRING, interval_start_utc TIMESTAMP, date DATE, layer STRING)"
+        f" USING parquet PARTITIONED BY (date, layer) LOCATION '{tmp_path}'"
+    )
+    tables.forms_changed()
+    folders = {}
+    for value, names in {
+        DATES[0]: "aabbccdd",
+        f"{DATES[0]}{LATE}": "bbbc",
+        DATES[1]: "abc",
+        f"{DATES[2]}{LATE}": "ac",
+    }.items():
+        times = [None if each == "c" and LATE in value else datetime(2021, 1, 1, tzinfo=UTC) for each in names]
+        rows = pa.table(
+            {"meterpoint_id": list(names), "interval_start_utc": pa.array(times, pa.timestamp("us", "UTC"))}
+        )
+        layer = "" if LATE in value else "/layer=base"
+        folder = tmp_path / f"date={value}{layer}" / "load=one"
+        folder.mkdir(parents=True)
+        pq.write_table(rows, folder / "rows.parquet", row_group_size=2)
+        folders[value] = f"file:{folder}"
+    yield folders | {"2021-01-04": tables.folder_of(f"file:{tmp_path}", "date", "2021-01-04")}
+    spark.sql(f"DROP TABLE {name}")
+    tables.forms_changed()
+
+
+@pytest.mark.parametrize("coded", [False, True])
+def test_scan__should_have_what_counts_of_both_layers_as_spark_reads_it(
+    spark: SparkSession, layers: dict[str, str], coded: bool
+) -> None:
+    content = tables.scan(spark, READINGS, layers, coded=coded)
+
+    counted = "SELECT date, meterpoint_id, count(*) AS rows FROM {content} GROUP BY date, meterpoint_id"
+    found = query(counted, content=content).to_pylist()
+    expected = {DATES[0]: "aabbbdd", DATES[1]: "abc", DATES[2]: "a"}
+    assert {(str(row["date"]), row["meterpoint_id"]): row["rows"] for row in found} == {
+        (day, name): names.count(name) for day, names in expected.items() for name in names
+    }
+    of_spark = query(counted, content=tables.read(spark, READINGS, layers)).collect()
+    assert sorted(map(tuple, of_spark)) == sorted(tuple(row.values()) for row in found)
+
+
+def test_scan__should_have_rows_that_meet_a_condition(spark: SparkSession, layers: dict[str, str]) -> None:
+    content = tables.scan(spark, READINGS, layers, pc.field("meterpoint_id") >= "b")
+
+    assert "".join(sorted(content.to_table()["meterpoint_id"].to_pylist())) == "bbbbcdd"
+
+
+def test_rows_in_memory__should_be_those_of_a_layer_as_they_are_stored(
+    spark: SparkSession, layers: dict[str, str]
+) -> None:
+    late = {value: folder for value, folder in layers.items() if tables.is_late(value)}
+
+    rows = tables.scan_layer(spark, READINGS, late).to_table()
+
+    assert rows["meterpoint_id"].to_pylist() == list("bbbcac")
+    assert rows["interval_start_utc"].null_count == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "portions"),
+    [(0, ["", "aa", "bbbbb", "ccc", "dd"]), (3, ["aa", "bbbbb", "cccdd"]), (100, ["aabbbbbcccdd"])],
+)
+def test_spans__should_divide_rows_by_meterpoint(
+    spark: SparkSession, layers: dict[str, str], rows: int, portions: list[str]
+) -> None:
+    of_date = tables.of_dates(layers, {DATES[0]})
+    content = tables.scan_layer(spark, READINGS, of_date)
+
+    spans = tables.spans(content, rows)
+
+    found = [content if span is None else content.filter(span) for span in spans]
+    assert ["".join(sorted(each.to_table()["meterpoint_id"].to_pylist())) for each in found] == portions
