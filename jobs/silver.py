@@ -47,6 +47,7 @@ from jobs.tables import CLAIMS, CONTESTED, HALF_HOURLY, READINGS, THREADS, Locat
 KINDS = {READINGS: "readings", CONTESTED: "contested", CLAIMS: "claims"}
 # A task has so many files or bytes at least, if there is more than one.
 TASKS_A_CORE, FEW_FILES, FEW_BYTES = 4, 50, 8 * 1024 * 1024
+MOST_JOINS = 1_000  # tasks that make one file of some
 FEW_ROWS_A_FILE, MOST_ROWS_A_FILE = 250_000, 2_000_000
 BYTES_A_READING = 4  # of a Parquet file, about; of a small one more
 FEW_CLAIMS = 2_000_000  # are compared by the driver
@@ -437,14 +438,15 @@ def _delete_parts(place: Place, dates: Collection[str]) -> None:
 
 def _join(spark: SparkSession, place: Place, rows: Mapping[str, int]) -> None:
     """Make few files of what some tasks wrote of each date; `rows` says how many readings these have."""
-    work = partial(join.join_date, place)
+    work = partial(join.join, place)
     with ThreadPoolExecutor(ingest.WRITERS) as pool:
+        parts = list(chain.from_iterable(pool.map(partial(join.parts_of, place), rows)))
         if sum(rows.values()) <= LITTLE_ROWS:
-            not_needed = list(pool.map(work, rows))
+            list(pool.map(work, parts))
         else:
-            tasks = min(len(rows), TASKS_A_CORE * spark.sparkContext.defaultParallelism)
-            not_needed = spark.sparkContext.parallelize(sorted(rows), tasks).map(work).collect()
-        list(pool.map(place.lake.delete_file, chain.from_iterable(not_needed)))
+            tasks = min(len(parts), MOST_JOINS)
+            spark.sparkContext.parallelize(parts, tasks).foreach(work)
+        list(pool.map(place.lake.delete_file, chain.from_iterable(each.paths for each in parts)))
 
 
 def _fresh(spark: SparkSession, table: str, load_id: str, dates: Collection[str]) -> Locations:

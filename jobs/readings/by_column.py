@@ -2,7 +2,7 @@
 judged at once: row by row it takes ten times as long."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ from jobs.readings.rules import (
 class Values(NamedTuple):
     """Columns of a file of which each value by itself is of the right kind. Times are not looked at."""
 
-    starts: list[str]
+    starts: str  # one after another: all have the same length
     kwh: npt.NDArray[np.float64]
     meterpoints: list[str]
     qualities: list[str | None]
@@ -54,7 +54,8 @@ def values(document: Document) -> Values | None:
     starts, consumption, meterpoints = (cells[columns.index(name) :: width] for name in COLUMNS)
     if {*map(type, starts), *map(type, meterpoints)} != {str} or not set(map(type, consumption)) <= {float, int}:
         return None
-    if set(map(len, starts)) != {len(FORM)} or not "".join(starts).isascii():
+    times = "".join(starts)
+    if set(map(len, starts)) != {len(FORM)} or not times.isascii():
         return None
     if not all(is_text(name) and fault_of_id(name) is None for name in set(meterpoints)):
         return None
@@ -62,7 +63,7 @@ def values(document: Document) -> Values | None:
     if column := quality_column(columns):
         qualities = [quality(value, column) for value in cells[columns.index(column) :: width]]
     try:
-        return Values(starts, np.array(consumption, np.float64), meterpoints, qualities, modified_at)
+        return Values(times, np.array(consumption, np.float64), meterpoints, qualities, modified_at)
     except OverflowError:
         return None
 
@@ -70,7 +71,7 @@ def values(document: Document) -> Values | None:
 def judge(files: Sequence[Values]) -> Judged:
     """The good rows of plain files, and which files are not plain."""
     others: set[int] = set()
-    rows = [len(each.starts) for each in files]
+    rows = [len(each.kwh) for each in files]
     modified_at = np.repeat(np.array([each.modified_at for each in files], np.int64), rows)
     kwh = np.concatenate([each.kwh for each in files])
     start, utc, is_plain = _times([each.starts for each in files])
@@ -103,14 +104,19 @@ def judge(files: Sequence[Values]) -> Judged:
     return Judged(good, {file: found for file, found in warnings.items() if file not in others}, others)
 
 
-def _times(starts: Iterable[list[str]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+def _times(of_files: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Local times and instants (microseconds), and whether each is a time that occurs once. Files that come together
-    have the same times, so each is worked out once."""
-    told = pa.array(chain.from_iterable(starts), pa.string()).dictionary_encode()
-    times = [each if isinstance(each, LocalTime) else None for each in map(local_time, told.dictionary.to_pylist())]
-    start, utc, instants = np.array([each or (0, 0, 0) for each in times], np.int64).T
-    places = told.indices.to_numpy()
-    return start[places], utc[places], (instants == 1)[places]
+    have the same times, in the same order, so these are worked out once."""
+    width, distinct = len(FORM), list(dict.fromkeys(of_files))
+    each_time = (each[at : at + width] for each in distinct for at in range(0, len(each), width))
+    told = pa.array(each_time, pa.string()).dictionary_encode()
+    found = map(local_time, told.dictionary.to_pylist())
+    times = np.array([each if isinstance(each, LocalTime) else (0, 0, 0) for each in found], np.int64)
+    worked_out = times[told.indices.to_numpy()]
+    ends = np.cumsum([len(each) // width for each in distinct])
+    by_times = dict(zip(distinct, np.split(worked_out, ends[:-1]), strict=True))
+    start, utc, instants = np.concatenate([by_times[each] for each in of_files]).T
+    return start, utc, instants == 1
 
 
 def _by_meterpoint(good: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:

@@ -4,6 +4,8 @@ import gzip
 import io
 import json
 import zlib
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -121,6 +123,15 @@ def _one(document: Any) -> tuple[list[str], list[Any]]:
         raise FileRejected("columns_missing", "the key 'columns' is missing or not a list")
     if not isinstance(data, list):
         raise FileRejected("data_missing", "the key 'data' is missing or not a list")
+    try:
+        _remembered(tuple(columns))
+    except TypeError:  # lists or objects are among them
+        _require_columns(columns)
+    return columns, data
+
+
+def _require_columns(columns: Sequence[Any]) -> None:
+    """Raises FileRejected where these are no names of columns of readings."""
     if len(columns) > MOST_COLUMNS:
         raise FileRejected("too_large", f"{len(columns):,} columns are more than {MOST_COLUMNS:,}")
     if len(json.dumps(columns)) > LONGEST_NAMES:
@@ -130,4 +141,6 @@ def _one(document: Any) -> tuple[list[str], list[Any]]:
         raise FileRejected("column_missing", f"no column {', '.join(missing)}; found {json.dumps(columns)[:200]}")
     if not all(map(is_text, columns)) or len(set(columns)) < len(columns):
         raise FileRejected("columns_not_distinct_names", f"found {json.dumps(columns)[:200]}")
-    return columns, data
+
+
+_remembered = lru_cache(maxsize=16)(_require_columns)  # most files have the same

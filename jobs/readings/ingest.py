@@ -44,8 +44,14 @@ EXAMPLES = 10
 WRITERS = 8
 # Rows that a reader has to read, or can leave out, together: a thousand meterpoints of a date.
 ROW_GROUP = 50_000
-# A decimal of nine digits is a whole number then, which Spark reads fastest. By their index pages are skipped.
-PARQUET = {"compression": "zstd", "store_decimal_as_integer": True, "write_page_index": True}
+# A decimal of nine digits is a whole number then, which Spark reads fastest. By their index pages are skipped. How the
+# columns were in memory is not kept with them.
+PARQUET = {
+    "compression": "zstd",
+    "store_decimal_as_integer": True,
+    "write_page_index": True,
+    "store_schema": False,
+}
 # A file is at fault if more than this share of its rows was rejected.
 FAULTY_SHARE = 0.05
 
@@ -61,6 +67,15 @@ READINGS_SCHEMA = pa.schema(
         ("load_id", pa.string()),
         ("reading_quality", pa.string()),
         ("known_from", pa.string()),
+    ]
+)
+# Texts that all rows share are numbers and a dictionary in memory, as they are in files: so they are written faster. A
+# longer dictionary would be written once more for each group of rows.
+CODED = ("load_id", "known_from")
+CODED_READINGS = pa.schema(
+    [
+        field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.name in CODED else field
+        for field in READINGS_SCHEMA
     ]
 )
 # What another file outweighs is not known at all, as long as it does not count.
@@ -263,7 +278,8 @@ class _Batch:
         modified_at = pa.array([file.modified_at for file in files], _UTC)
         exact = decimals(good["consumption_kwh"].combine_chunks())
         rows = good.drop_columns(["consumption_kwh"]).append_column("consumption_kwh", exact)
-        self.readings.append(rows.append_column("source_file", pc.take(names, rows["file"])))
+        source_file = pa.DictionaryArray.from_arrays(rows["file"].combine_chunks(), names)
+        self.readings.append(rows.append_column("source_file", source_file))
         by = ["file", "meterpoint_id", "date"]
         days = good.group_by(by).aggregate([([], "count_all")]).rename_columns({"count_all": "readings"})
         claims = days.append_column("source_file", pc.take(names, days["file"]))
@@ -348,7 +364,7 @@ class _Batch:
         """Write what was collected: readings and claims by date, the rest to the staging folder."""
         place = self.place
         for root, tables, order, schema in (
-            (place.readings, self.readings, ORDER_OF_READINGS, READINGS_SCHEMA),
+            (place.readings, self.readings, ORDER_OF_READINGS, CODED_READINGS),
             (place.claims, self.claims, ORDER_OF_CLAIMS, CLAIMS_SCHEMA),
         ):
             if tables:
@@ -378,7 +394,7 @@ def _date(day: int) -> date:
 def _write_by_date(place: Place, root: str, rows: pa.Table, order: list[str], schema: pa.Schema, name: str) -> None:
     """Write rows by date and then in order, a file for each date, into the folder that the load is to publish."""
     rows = rows.sort_by([(column, "ascending") for column in ["date", *order]])
-    of_load = pa.repeat(place.load_id, rows.num_rows)
+    of_load = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), rows.num_rows), [place.load_id])
     rows = rows.append_column("load_id", of_load).append_column("known_from", of_load).combine_chunks()
     dates = rows["date"].cast(pa.int32()).to_numpy()
     starts = [0, *(np.flatnonzero(np.diff(dates)) + 1).tolist(), len(dates)]

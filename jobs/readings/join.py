@@ -8,19 +8,21 @@ each is in memory.
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from math import ceil
 from operator import methodcaller
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow.fs import FileSelector, FileSystem
+from pyarrow.fs import FileSelector
 from pyspark import TaskContext
 
 from jobs.readings.ingest import (
     CLAIMS_SCHEMA,
+    CODED_READINGS,
     ORDER_OF_CLAIMS,
     ORDER_OF_READINGS,
     PARQUET,
-    READINGS_SCHEMA,
     ROW_GROUP,
     Place,
 )
@@ -30,40 +32,54 @@ MOST_PARTS = 16  # become one file
 ROW_GROUPS, LARGEST_ROW_GROUP = 40, 500_000
 
 
-def join_date(place: Place, day: str) -> list[str]:
-    """Write what tasks wrote of a date once more, as few files. Returns paths of the files that are not needed then.
+class Parts(NamedTuple):
+    """Files of a date that are to become one."""
 
-    These stay until all dates are done: a task that is tried again reads them again, and deletes what it had begun.
-    """
-    context = TaskContext.get()
-    attempt = context.attemptNumber() if context else 0
-    not_needed = []
+    paths: list[str]
+    folder: str
+    joined: str  # what the name of that one begins with
+    schema: pa.Schema
+    order: list[str]
+
+
+def parts_of(place: Place, day: str) -> list[Parts]:
+    """What tasks wrote of a date, as files that are joined: some of many, and none of a single one."""
+    found = []
     for root, schema, order in (
-        (place.readings, READINGS_SCHEMA, ORDER_OF_READINGS),
+        (place.readings, CODED_READINGS, ORDER_OF_READINGS),
         (place.claims, CLAIMS_SCHEMA, ORDER_OF_CLAIMS),
     ):
         folder = f"{root}/date={day}/load={place.load_id}"
-        found = place.lake.get_file_info(FileSelector(folder, allow_not_found=True))
-        for info in found:
-            if info.base_name.startswith("joined-"):
-                place.lake.delete_file(info.path)
-        parts = sorted(info.path for info in found if info.base_name.startswith("part-"))
-        for first in range(0, len(parts), MOST_PARTS):
-            some = parts[first : first + MOST_PARTS]
+        files = place.lake.get_file_info(FileSelector(folder, allow_not_found=True))
+        parts = sorted(info.path for info in files if info.base_name.startswith("part-"))
+        number = ceil(len(parts) / MOST_PARTS)
+        for each in range(number):
+            some = parts[len(parts) * each // number : len(parts) * (each + 1) // number]
             if len(some) > 1:
-                _write_joined(place.lake, some, f"{folder}/joined-{first}-{attempt}.parquet", schema, order)
-                not_needed += some
-    return not_needed
+                found.append(Parts(some, folder, f"joined-{each}-", schema, order))
+    return found
 
 
-def _write_joined(file_system: FileSystem, parts: list[str], path: str, schema: pa.Schema, order: list[str]) -> None:
+def join(place: Place, parts: Parts) -> None:
+    """Write files once more, as one. They stay until all are done: a task that is tried again reads them again, and
+    deletes what it had begun."""
+    context = TaskContext.get()
+    attempt = context.attemptNumber() if context else 0
+    for info in place.lake.get_file_info(FileSelector(parts.folder)):
+        if info.base_name.startswith(parts.joined):
+            place.lake.delete_file(info.path)
     with ExitStack() as stack:
-        files = [stack.enter_context(pq.ParquetFile(part, filesystem=file_system)) for part in parts]
+        coded = [field.name for field in parts.schema if pa.types.is_dictionary(field.type)]
+        files = [
+            stack.enter_context(pq.ParquetFile(path, filesystem=place.lake, read_dictionary=coded))
+            for path in parts.paths
+        ]
         rows = sum(file.metadata.num_rows for file in files)
         size = min(max(ROW_GROUP, rows // ROW_GROUPS), LARGEST_ROW_GROUP)
-        writer = stack.enter_context(pq.ParquetWriter(path, schema, filesystem=file_system, **PARQUET))
-        for content in of_size(merged(map(_row_groups, files), order), size):
-            writer.write_table(content, row_group_size=size)
+        path = f"{parts.folder}/{parts.joined}{attempt}.parquet"
+        writer = stack.enter_context(pq.ParquetWriter(path, parts.schema, filesystem=place.lake, **PARQUET))
+        for content in of_size(merged(map(_row_groups, files), parts.order), size):
+            writer.write_table(content.cast(parts.schema), row_group_size=size)
 
 
 def _row_groups(file: pq.ParquetFile) -> Iterator[pa.Table]:

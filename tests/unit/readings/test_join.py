@@ -57,6 +57,14 @@ def written(place: Place, parts: list[list[dict[str, Any]]]) -> Path:
     return Path(place.readings, f"date={DAY}", f"load={LOAD}")
 
 
+def join_date(place: Place) -> list[str]:
+    """Returns paths of the files that are not needed then."""
+    parts = join.parts_of(place, DAY)
+    for each in parts:
+        join.join(place, each)
+    return [path for each in parts for path in each.paths]
+
+
 def by_meterpoint(parts: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     rows = chain.from_iterable(parts)
     return sorted(rows, key=lambda row: (row["meterpoint_id"].encode(), row["interval_start_utc"]))
@@ -92,7 +100,7 @@ def test_files_of_tasks__should_become_one_whose_row_groups_tell_meterpoints_apa
     parts = [[reading(f"m{number:02}", file=f"{part}.json") for number in range(part, 12, 3)] for part in range(3)]
     folder = written(place, parts)
 
-    not_needed = join.join_date(place, DAY)
+    not_needed = join_date(place)
 
     assert sorted(Path(path) for path in not_needed if "/readings/" in path) == sorted(folder.glob("part-*"))
     assert len(not_needed) == 6
@@ -110,7 +118,7 @@ def test_files_of_tasks__should_become_one_whose_row_groups_tell_meterpoints_apa
 def test_claims__should_be_joined_too(place: Place) -> None:
     written(place, [[reading("b")], [reading("a")]])
 
-    join.join_date(place, DAY)
+    join_date(place)
 
     [joined] = Path(place.claims).rglob("joined-*")
     assert pq.read_table(joined, partitioning=None).to_pylist() == [claim("a"), claim("b")]
@@ -121,7 +129,7 @@ def test_many_parts__should_become_some_files(place: Place, monkeypatch: pytest.
     monkeypatch.setattr(join, "MOST_PARTS", 2)
     folder = written(place, [[reading(name)] for name in "abcde"])
 
-    for path in join.join_date(place, DAY):
+    for path in join_date(place):
         place.lake.delete_file(path)
 
     assert sorted(pq.read_metadata(path).num_rows for path in folder.iterdir()) == [1, 2, 2]
@@ -130,7 +138,7 @@ def test_many_parts__should_become_some_files(place: Place, monkeypatch: pytest.
 def test_single_part__should_stay_as_it_is(place: Place) -> None:
     folder = written(place, [[reading("a"), reading("b")]])
 
-    assert join.join_date(place, DAY) == []
+    assert join_date(place) == []
     assert [path.name for path in folder.iterdir()] == ["part-0-0-0.parquet"]
 
 
@@ -148,7 +156,7 @@ def test_task_that_is_tried_again__should_leave_nothing_of_the_attempt_that_died
     begun = folder / "joined-0-7.parquet"
     begun.write_bytes(b"half a file")
 
-    join.join_date(place, DAY)
+    join_date(place)
 
     [joined] = folder.glob("joined-*")
     assert joined.name == "joined-0-0.parquet"

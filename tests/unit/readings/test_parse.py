@@ -165,6 +165,7 @@ def test_names_of_columns_that_rows_at_fault_would_repeat__should_have_a_limit(
     monkeypatch: pytest.MonkeyPatch, bound: str, size: int, detail: str, name: str
 ) -> None:
     monkeypatch.setattr(by_row if bound == "MOST_REPEATED" else documents, bound, size)
+    monkeypatch.setattr(documents, "_remembered", documents._require_columns)
     bad = "[null, null, null, 1, 1]"
     content = document(bad, bad, columns=[*COLUMNS, "a" * 50, "b" * 50])
 
