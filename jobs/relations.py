@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # a run with nothing to do needs none of these
 
 Rows = Any  # a DataFrame, a table of Arrow, or a Dataset of Arrow's, which is read while a query is answered
 
-MEMORY = "1GB"  # that DuckDB takes at most, beside the rows that it is given
+MEMORY = "512MB"  # that DuckDB takes at most, beside the rows that it is given
 # Functions, by their names in sqlglot, that have the same value in both.
 SAME = """
 Abs And BitwiseCount BitwiseOrAgg Case Coalesce Count CountIf CurrentTimestamp Explode GenerateSeries Greatest Grouping

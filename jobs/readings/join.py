@@ -80,6 +80,8 @@ def join(place: Place, parts: Parts) -> None:
         writer = stack.enter_context(pq.ParquetWriter(path, parts.schema, filesystem=place.lake, **PARQUET))
         for content in of_size(merged(map(_row_groups, files), parts.order), size):
             writer.write_table(content.cast(parts.schema), row_group_size=size)
+    # A process that waits for more work keeps what it held.
+    pa.default_memory_pool().release_unused()
 
 
 def _row_groups(file: pq.ParquetFile) -> Iterator[pa.Table]:

@@ -31,7 +31,7 @@ def run(
     receipt = ingest_files(place, files, task, attempt, told and told / f"task-{task}.txt")
     for counter, number in zip(read, (len(files), sum(file["size_bytes"] for file in files)), strict=True):
         counter.add(number)
-    # A process that waits for more work keeps what it held, while Java needs memory to build marts.
+    # A process that waits for more work keeps what it held.
     pa.default_memory_pool().release_unused()
     yield receipt.to_json()
 
