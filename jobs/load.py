@@ -27,6 +27,7 @@ from jobs import (
     build,
     collect,
     compact,
+    corrected,
     landing,
     move,
     quality,
@@ -475,7 +476,9 @@ def _measure_marts(
         daily = read(spark, DAILY_METERPOINT, built.locations[DAILY_METERPOINT])
         return audit.measure_marts(sums, daily, [readings], meterpoints)
     rest = audit.rest_of(spark, built.corrected, built.before.readings, built.before.daily)
-    daily = build.changed_rows(spark, built, (built.before, built.after), in_memory=in_memory)
+    daily = corrected.changed_rows(
+        spark, built.locations[DAILY_METERPOINT], (built.before, built.after), in_memory=in_memory
+    )
     return audit.measure_marts(sums, daily, [readings, built.after.readings], meterpoints, rest)
 
 

@@ -27,6 +27,8 @@ TOTAL_OF_READINGS = (
 )
 # How many readings are actual, and of how many files told a quality.
 BY_QUALITY = "count_if(reading_quality = 'A') AS actual_readings, count(reading_quality) AS rated_readings"
+# Columns of readings that the marts are made of.
+OF_READINGS = ("meterpoint_id", "interval_start", "interval_start_utc", "consumption_kwh", "reading_quality", "date")
 REGION_HOLDS = "(valid_from IS NULL OR valid_from <= date) AND (valid_to IS NULL OR date < valid_to)"
 COUNTS = ("meterpoint_count", "expected_readings", "received_readings", "actual_readings", "rated_readings")
 CALENDAR = pa.schema([("date", pa.date32()), ("first_half_hour", pa.int32()), ("expected_readings", pa.int32())])

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import build, marts, regions, sums, tables
+from jobs import build, corrected, marts, regions, sums, tables
 from jobs.ledger import loads, writer
 from jobs.relations import of_spark
 from jobs.tables import (
@@ -145,7 +145,7 @@ def _sums(spark: SparkSession, of_regions: DataFrame, dates: set[str]) -> sums.P
     calendar = _calendar(spark, dates)
     daily = _daily(spark, calendar)
     readings = tables.read(spark, READINGS, tables.locations(spark, READINGS, dates))
-    return build.parts_of(build.Side(readings, daily, of_regions), calendar)
+    return corrected.parts_of(corrected.Side(readings, daily, of_regions), calendar)
 
 
 def _calendar(spark: SparkSession, dates: Collection[str]) -> DataFrame:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from jobs import build, marts, reference, sums
+from jobs import corrected, marts, reference, sums
 from jobs import regions as regions_of
 from jobs.relations import Rows, as_table, query
 from tests.unit.examples import examples
@@ -650,7 +650,7 @@ def made_states(chance: random.Random) -> tuple[State, State]:
 
 
 def parts_of(frame_of: FrameOf, state: State, pairs: Collection[tuple[str, date]] | None = None) -> sums.Parts:
-    """Parts of whole dates, or of some meterpoints as jobs/build.py makes them."""
+    """Parts of whole dates, or of some meterpoints as jobs/corrected.py makes them."""
     chosen = sorted(state.keys() if pairs is None else pairs)
     utc = local_frame(
         frame_of,
@@ -689,7 +689,7 @@ def parts_of(frame_of: FrameOf, state: State, pairs: Collection[tuple[str, date]
         days = sums.of_days(marts.daily_sums(marts.daily_meterpoint_consumption(readings, known, dates), regions))
         return days | sums.of_half_hours(marts.half_hourly_sums(by_half_hour))
     daily = marts.daily_meterpoint_consumption(readings, marts.agreements_on(dates, agreements, products), dates)
-    return build.parts_of(build.Side(readings, daily, regions), dates)
+    return corrected.parts_of(corrected.Side(readings, daily, regions), dates)
 
 
 class Difference(NamedTuple):
