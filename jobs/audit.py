@@ -61,11 +61,6 @@ def suite_of(table: str) -> quality.Suite:
     return quality.load_suite(EXPECTATIONS, table)
 
 
-def can_measure_in_memory(table: str) -> bool:
-    """Whether DuckDB can take the measures of a table's suite, too."""
-    return quality.can_measure_in_memory(suite_of(table))
-
-
 def measure(table: str, content: Rows) -> quality.Measures:
     """What the suite of a table measures."""
     return quality.measure(content, suite_of(table))

@@ -36,9 +36,9 @@ MOST_PAIRS = 1_000_000
 MOST_SENT, BYTES_A_ROW = 96 * 1024 * 1024, 64
 # So many dates are all compared, when agreements change. Of more, first it is asked which ones they can reach.
 FEW_DATES = 100
-# So many bytes of a reference snapshot's files are read into memory. At a time so many agreements and regions of dates
-# are there, and about so many readings, at 60 bytes each.
-MOST_REFERENCE, MOST_KNOWN, PORTION = 64 * 1024 * 1024, 1_000_000, 2_000_000
+# So many bytes of a reference snapshot's files are read into memory, and about so many readings are there at a time, at
+# 60 bytes each.
+MOST_REFERENCE, PORTION = 64 * 1024 * 1024, 2_000_000
 # Where Spark has other machines, this process works out so many readings, for which their tasks would take longer.
 MOST_HERE = 500_000
 
@@ -158,7 +158,7 @@ def _reached(
             first, end = marts.changed_span(changed)
             of_agreements = {day for day in dates if str(first) <= day < str(end)}
         if of_agreements := with_readings(of_agreements):
-            if isinstance(changed, pa.Table) and changed.num_rows * len(of_agreements) > MOST_KNOWN:
+            if isinstance(changed, pa.Table) and changed.num_rows * len(of_agreements) > marts.MOST_IN_MEMORY:
                 changed = of_spark(spark, changed)  # and with it all that it is joined to
             found.append(marts.changed_agreements(calendar(of_agreements), changed, old[:2], new[:2]))
     if dates and REGIONS in snapshot:
@@ -282,9 +282,9 @@ def _together(
 ) -> Iterator[list[str]]:
     """Dates that are worked out together: as many as are a portion, one that is more by itself."""
     readings: Counter[str] = Counter()
-    for value, size in zip(places, tables.sizes(spark, places), strict=True):
-        readings[tables.date_of(value)] += size // BYTES_A_READING
-    most = max(1, MOST_KNOWN // max(1, reference.agreement.num_rows + reference.regions.num_rows))
+    for value, number in tables.rows_of(spark, READINGS, places).items():
+        readings[tables.date_of(value)] += number
+    most = max(1, marts.MOST_IN_MEMORY // max(1, reference.agreement.num_rows + reference.regions.num_rows))
     together: list[str] = []
     for day in sorted(dates):
         if together and (len(together) == most or sum(readings[each] for each in (*together, day)) > PORTION):

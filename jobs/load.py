@@ -8,7 +8,7 @@ made anew from what was there before it.
 
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import partial
@@ -47,6 +47,7 @@ from jobs.ledger import loads as ledger
 from jobs.ledger import writer as ledger_writer
 from jobs.names import with_hints
 from jobs.progress import Show
+from jobs.quality import SuiteError
 from jobs.readings.erased import Erased
 from jobs.readings.ingest import FILES_SCHEMA, Place, Receipt
 from jobs.readings.merge import Changes
@@ -446,13 +447,21 @@ def _audit(
 
     def measure_readings() -> quality.Measures:
         places = written.locations[READINGS]
-        in_memory = build.is_for_here(spark, places) and audit.can_measure_in_memory(READINGS)
-        read = partial(tables.scan, coded=True) if in_memory else tables.read
-        return audit.measure(READINGS, read(spark, READINGS, places))
+        if build.is_for_here(spark, places):
+            with suppress(SuiteError):  # Spark may know the measure, or have room for it
+                return audit.measure(READINGS, tables.scan(spark, READINGS, places, coded=True))
+        return audit.measure(READINGS, tables.read(spark, READINGS, places))
+
+    def measure_marts() -> tuple[dict[str, quality.Measures], dict[str, quality.Measures]]:
+        measure = partial(_measure_marts, spark, judge.load_id, written, built, snapshot)
+        if built.in_memory:
+            with suppress(SuiteError):
+                return measure(in_memory=True)
+        return measure(in_memory=False)
 
     of_readings, of_marts = at_once(
         lambda: measure_readings() if written.rows else {},
-        lambda: _measure_marts(spark, judge.load_id, written, built, snapshot) if built.dates else None,
+        lambda: measure_marts() if built.dates else None,
     )
     if receipt.files or written.dates:
         lost = audit.lost_of_totals(spark, built.locations, written.dates) if built.dates else []
@@ -464,10 +473,15 @@ def _audit(
 
 
 def _measure_marts(
-    spark: SparkSession, load_id: str, written: Written, built: Built, snapshot: dict[str, Locations]
+    spark: SparkSession,
+    load_id: str,
+    written: Written,
+    built: Built,
+    snapshot: dict[str, Locations],
+    *,
+    in_memory: bool,
 ) -> tuple[dict[str, quality.Measures], dict[str, quality.Measures]]:
     """Measure what was built. Of corrected dates only changed meterpoints are, and `rest` is what all others give."""
-    in_memory = built.in_memory and audit.can_measure_in_memory(DAILY_METERPOINT)
     read = partial(tables.scan, coded=True) if in_memory else tables.read
     meterpoints = build.meterpoints(spark, snapshot, load_id, in_memory=in_memory)
     sums = audit.by_year(spark, built.locations, built.dates)

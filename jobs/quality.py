@@ -166,25 +166,20 @@ def _ask(ask: Callable[[str], pa.Table], table: str, measures: Mapping[str, str]
 
     try:
         row = ask(translated(_query(measures, source)))
-    except (NotTheSame, duckdb.Error) as error:
+        if row.num_rows != 1:
+            raise NotTheSame("it is no aggregate")
+    except (NotTheSame, duckdb.Error, pa.ArrowInvalid) as error:
         if len(measures) > 1:  # to tell which one it is
             return {name: _ask(ask, table, {name: sql}, source)[name] for name, sql in measures.items()}
         raise SuiteError(f"{table}: measure {', '.join(measures)}: {str(error).splitlines()[0]}") from error
     return {name: column[0].as_py() for name, column in zip(measures, row.columns, strict=True)}
 
 
-def can_measure_in_memory(suite: Suite) -> bool:
-    """Whether all measures of a suite are known to be the same there."""
-    groups = [_query(grouping["measures"], _groups(grouping)) for grouping in suite.groups]
-    try:
-        return all(translated(sql) for sql in [_query(suite.measures, "content"), *groups])
-    except NotTheSame:
-        return False
-
-
 def _query(measures: Mapping[str, str], source: str) -> str:
     """In Spark's SQL."""
-    return f"SELECT {', '.join(f'{sql} AS `{name}`' for name, sql in measures.items())} FROM {source}"
+    # A line of SQL may end in a comment.
+    columns = ", ".join(f"{sql}\nAS `{name}`" for name, sql in measures.items())
+    return f"SELECT {columns} FROM {source}"
 
 
 def _groups(grouping: Mapping[str, Any]) -> str:

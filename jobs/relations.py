@@ -7,6 +7,7 @@ which it is not known that it gives the same there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -26,12 +27,20 @@ if TYPE_CHECKING:  # a run with nothing to do needs none of these
 Rows = Any  # a DataFrame, a table of Arrow, or a Dataset of Arrow's, which is read while a query is answered
 
 MEMORY = "512MB"  # that DuckDB takes at most, beside the rows that it is given
-# Functions, by their names in sqlglot, that have the same value in both.
+# What may be in a query, by its name in sqlglot: functions and operators that have the same value in both,
 SAME = """
-Abs And BitwiseCount BitwiseOrAgg Case Coalesce Count CountIf CurrentTimestamp Explode GenerateSeries Greatest Grouping
-If Least Length LogicalOr Max Min Nullif Or RowNumber Sum Trim UnixDate UnixMicros
+Abs Add And Between BitwiseAnd BitwiseCount BitwiseLeftShift BitwiseNot BitwiseOrAgg Case Coalesce Count CountIf
+CurrentTimestamp EQ Explode GT GTE GenerateSeries Greatest Grouping If In Is LT LTE Least Length LogicalOr Max Min Mul
+NEQ Neg Not NullSafeEQ Nullif Or RowNumber Sub Sum Trim UnixDate UnixMicros
 """
 SAME_FUNCTIONS = {"BIN"}  # which sqlglot does not know by a name of its own
+# and what holds these together.
+FRAME = """
+Alias CTE Column DataType DataTypeParam Distinct Filter From Group GroupingSets Having Hint Identifier Join JoinHint
+Limit Literal Null Order Ordered Paren Select Star Subquery Table TableAlias Tuple Union Var Where Window With
+"""
+# A date or a time that is the same in both; one with a time zone may not be.
+TIME = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d)?")
 
 
 class NotTheSame(LakeError, ValueError):
@@ -41,19 +50,26 @@ class NotTheSame(LakeError, ValueError):
 def query(sql: str, **given: Rows) -> Rows:
     """The rows that a query gives; `{name}` in it stands for the rows given by that name.
 
-    If all of them are Arrow's it gives a table of Arrow, else a DataFrame. Raises NotTheSame.
+    If all of them are Arrow's it gives a table of Arrow, else a DataFrame. Raises NotTheSame, or LakeError where DuckDB
+    cannot answer, for want of memory and disk perhaps.
     """
     if frames := [rows for rows in given.values() if not isinstance(rows, (pa.Table, Dataset))]:
         # Spark has rows of Arrow in its plan: each use of others would be a job.
         spark = frames[0].sparkSession
         return spark.sql(sql, **{name: of_spark(spark, rows) for name, rows in given.items()})
+    import duckdb
+
     with in_memory(given) as ask:
-        return ask(translated(sql.format(**{name: name for name in given})))
+        try:
+            return ask(translated(sql.format(**{name: name for name in given})))
+        except duckdb.Error as error:
+            raise LakeError(f"DuckDB could not answer a query of the load: {str(error).splitlines()[0]}") from error
 
 
 @contextmanager
 def in_memory(given: Mapping[str, pa.Table | Dataset]) -> Iterator[Callable[[str], pa.Table]]:
-    """Gives a function that answers queries in DuckDB's SQL. It raises duckdb.Error."""
+    """Gives a function that answers queries in DuckDB's SQL. It raises duckdb.Error, or pa.ArrowInvalid where a whole
+    number has more than 64 bits."""
     with _database().cursor() as connection:  # which has names of its own
         connection.execute("SET TimeZone = 'UTC'")
         for name, rows in given.items():
@@ -126,31 +142,79 @@ def _in_duckdb(node: exp.Expr) -> exp.Expr:
     match node:
         case exp.CountIf():  # of no rows DuckDB counts null
             return call("coalesce", node, exp.Literal.number(0))
-        case exp.Cast() if isinstance(this, exp.Literal) or node.is_type("date", "timestamp", "double", "decimal"):
+        case exp.Cast() if isinstance(this, exp.Literal) and this.is_string:
+            if node.is_type("date", "timestamp", "timestamptz") and TIME.fullmatch(this.name):
+                return exp.cast(this.copy(), node.to)
+        case exp.Cast() if node.is_type("date", "timestamp", "double"):
             return exp.cast(this.copy(), node.to)
+        case exp.Cast() if node.is_type("decimal") and node.to.expressions and not _may_be_double(this):
+            return exp.cast(this.copy(), node.to)  # DuckDB rounds fractions as they are, Spark as they are spelled
         case exp.Cast() if node.is_type("int", "bigint"):  # Spark cuts off, DuckDB rounds
-            return exp.cast(call("trunc", this), node.to)
+            is_condition = isinstance(this.unnest(), (exp.Predicate, exp.Connector, exp.Not))
+            return exp.cast(this.copy() if is_condition else call("trunc", this), node.to)
         case exp.Avg() if isinstance(this, exp.If) or this.is_type("double"):  # of decimals it is of another type
             return node
         case exp.Mod() if isinstance(node.expression, exp.Literal):  # by zero is an error, or null
-            return node
+            return exp.paren(node.copy())
+        case exp.IntDiv() if isinstance(node.expression, exp.Literal) and _is_whole(this):
+            return exp.paren(exp.IntDiv(this=exp.paren(this.copy()), expression=node.expression.copy()))
+        case exp.BitwiseAnd() | exp.BitwiseLeftShift():  # all operators of bits are alike to DuckDB
+            parts = {"this": exp.paren(this.copy()), "expression": exp.paren(node.expression.copy())}
+            return exp.paren(type(node)(**parts))
+        case exp.BitwiseNot():
+            return exp.paren(exp.BitwiseNot(this=exp.paren(this.copy())))
+        case exp.BitwiseCount():  # of a number of 64 bits
+            return call("bit_count", exp.cast(this.copy(), "bigint"))
         case exp.Rint():
             return call("round_even", this, exp.Literal.number(0))
+        case exp.Trim() if not node.expression:  # DuckDB takes other blanks away, too
+            return call("trim", this, " ")
         case exp.TsOrDsAdd():  # an interval would make a time of a date
             return exp.paren(exp.cast(this.copy(), "date") + node.expression.copy())
         case exp.UnixSeconds() | exp.StrToUnix():  # of a time: a text is an error
-            return exp.IntDiv(this=call("epoch_us", this), expression=exp.Literal.number(1_000_000))
+            return exp.paren(exp.IntDiv(this=call("epoch_us", this), expression=exp.Literal.number(1_000_000)))
         case exp.AtTimeZone():  # from_utc_timestamp
             return call("timezone", "UTC", call("timezone", node.args["zone"], exp.cast(this.copy(), "timestamptz")))
-        case exp.FromTimeZone():  # to_utc_timestamp
+        case exp.FromTimeZone() if _is_date(this):  # to_utc_timestamp; a time that occurs twice may be the other one
             return call("timezone", node.args["zone"], call("timezone", "UTC", exp.cast(this.copy(), "timestamptz")))
         case exp.Anonymous() if this.upper() == "TIMESTAMP_SECONDS":
             return call("to_timestamp", *node.expressions)
-        case exp.Anonymous() if this.upper() == "PMOD":
+        case exp.Anonymous() if this.upper() == "PMOD" and isinstance(node.expressions[1], exp.Literal):
             number, by = (exp.paren(part.copy()) for part in node.expressions)
             return exp.paren((number % by + by) % by)
-    unsure = (exp.Func, exp.Like, exp.ILike, exp.Div, exp.Mod, exp.AtTimeZone, exp.FromTimeZone)
-    name = type(node).__name__
-    if isinstance(node, unsure) and name not in SAME.split() and str(this).upper() not in SAME_FUNCTIONS:
+        case exp.Anonymous() if this.upper() in SAME_FUNCTIONS:
+            return node
+    if type(node).__name__ not in (SAME + FRAME).split():
         raise NotTheSame(f"{node.sql('spark')} may have another value in DuckDB")
     return node
+
+
+def _is_whole(node: exp.Expr) -> bool:
+    """Whether it is a whole number, whatever the columns are."""
+    from sqlglot import exp
+
+    node = node.unnest()
+    if isinstance(node, (exp.Add, exp.Sub, exp.Mul, exp.Neg)):
+        return all(map(_is_whole, node.iter_expressions()))
+    if isinstance(node, exp.Literal):
+        return node.is_int
+    return isinstance(node, (exp.IntDiv, exp.Count, exp.Length)) or node.is_type("int", "bigint")
+
+
+def _may_be_double(node: exp.Expr) -> bool:
+    """Whether something is added up or multiplied that is a fraction of binary digits; no column is."""
+    from sqlglot import exp
+
+    if isinstance(node, exp.Cast):
+        return node.is_type("double")
+    return isinstance(node, (exp.Avg, exp.Rint, exp.Div)) or any(map(_may_be_double, node.iter_expressions()))
+
+
+def _is_date(node: exp.Expr) -> bool:
+    """Whether it is the column `date`, or a date that is made of one, as a time."""
+    from sqlglot import exp
+
+    inner = node.this.unnest() if isinstance(node, exp.Cast) else node
+    return (isinstance(inner, exp.Column) and inner.name == "date") or (
+        isinstance(inner, exp.Add) and inner.this.is_type("date")
+    )

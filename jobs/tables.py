@@ -365,6 +365,13 @@ def sizes(spark: SparkSession, locations: Locations) -> list[int]:
     return [sum(file.size for file in found) for found in _files_in_all(spark, locations)]
 
 
+def rows_of(spark: SparkSession, table: str, locations: Locations) -> dict[str, int]:
+    """How many rows the files of each partition have."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        numbers = pool.map(lambda each: scan_layer(spark, table, dict([each])).count_rows(), locations.items())
+        return dict(zip(locations, numbers, strict=True))
+
+
 def schema(spark: SparkSession, table: str) -> pa.Schema:
     """A table's columns as Arrow has them, the partition column, which is in no file, left out."""
     column = root_and_column(spark, table)[1]
