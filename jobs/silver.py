@@ -443,7 +443,7 @@ def _join(spark: SparkSession, place: Place, rows: Mapping[str, int]) -> None:
         parts = list(chain.from_iterable(pool.map(partial(join.parts_of, place), rows)))
         if sum(rows.values()) <= LITTLE_ROWS:
             list(pool.map(work, parts))
-        else:
+        elif parts:  # each date may be of one task
             tasks = min(len(parts), MOST_JOINS)
             spark.sparkContext.parallelize(parts, tasks).foreach(work)
         list(pool.map(place.lake.delete_file, chain.from_iterable(each.paths for each in parts)))

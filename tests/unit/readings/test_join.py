@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem
+from pyspark.sql import SparkSession
 
+from jobs import silver
 from jobs.readings import join
 from jobs.readings.ingest import CLAIMS_SCHEMA, ORDER_OF_READINGS, READINGS_SCHEMA, Place, write_file
 
@@ -139,6 +141,17 @@ def test_single_part__should_stay_as_it_is(place: Place) -> None:
     folder = written(place, [[reading("a"), reading("b")]])
 
     assert join_date(place) == []
+    assert [path.name for path in folder.iterdir()] == ["part-0-0-0.parquet"]
+
+
+def test_dates_of_one_task_each__should_stay_as_they_are_in_a_large_load(
+    spark: SparkSession, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silver, "LITTLE_ROWS", -1)
+    folder = written(place, [[reading("a"), reading("b")]])
+
+    silver._join(spark, place, {DAY: 2})
+
     assert [path.name for path in folder.iterdir()] == ["part-0-0-0.parquet"]
 
 
