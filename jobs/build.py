@@ -3,19 +3,20 @@
 Where few meterpoints of a large date changed, the marts are not built anew from all of its readings
 (jobs/corrected.py).
 
-Dates that are built whole are read a portion at a time, which this process works out in memory. A cluster does so with
-what is much (`MOST_HERE`).
+Dates that are built whole are read a portion at a time, which this process works out in memory. What is much is left to
+Spark's tasks where these have other machines.
 """
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial, reduce
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow.dataset import Dataset
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -23,7 +24,7 @@ from jobs import marts, regions, silver, snapshots, sums, tables
 from jobs.corrected import Reference, Side, parts_of, sides_of, write_late
 from jobs.readings import correct
 from jobs.readings.ingest import Place
-from jobs.relations import Rows, as_table, kept, of_spark, query
+from jobs.relations import MOST_IN_MEMORY, Rows, as_table, kept, of_spark, query, with_room
 from jobs.silver import BYTES_A_READING, Written
 from jobs.spark import at_once
 from jobs.tables import CURRENT_SNAPSHOT, DAILY_METERPOINT, HALF_HOURLY, READINGS, REGIONS, Locations
@@ -39,8 +40,6 @@ FEW_DATES = 100
 # So many bytes of a reference snapshot's files are read into memory, and about so many readings are there at a time, at
 # 60 bytes each.
 MOST_REFERENCE, PORTION = 64 * 1024 * 1024, 2_000_000
-# Where Spark has other machines, this process works out so many readings, for which their tasks would take longer.
-MOST_HERE = 500_000
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,7 @@ class Built:
     locations: dict[str, Locations] = field(default_factory=dict)  # by table
     whole: frozenset[str] = frozenset()  # dates that were built from all of their readings
     corrected: frozenset[str] = frozenset()  # dates of which some meterpoints changed
-    before: Side | None = None  # those meterpoints
-    after: Side | None = None
+    sides: tuple[Side, Side] | None = None  # those meterpoints, before the load and after it
     in_memory: bool = True  # there is room to measure it there
 
     @property
@@ -81,21 +79,22 @@ def build(
     in_memory = is_little and is_for_here(spark, places | of_corrected)
     # What corrected meterpoints have is in memory at once.
     with_sides = in_memory and sum(concerned[day] for day in corrected) * READINGS_A_DAY <= PORTION
+    references = old, new
+    if is_little and not with_sides:
+        references = _references(spark, snapshot, place.load_id, in_memory=False)
     sides = None
     if corrected:
-        references = (old, new) if with_sides else _references(spark, snapshot, place.load_id, in_memory=False)
         sides = sides_of(spark, place, of_corrected, calendar(corrected), reached, references, in_memory=with_sides)
-    if not in_memory:
-        _, new = _references(spark, snapshot, place.load_id, in_memory=False)
-    built = _write(spark, place, places, new, whole, corrected, sides, in_memory=in_memory)
-    return replace(built, in_memory=with_sides)
+    reference = new if in_memory else references[1]
+    locations = _write(spark, place.load_id, places, reference, whole, corrected, sides, in_memory=in_memory)
+    return Built(locations, frozenset(whole), frozenset(corrected), sides, with_sides)
 
 
 def is_for_here(spark: SparkSession, places: Locations) -> bool:
     """Whether this process, and not Spark's tasks, works out what is made of readings at these places."""
     if str(spark.sparkContext.master).startswith("local"):  # which have the same cores, and take several times as long
         return True
-    return sum(tables.sizes(spark, places)) // BYTES_A_READING <= MOST_HERE
+    return sum(tables.sizes(spark, places)) // BYTES_A_READING <= silver.LITTLE_ROWS
 
 
 def read_dates(spark: SparkSession) -> set[str]:
@@ -158,8 +157,7 @@ def _reached(
             first, end = marts.changed_span(changed)
             of_agreements = {day for day in dates if str(first) <= day < str(end)}
         if of_agreements := with_readings(of_agreements):
-            if isinstance(changed, pa.Table) and changed.num_rows * len(of_agreements) > marts.MOST_IN_MEMORY:
-                changed = of_spark(spark, changed)  # and with it all that it is joined to
+            changed = with_room(spark, changed, len(of_agreements))
             found.append(marts.changed_agreements(calendar(of_agreements), changed, old[:2], new[:2]))
     if dates and REGIONS in snapshot:
         of_regions = regions.changed(spark, dates, old.regions, new.regions, with_readings)
@@ -191,7 +189,7 @@ def _few(spark: SparkSession, written: Written, concerned: Mapping[str, int]) ->
 
 def _write(
     spark: SparkSession,
-    place: Place,
+    load_id: str,
     places: Locations,
     reference: Reference,
     whole: set[str],
@@ -199,11 +197,11 @@ def _write(
     sides: tuple[Side, Side] | None,
     *,
     in_memory: bool,
-) -> Built:
+) -> dict[str, Locations]:
     new: dict[str, Locations] = {mart: {} for mart in tables.MARTS}
     changes: list[sums.Parts] = []
     if sides:
-        new[DAILY_METERPOINT] |= write_late(spark, place.load_id, corrected, *sides)
+        new[DAILY_METERPOINT] |= write_late(spark, load_id, corrected, *sides)
         given_before, given_now = (parts_of(side, calendar(corrected)) for side in sides)
         changes = [given_now, sums.less(given_before)]
     write_whole = _write_whole_here if in_memory else _write_whole
@@ -212,15 +210,12 @@ def _write(
         dates = {day for day in whole | corrected if day.startswith(year)}
         parts = changes
         if of_year := dates & whole:
-            layers, of_whole = write_whole(spark, place.load_id, tables.of_dates(places, of_year), reference, of_year)
+            layers, of_whole = write_whole(spark, load_id, tables.of_dates(places, of_year), reference, of_year)
             new[DAILY_METERPOINT] |= layers | _without_late(spark, of_year)
             parts = [*changes, *of_whole]
         for mart in sums.MARTS:
-            new[mart] |= sums.write_year(
-                spark, mart, place.load_id, year, parts, dates=dates, corrected=corrected & dates
-            )
-    before, after = sides or (None, None)
-    return Built(new, frozenset(whole), frozenset(corrected), before, after)
+            new[mart] |= sums.write_year(spark, mart, load_id, year, parts, dates=dates, corrected=corrected & dates)
+    return new
 
 
 def _write_whole(
@@ -253,13 +248,12 @@ def _write_whole_here(
     """The same in memory, a portion at a time."""
     columns, new, parts = tables.schema(spark, DAILY_METERPOINT), Locations(), list[sums.Parts]()
 
-    def daily_of(places: Locations, span: pc.Expression | None) -> pa.Table:
+    def daily_of(content: Dataset, dates: pa.Table, span: pc.Expression | None) -> pa.Table:
         """The mart by meterpoint, in its order, of those meterpoints. Their sums are kept."""
-        readings = tables.scan(spark, READINGS, places, span).to_table(list(marts.OF_READINGS))
         agreement, product, of_regions = reference
         if span is not None:
-            agreement, of_regions = agreement.filter(span), of_regions.filter(span)
-        dates = calendar(tables.full_dates(places))
+            content, agreement, of_regions = (each.filter(span) for each in (content, agreement, of_regions))
+        readings = content.to_table(list(marts.OF_READINGS))
         known = marts.known_on(dates, agreement, product, of_regions)
         daily = marts.daily_meterpoint_consumption(readings, known, dates)
         half_hours = marts.half_hourly_sums(marts.consumption_by_half_hour(readings, known, dates))
@@ -268,11 +262,12 @@ def _write_whole_here(
 
     for days in _together(spark, places, whole, reference):
         of_days = tables.of_dates(places, days)
+        of_portion = partial(daily_of, tables.scan(spark, READINGS, of_days), calendar(tables.full_dates(of_days)))
         if len(days) > 1:
-            new |= tables.write_dates(spark, daily_of(of_days, None), DAILY_METERPOINT, load_id, days)
+            new |= tables.write_dates(spark, of_portion(None), DAILY_METERPOINT, load_id, days)
             continue
         spans = tables.spans(tables.scan_layer(spark, READINGS, of_days), PORTION)
-        portions = (daily_of(of_days, span).select(columns.names).cast(columns) for span in spans)
+        portions = (of_portion(span).select(columns.names).cast(columns) for span in spans)
         new |= tables.write_portions(spark, portions, DAILY_METERPOINT, load_id, days[0])
     return new, parts
 
@@ -284,7 +279,7 @@ def _together(
     readings: Counter[str] = Counter()
     for value, number in tables.rows_of(spark, READINGS, places).items():
         readings[tables.date_of(value)] += number
-    most = max(1, marts.MOST_IN_MEMORY // max(1, reference.agreement.num_rows + reference.regions.num_rows))
+    most = max(1, MOST_IN_MEMORY // max(1, reference.agreement.num_rows + reference.regions.num_rows))
     together: list[str] = []
     for day in sorted(dates):
         if together and (len(together) == most or sum(readings[each] for each in (*together, day)) > PORTION):

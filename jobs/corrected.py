@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.dataset import dataset
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from jobs import marts, regions, silver, sums, tables
@@ -176,6 +176,6 @@ def changed_rows(spark: SparkSession, new: Locations, sides: tuple[Side, Side], 
         rows=read(spark, DAILY_METERPOINT, late),
         pairs=regions.either(*(side.daily for side in sides)),
     )
-    if isinstance(whole, DataFrame):
-        return whole.unionByName(corrected)
-    return dataset([whole, dataset(corrected).replace_schema(whole.schema)])
+    if in_memory:
+        return dataset([whole, dataset(corrected).replace_schema(whole.schema)])
+    return whole.unionByName(corrected)

@@ -486,14 +486,13 @@ def _measure_marts(
     meterpoints = build.meterpoints(spark, snapshot, load_id, in_memory=in_memory)
     sums = audit.by_year(spark, built.locations, built.dates)
     readings = read(spark, READINGS, build.places_of_readings(spark, built.whole, written.locations))
-    if not (built.before and built.after):
+    if not built.sides:
         daily = read(spark, DAILY_METERPOINT, built.locations[DAILY_METERPOINT])
         return audit.measure_marts(sums, daily, [readings], meterpoints)
-    rest = audit.rest_of(spark, built.corrected, built.before.readings, built.before.daily)
-    daily = corrected.changed_rows(
-        spark, built.locations[DAILY_METERPOINT], (built.before, built.after), in_memory=in_memory
-    )
-    return audit.measure_marts(sums, daily, [readings, built.after.readings], meterpoints, rest)
+    before, after = built.sides
+    rest = audit.rest_of(spark, built.corrected, before.readings, before.daily)
+    daily = corrected.changed_rows(spark, built.locations[DAILY_METERPOINT], built.sides, in_memory=in_memory)
+    return audit.measure_marts(sums, daily, [readings, after.readings], meterpoints, rest)
 
 
 def _summary(

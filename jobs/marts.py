@@ -27,8 +27,6 @@ TOTAL_OF_READINGS = (
 )
 # How many readings are actual, and of how many files told a quality.
 BY_QUALITY = "count_if(reading_quality = 'A') AS actual_readings, count(reading_quality) AS rated_readings"
-# So many meterpoints and dates, of agreements or regions, are joined in memory.
-MOST_IN_MEMORY = 1_000_000
 # Columns of readings that the marts are made of.
 OF_READINGS = ("meterpoint_id", "interval_start", "interval_start_utc", "consumption_kwh", "reading_quality", "date")
 REGION_HOLDS = "(valid_from IS NULL OR valid_from <= date) AND (valid_to IS NULL OR date < valid_to)"

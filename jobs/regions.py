@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
 from jobs import marts, tables
-from jobs.relations import Rows, as_table, kept, of_spark, query
+from jobs.relations import Rows, as_table, kept, query, with_room
 from jobs.tables import DAILY_METERPOINT, DAILY_REGION, METERPOINT_HISTORY
 
 PARTITION = "reference"  # the only one
@@ -83,8 +83,7 @@ def changed(
     since_ever, found = f"valid_from = DATE '{date.min}'", []
     begins = [each["valid_from"] for each in bounds if each["valid_from"] > date.min]
     if later := with_readings({day for day in dates if begins and day >= str(min(begins))}):
-        if isinstance(spans, pa.Table) and spans.num_rows * len(later) > marts.MOST_IN_MEMORY:
-            spans = of_spark(spark, spans)
+        spans = with_room(spark, spans, len(later))
         of_dates = f"""
             SELECT /*+ BROADCAST(dates) */ date, meterpoint_id
             FROM {{spans}} AS spans JOIN {{dates}} AS dates ON valid_from <= date AND date < valid_to

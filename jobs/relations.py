@@ -27,6 +27,8 @@ if TYPE_CHECKING:  # a run with nothing to do needs none of these
 Rows = Any  # a DataFrame, a table of Arrow, or a Dataset of Arrow's, which is read while a query is answered
 
 MEMORY = "512MB"  # that DuckDB takes at most, beside the rows that it is given
+# So many meterpoints and dates, of agreements or regions, are joined in memory.
+MOST_IN_MEMORY = 1_000_000
 # What may be in a query, by its name in sqlglot: functions and operators that have the same value in both,
 SAME = """
 Abs Add And Between BitwiseAnd BitwiseCount BitwiseLeftShift BitwiseNot BitwiseOrAgg Case Coalesce Count CountIf
@@ -39,6 +41,7 @@ FRAME = """
 Alias CTE Column DataType DataTypeParam Distinct Filter From Group GroupingSets Having Hint Identifier Join JoinHint
 Limit Literal Null Order Ordered Paren Select Star Subquery Table TableAlias Tuple Union Var Where Window With
 """
+KNOWN = frozenset((SAME + FRAME).split())
 # A date or a time that is the same in both; one with a time zone may not be.
 TIME = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d)?")
 
@@ -103,6 +106,12 @@ def _scratch() -> TemporaryDirectory[str]:
 def of_spark(spark: SparkSession, rows: Rows) -> DataFrame:
     """Rows as a DataFrame."""
     return spark.createDataFrame(rows) if isinstance(rows, pa.Table) else rows
+
+
+def with_room(spark: SparkSession, rows: Rows, dates: int) -> Rows:
+    """Rows that are to be joined to so many dates: Spark's, and with them what they are joined to, where that is too
+    much for memory."""
+    return of_spark(spark, rows) if isinstance(rows, pa.Table) and rows.num_rows * dates > MOST_IN_MEMORY else rows
 
 
 def kept(rows: Rows) -> Rows:
@@ -184,7 +193,7 @@ def _in_duckdb(node: exp.Expr) -> exp.Expr:
             return exp.paren((number % by + by) % by)
         case exp.Anonymous() if this.upper() in SAME_FUNCTIONS:
             return node
-    if type(node).__name__ not in (SAME + FRAME).split():
+    if type(node).__name__ not in KNOWN:
         raise NotTheSame(f"{node.sql('spark')} may have another value in DuckDB")
     return node
 

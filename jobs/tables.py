@@ -529,7 +529,7 @@ def _that_counts(spark: SparkSession, table: str, locations: Locations) -> pc.Ex
         of_these = pc.field("meterpoint_id").isin(pc.unique(late["meterpoint_id"]))
         return (pc.field("date") == date.fromisoformat(day)) & of_these
 
-    has_rows = [value for value, folder in locations.items() if not is_empty(folder)]
+    has_rows = {value for value, folder in locations.items() if not is_empty(folder)}
     in_both = [value for value in has_rows if f"{value}{LATE}" in has_rows]
     is_base = pc.field("layer") == "base"
     counts = is_base | pc.field(LAYERED[table]).is_valid()
